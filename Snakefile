@@ -1,0 +1,27 @@
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+include: "rules/common.smk"
+
+
+scattergather:
+    images=config["shards"],
+
+
+include: "rules/data.smk"
+include: "rules/weights.smk"
+include: "rules/classifier.smk"
+include: "rules/irn.smk"
+include: "rules/features.smk"
+include: "rules/mars.smk"
+include: "rules/student.smk"
+include: "rules/prediction.smk"
+include: "rules/results.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        expand("results/{target}.csv", target=TARGETS),

@@ -1,0 +1,70 @@
+"""Classifier, class activation maps, seed evaluation."""
+
+
+rule train_classifier:
+    input:
+        index=f"{WORK}/{{dataset}}/index.csv",
+        ids=ids_of("train"),
+        weights=pretrained(config["classifier"]["network"]["backbone"], config["classifier"]["pretrained"]),
+    output:
+        checkpoint=f"{WORK}/{{dataset}}/classifier/classifier.safetensors",
+    log:
+        f"logs/{SCALE}/{{dataset}}/train_classifier.log",
+    benchmark:
+        f"benchmarks/{SCALE}/{{dataset}}/train_classifier.tsv"
+    params:
+        code=code("train_classifier.py"),
+        **without(config["classifier"], "pretrained"),
+        **training(),
+    threads: config["resources"]["threads_train"]
+    resources:
+        mem_mb=16000,
+        runtime=720,
+        gpu=config["resources"]["gpu"],
+    script:
+        "../workflow_scripts/train_classifier.py"
+
+
+rule cams:
+    input:
+        index=f"{WORK}/{{dataset}}/index.csv",
+        ids=ids_of("train"),
+        checkpoint=f"{WORK}/{{dataset}}/classifier/classifier.safetensors",
+    output:
+        maps=f"{WORK}/{{dataset}}/cams/{{scatteritem}}.h5",
+    log:
+        f"logs/{SCALE}/{{dataset}}/cams/{{scatteritem}}.log",
+    benchmark:
+        f"benchmarks/{SCALE}/{{dataset}}/cams/{{scatteritem}}.tsv"
+    params:
+        code=code("cams.py"),
+        scales=config["cams"]["scales"],
+        short_side=short_side,
+    resources:
+        mem_mb=4000,
+        runtime=120,
+        gpu=config["resources"]["gpu"],
+    script:
+        "../workflow_scripts/cams.py"
+
+
+rule evaluate_seeds:
+    input:
+        index=f"{WORK}/{{dataset}}/index.csv",
+        ids=ids_of("labelled_train"),
+        maps=f"{WORK}/{{dataset}}/cams.h5",
+    output:
+        curve=f"{WORK}/{{dataset}}/seed_miou.csv",
+    log:
+        f"logs/{SCALE}/{{dataset}}/evaluate_seeds.log",
+    benchmark:
+        f"benchmarks/{SCALE}/{{dataset}}/evaluate_seeds.tsv"
+    params:
+        code=code("evaluate_seeds.py"),
+        thresholds=config["cams"]["thresholds"],
+        classes=averaged_classes,
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    script:
+        "../workflow_scripts/evaluate_seeds.py"

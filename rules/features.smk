@@ -1,0 +1,76 @@
+"""Unsupervised semantic features: STEGO's head on frozen features."""
+
+USS_WEIGHTS = pretrained(config["uss"]["features"], config["uss"]["pretrained"])
+
+
+rule uss_neighbours:
+    input:
+        index=f"{WORK}/{{dataset}}/index.csv",
+        ids=ids_of("train"),
+        weights=USS_WEIGHTS,
+    output:
+        neighbours=f"{WORK}/{{dataset}}/uss/neighbours.safetensors",
+    log:
+        f"logs/{SCALE}/{{dataset}}/uss_neighbours.log",
+    benchmark:
+        f"benchmarks/{SCALE}/{{dataset}}/uss_neighbours.tsv"
+    params:
+        code=code("uss_neighbours.py"),
+        **only(config["uss"], "features", "resolution", "crop_ratio"),
+        k=config["uss"]["neighbours"],
+        short_side=short_side,
+    resources:
+        mem_mb=8000,
+        runtime=240,
+        gpu=config["resources"]["gpu"],
+    script:
+        "../workflow_scripts/uss_neighbours.py"
+
+
+rule train_uss:
+    input:
+        index=f"{WORK}/{{dataset}}/index.csv",
+        ids=ids_of("train"),
+        neighbours=f"{WORK}/{{dataset}}/uss/neighbours.safetensors",
+        weights=USS_WEIGHTS,
+    output:
+        checkpoint=f"{WORK}/{{dataset}}/uss/stego_head.safetensors",
+    log:
+        f"logs/{SCALE}/{{dataset}}/train_uss.log",
+    benchmark:
+        f"benchmarks/{SCALE}/{{dataset}}/train_uss.tsv"
+    params:
+        code=code("train_uss.py"),
+        **without(config["uss"], "pretrained", "neighbours", "scales", "grid_scale"),
+        **training(),
+    threads: config["resources"]["threads_train"]
+    resources:
+        mem_mb=16000,
+        runtime=720,
+        gpu=config["resources"]["gpu"],
+    script:
+        "../workflow_scripts/train_uss.py"
+
+
+rule uss_features:
+    input:
+        index=f"{WORK}/{{dataset}}/index.csv",
+        ids=ids_of("train"),
+        checkpoint=f"{WORK}/{{dataset}}/uss/stego_head.safetensors",
+        weights=USS_WEIGHTS,
+    output:
+        maps=f"{WORK}/{{dataset}}/uss/features/{{scatteritem}}.h5",
+    log:
+        f"logs/{SCALE}/{{dataset}}/uss_features/{{scatteritem}}.log",
+    benchmark:
+        f"benchmarks/{SCALE}/{{dataset}}/uss_features/{{scatteritem}}.tsv"
+    params:
+        code=code("uss_features.py"),
+        **only(config["uss"], "features", "scales", "grid_scale"),
+        short_side=short_side,
+    resources:
+        mem_mb=8000,
+        runtime=240,
+        gpu=config["resources"]["gpu"],
+    script:
+        "../workflow_scripts/uss_features.py"

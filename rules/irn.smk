@@ -1,0 +1,102 @@
+"""IRN: from seeds to pseudo labels."""
+
+
+rule affinity_labels:
+    input:
+        index=f"{WORK}/{{dataset}}/index.csv",
+        ids=ids_of("train"),
+        cams=f"{WORK}/{{dataset}}/cams.h5",
+    output:
+        maps=f"{WORK}/{{dataset}}/affinity_labels/{{scatteritem}}.h5",
+    log:
+        f"logs/{SCALE}/{{dataset}}/affinity_labels/{{scatteritem}}.log",
+    benchmark:
+        f"benchmarks/{SCALE}/{{dataset}}/affinity_labels/{{scatteritem}}.tsv"
+    params:
+        code=code("affinity_labels.py"),
+        **only(config["irn"], "foreground", "background", "gt_prob"),
+        crf=config["crf"]["irn"],
+        short_side=short_side,
+    resources:
+        mem_mb=2000,
+        runtime=120,
+    script:
+        "../workflow_scripts/affinity_labels.py"
+
+
+rule train_irn:
+    input:
+        index=f"{WORK}/{{dataset}}/index.csv",
+        ids=ids_of("train"),
+        labels=f"{WORK}/{{dataset}}/affinity_labels.h5",
+        weights=pretrained(config["irn"]["network"]["backbone"], config["irn"]["pretrained"]),
+        classifier=(
+            [] if config["irn"]["pretrained"] else f"{WORK}/{{dataset}}/classifier/classifier.safetensors"
+        ),
+    output:
+        checkpoint=f"{WORK}/{{dataset}}/irn/irn.safetensors",
+    log:
+        f"logs/{SCALE}/{{dataset}}/train_irn.log",
+    benchmark:
+        f"benchmarks/{SCALE}/{{dataset}}/train_irn.tsv"
+    params:
+        code=code("train_irn.py"),
+        **only(
+            config["irn"],
+            *("network", "radius", "augmentation", "optimizer", "lr_edge", "lr_displacement"),
+            *("weight_decay", "epochs", "batch_size"),
+        ),
+        **training(),
+    threads: config["resources"]["threads_train"]
+    resources:
+        mem_mb=16000,
+        runtime=720,
+        gpu=config["resources"]["gpu"],
+    script:
+        "../workflow_scripts/train_irn.py"
+
+
+rule random_walk:
+    input:
+        index=f"{WORK}/{{dataset}}/index.csv",
+        ids=ids_of("train"),
+        cams=f"{WORK}/{{dataset}}/cams.h5",
+        checkpoint=f"{WORK}/{{dataset}}/irn/irn.safetensors",
+    output:
+        maps=f"{WORK}/{{dataset}}/irn/pseudo_labels/{{scatteritem}}.h5",
+    log:
+        f"logs/{SCALE}/{{dataset}}/random_walk/{{scatteritem}}.log",
+    benchmark:
+        f"benchmarks/{SCALE}/{{dataset}}/random_walk/{{scatteritem}}.tsv"
+    params:
+        code=code("random_walk.py"),
+        **only(config["irn"], "crop_size", "walk", "cam_power"),
+        background=config["irn"]["walk_background"],
+        short_side=short_side,
+    resources:
+        mem_mb=4000,
+        runtime=240,
+        gpu=config["resources"]["gpu"],
+    script:
+        "../workflow_scripts/random_walk.py"
+
+
+rule import_masks:
+    input:
+        index=f"{WORK}/{{dataset}}/index.csv",
+        ids=ids_of("train"),
+    output:
+        maps=f"{WORK}/{{dataset}}/external/pseudo_labels/{{scatteritem}}.h5",
+    log:
+        f"logs/{SCALE}/{{dataset}}/import_masks/{{scatteritem}}.log",
+    benchmark:
+        f"benchmarks/{SCALE}/{{dataset}}/import_masks/{{scatteritem}}.tsv"
+    params:
+        code=code("import_masks.py"),
+        folder=config["mars"]["external"],
+        short_side=short_side,
+    resources:
+        mem_mb=1000,
+        runtime=60,
+    script:
+        "../workflow_scripts/import_masks.py"

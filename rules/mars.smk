@@ -1,0 +1,67 @@
+"""MARS: from biased to debiased pseudo labels."""
+
+
+rule image_centroids:
+    input:
+        ids=ids_of("train"),
+        features=f"{WORK}/{{dataset}}/uss/features.h5",
+        labels=f"{WORK}/{{dataset}}/{{provider}}/pseudo_labels.h5",
+    output:
+        centroids=f"{WORK}/{{dataset}}/mars/{{provider}}/centroids/{{scatteritem}}.h5",
+    log:
+        f"logs/{SCALE}/{{dataset}}/image_centroids/{{provider}}/{{scatteritem}}.log",
+    benchmark:
+        f"benchmarks/{SCALE}/{{dataset}}/image_centroids/{{provider}}/{{scatteritem}}.tsv"
+    params:
+        code=code("image_centroids.py"),
+        **only(config["mars"], "k_foreground", "k_background", "samples", "kmeans", "few_samples"),
+        seed=config["seed"],
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    script:
+        "../workflow_scripts/image_centroids.py"
+
+
+rule debiased_centroids:
+    input:
+        shards=gather.images(f"{WORK}/{{{{dataset}}}}/mars/{{{{provider}}}}/centroids/{{scatteritem}}.h5"),
+    output:
+        debiased=f"{WORK}/{{dataset}}/mars/{{provider}}/debiased_centroids.h5",
+    log:
+        f"logs/{SCALE}/{{dataset}}/debiased_centroids/{{provider}}.log",
+    benchmark:
+        f"benchmarks/{SCALE}/{{dataset}}/debiased_centroids/{{provider}}.tsv"
+    params:
+        code=code("debiased_centroids.py"),
+        **only(config["mars"], "alpha", "normalise_centroids"),
+    resources:
+        mem_mb=2000,
+        runtime=10,
+    script:
+        "../workflow_scripts/debiased_centroids.py"
+
+
+rule debias_labels:
+    input:
+        index=f"{WORK}/{{dataset}}/index.csv",
+        ids=ids_of("train"),
+        features=f"{WORK}/{{dataset}}/uss/features.h5",
+        labels=f"{WORK}/{{dataset}}/{{provider}}/pseudo_labels.h5",
+        debiased=f"{WORK}/{{dataset}}/mars/{{provider}}/debiased_centroids.h5",
+    output:
+        maps=f"{WORK}/{{dataset}}/mars/{{provider}}/pseudo_labels/{{scatteritem}}.h5",
+    log:
+        f"logs/{SCALE}/{{dataset}}/debias_labels/{{provider}}/{{scatteritem}}.log",
+    benchmark:
+        f"benchmarks/{SCALE}/{{dataset}}/debias_labels/{{provider}}/{{scatteritem}}.tsv"
+    params:
+        code=code("debias_labels.py"),
+        **only(config["mars"], "refine", "background", "gamma", "rescale"),
+        crf=config["crf"]["deeplab"],
+        short_side=short_side,
+    resources:
+        mem_mb=2000,
+        runtime=120,
+    script:
+        "../workflow_scripts/debias_labels.py"

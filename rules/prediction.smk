@@ -1,0 +1,95 @@
+"""Prediction, dense CRF, evaluation; and the joining of shards, which every per-image stage shares."""
+
+STUDENT = f"{WORK}/{{dataset}}/students/{{provider}}/{{variant}}"
+
+
+rule predict:
+    input:
+        index=f"{WORK}/{{dataset}}/index.csv",
+        ids=predicted_ids,
+        checkpoint=f"{STUDENT}/student.safetensors",
+    output:
+        maps=temp(f"{STUDENT}/{{split}}/probabilities/{{scatteritem}}.h5"),
+        labels=f"{STUDENT}/{{split}}/argmax/{{scatteritem}}.h5",
+    log:
+        f"logs/{SCALE}/{{dataset}}/predict/{{provider}}_{{variant}}_{{split}}/{{scatteritem}}.log",
+    benchmark:
+        f"benchmarks/{SCALE}/{{dataset}}/predict/{{provider}}_{{variant}}_{{split}}/{{scatteritem}}.tsv"
+    params:
+        code=code("predict.py"),
+        **config["prediction"],
+        short_side=short_side,
+    resources:
+        mem_mb=8000,
+        runtime=240,
+        gpu=config["resources"]["gpu"],
+    script:
+        "../workflow_scripts/predict.py"
+
+
+rule crf_predictions:
+    input:
+        index=f"{WORK}/{{dataset}}/index.csv",
+        ids=predicted_ids,
+        probabilities=f"{STUDENT}/{{split}}/probabilities/{{scatteritem}}.h5",
+    output:
+        maps=f"{STUDENT}/{{split}}/predictions/{{scatteritem}}.h5",
+    log:
+        f"logs/{SCALE}/{{dataset}}/crf_predictions/{{provider}}_{{variant}}_{{split}}/{{scatteritem}}.log",
+    benchmark:
+        f"benchmarks/{SCALE}/{{dataset}}/crf_predictions/{{provider}}_{{variant}}_{{split}}/{{scatteritem}}.tsv"
+    params:
+        code=code("crf_predictions.py"),
+        crf=config["crf"]["deeplab"],
+        short_side=short_side,
+    resources:
+        mem_mb=2000,
+        runtime=120,
+    script:
+        "../workflow_scripts/crf_predictions.py"
+
+
+localrules:
+    merge_maps,
+
+
+rule merge_maps:
+    input:
+        shards=gather.images(f"{WORK}/{{{{store}}}}/{{scatteritem}}.h5"),
+    output:
+        maps=f"{WORK}/{{store}}.h5",
+    wildcard_constraints:
+        store=r".*/(cams|affinity_labels|pseudo_labels|features|argmax|predictions)",
+    log:
+        f"logs/{SCALE}/merge_maps/{{store}}.log",
+    benchmark:
+        f"benchmarks/{SCALE}/merge_maps/{{store}}.tsv"
+    params:
+        code=code("merge_maps.py"),
+    resources:
+        mem_mb=500,
+        runtime=10,
+    script:
+        "../workflow_scripts/merge_maps.py"
+
+
+rule evaluate:
+    input:
+        index=f"{WORK}/{{dataset}}/index.csv",
+        ids=evaluated_ids,
+        maps=f"{WORK}/{{dataset}}/{{store}}.h5",
+    output:
+        scores_table=f"{WORK}/{{dataset}}/{{store}}_scores.csv",
+        confusion_table=f"{WORK}/{{dataset}}/{{store}}_confusion.csv",
+    log:
+        f"logs/{SCALE}/{{dataset}}/evaluate/{{store}}.log",
+    benchmark:
+        f"benchmarks/{SCALE}/{{dataset}}/evaluate/{{store}}.tsv"
+    params:
+        code=code("evaluate.py"),
+        classes=averaged_classes,
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    script:
+        "../workflow_scripts/evaluate.py"

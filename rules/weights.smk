@@ -1,0 +1,21 @@
+"""Published weights, converted to safetensors once and shared by all scales."""
+
+
+localrules:
+    prepare_weights,
+
+
+rule prepare_weights:
+    output:
+        weights="downloads/weights/{network}.safetensors",
+    log:
+        "logs/downloads/prepare_weights_{network}.log",
+    benchmark:
+        "benchmarks/downloads/prepare_weights_{network}.tsv"
+    wildcard_constraints:
+        network="resnet50|resnet101|efficientnet_lite0|dino_vitb8",
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    script:
+        "../workflow_scripts/prepare_weights.py"

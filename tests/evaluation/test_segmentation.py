@@ -1,0 +1,74 @@
+"""Confusion matrices and their scores."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from maskmill.evaluation.segmentation import SeedCurve, confusion, scores
+from torchmetrics.functional.classification import multiclass_jaccard_index
+
+NAMES = ["background", "a", "b", "c"]
+
+
+def label_maps(seed, values=(0, 1, 2, 3, 255), shape=(9, 7)):
+    return np.random.default_rng(seed).choice(np.array(values, np.uint8), size=shape)
+
+
+def value(rows, metric, name=""):
+    return next(r["value"] for r in rows if r["metric"] == metric and r["class_name"] == name)
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=30, deadline=None)
+def test_miou_equals_torchmetrics(seed):
+    truth, prediction = label_maps(seed), label_maps(seed + 1, values=(0, 1, 2, 3))
+    expected = multiclass_jaccard_index(
+        torch.from_numpy(prediction).long(), torch.from_numpy(truth).long(), num_classes=4, ignore_index=255
+    )
+    assert value(scores(confusion(truth, prediction, 4), NAMES), "miou") == pytest.approx(100 * expected.item(), rel=1e-5)
+
+
+def test_iou_fp_and_fn_of_a_class_add_up_to_100():
+    rows = scores(confusion(label_maps(1), label_maps(2), 4), NAMES)
+    for name in NAMES:
+        assert sum(value(rows, metric, name) for metric in ("iou", "fp", "fn")) == pytest.approx(100)
+
+
+def test_hand_made_scores():
+    truth = np.array([[0, 0, 1, 1], [1, 255, 0, 0]], np.uint8)
+    prediction = np.array([[0, 1, 1, 0], [1, 1, 0, 0]], np.uint8)
+    rows = scores(confusion(truth, prediction, 4), NAMES)
+    assert value(rows, "iou", "background") == pytest.approx(100 * 3 / 5)
+    assert value(rows, "iou", "a") == pytest.approx(100 * 2 / 4)
+    assert value(rows, "miou") == pytest.approx(55)
+    assert value(rows, "fp") == pytest.approx(25)
+    assert not [r for r in rows if r["class_name"] in ("b", "c")], "classes that occur nowhere have no row"
+
+
+def test_biased_and_ignored_predictions_count_as_background():
+    truth = np.array([[0, 1, 1]], np.uint8)
+    matrix = confusion(truth, np.array([[254, 255, 1]], np.uint8), 4)
+    assert matrix[0, 0] == 1 and matrix[1, 0] == 1 and matrix[1, 1] == 1
+
+
+def test_averaged_classes_restrict_the_mean():
+    matrix = confusion(label_maps(3), label_maps(4), 4)
+    rows = scores(matrix, NAMES, averaged=(0, 2))
+    assert value(rows, "miou") == pytest.approx((value(rows, "iou", "background") + value(rows, "iou", "b")) / 2)
+    assert not [r for r in rows if r["class_name"] == "a"]
+
+
+def test_seed_curve_equals_thresholding_one_by_one():
+    rng = np.random.default_rng(0)
+    thresholds = [0.1, 0.3, 0.55]
+    curve = SeedCurve(4, thresholds)
+    direct = [np.zeros((4, 4), int) for _ in thresholds]
+    for seed in range(3):
+        truth, cam, classes = label_maps(seed), rng.random((2, 9, 7)), np.array([1, 3])
+        curve.add(truth, cam, classes)
+        for matrix, threshold in zip(direct, thresholds, strict=True):
+            planes = np.concatenate([np.full((1, 9, 7), threshold), cam])
+            matrix += confusion(truth, np.array([0, 1, 3])[planes.argmax(axis=0)].astype(np.uint8), 4)
+    for number, matrix in enumerate(direct):
+        np.testing.assert_array_equal(curve.matrix(number), matrix)

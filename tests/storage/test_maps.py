@@ -1,0 +1,170 @@
+import json
+import os
+import pickle
+import shutil
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from maskmill.errors import InputError
+from maskmill.storage.maps import Maps, create_maps, merge_maps, open_maps, sha256
+
+LABEL = np.array([[0, 8, 255]], dtype=np.uint8)
+
+
+def make_store(path, maps, kind="label"):
+    with create_maps(path, kind, producer="test") as store:
+        for image_id, array in maps.items():
+            store.write(image_id, array)
+    return path
+
+
+@settings(deadline=None, max_examples=25)
+@given(array=st.sampled_from(["u1", "f2", "f4"]).flatmap(lambda t: arrays(t, array_shapes(max_dims=3, min_side=0))))
+def test_a_map_reads_back_as_it_was_written(array, tmp_path_factory):
+    path = make_store(tmp_path_factory.mktemp("maps") / "a.h5", {"2007_000032": array}, kind="features")
+    with open_maps(path) as maps:
+        assert maps["2007_000032"].dtype == array.dtype
+        np.testing.assert_array_equal(maps["2007_000032"], array)
+
+
+def test_a_store_is_a_mapping_that_knows_its_origin(tmp_path):
+    (tmp_path / "weights").write_bytes(b"weights")
+    inputs = [tmp_path / "weights"]
+    with create_maps(tmp_path / "a.h5", "cam", producer="cams", parameters={"scales": [1, 2]}, inputs=inputs) as store:
+        store.write("b", np.ones((2, 3, 4), np.float16), classes=[8, 15])
+        store.write("a", np.zeros((1, 3, 4), np.float16), classes=[20])
+    maps = open_maps(tmp_path / "a.h5")
+    assert sorted(maps) == ["a", "b"] and len(maps) == 2
+    assert "a" in maps and "c" not in maps
+    assert maps.attributes_of("b")["classes"].tolist() == [8, 15]
+    assert maps.kind == "cam" and maps.attributes["producer"] == "cams"
+    assert json.loads(maps.attributes["parameters"]) == {"scales": [1, 2]}
+    # printf weights | sha256sum
+    digest = "9a129038d9a00aed0cf6a7ea059ca50a813449061ab87848cf1a13eafdf33b2c"
+    assert json.loads(maps.attributes["inputs"]) == {str(tmp_path / "weights"): digest}
+    assert sha256(tmp_path / "weights") == digest
+    with pytest.raises(KeyError, match="no map for image 'c'"):
+        maps["c"]
+
+
+def test_an_unknown_kind_is_refused(tmp_path):
+    with (
+        pytest.raises(ValueError, match="unknown kind of map 'heatmap'"),
+        create_maps(tmp_path / "a.h5", "heatmap", producer="test"),
+    ):
+        pass
+
+
+def test_an_error_while_writing_leaves_nothing(tmp_path):
+    with (
+        pytest.raises(RuntimeError, match="out of memory"),
+        create_maps(tmp_path / "a.h5", "label", producer="test") as store,
+    ):
+        store.write("a", LABEL)
+        raise RuntimeError("out of memory")
+    assert os.listdir(tmp_path) == []
+
+
+def refused(path) -> str:
+    with pytest.raises(InputError) as error:
+        open_maps(path)
+    message = str(error.value)
+    assert str(path) in message and "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize("part", [0.0, 0.1, 0.5, 0.99])
+def test_a_cut_off_store_is_one_line_with_file_and_fix(part, tmp_path):
+    noise = np.random.default_rng([4]).integers(0, 256, (64, 64), dtype=np.uint8)
+    path = make_store(tmp_path / "a.h5", {str(number): noise for number in range(8)})
+    os.truncate(path, int(part * path.stat().st_size))
+    assert "delete it and run again" in refused(path)
+
+
+def test_an_unfinished_store_is_refused(tmp_path):
+    path = make_store(tmp_path / "a.h5", {"a": LABEL})
+    with h5py.File(path, "a") as file:
+        del file.attrs["complete"]
+    assert "unfinished" in refused(path)
+
+
+def test_another_hdf5_file_is_refused(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["data"] = [1, 2, 3]
+    assert "delete it" in refused(tmp_path / "a.h5")
+
+
+def test_a_store_of_another_schema_is_refused(tmp_path):
+    path = make_store(tmp_path / "a.h5", {"a": LABEL})
+    with h5py.File(path, "a") as file:
+        file.attrs["schema"] = 99
+    assert "schema 99" in refused(path)
+
+
+def test_a_missing_store_is_refused(tmp_path):
+    assert "no such map store" in refused(tmp_path / "a.h5")
+
+
+def test_merged_shards_read_as_one_store_and_copy_nothing(tmp_path):
+    noise = np.random.default_rng([5]).integers(0, 256, (200, 200), dtype=np.uint8)
+    shards = [make_store(tmp_path / f"shards/{n}.h5", {f"a{n}": noise, f"b{n}": LABEL}) for n in range(2)]
+    merge_maps(shards, tmp_path / "all.h5")
+    with open_maps(tmp_path / "all.h5") as maps:
+        assert sorted(maps) == ["a0", "a1", "b0", "b1"] and maps.kind == "label"
+        np.testing.assert_array_equal(maps["a1"], noise)
+    assert (tmp_path / "all.h5").stat().st_size < noise.nbytes / 2
+
+
+def test_a_merged_store_survives_moving_its_folder(tmp_path):
+    shards = [make_store(tmp_path / f"old/shards/{n}.h5", {str(n): LABEL}) for n in range(2)]
+    merge_maps(shards, tmp_path / "old/all.h5")
+    shutil.move(tmp_path / "old", tmp_path / "new")
+    with open_maps(tmp_path / "new/all.h5") as maps:
+        assert [maps[str(n)].tolist() for n in range(2)] == [LABEL.tolist()] * 2
+
+
+def test_a_lost_shard_is_named_with_the_image(tmp_path):
+    shard = make_store(tmp_path / "shard.h5", {"a": LABEL})
+    merge_maps([shard], tmp_path / "all.h5")
+    shard.unlink()
+    with (
+        open_maps(tmp_path / "all.h5") as maps,
+        pytest.raises(InputError, match=r"all.h5: the shard that holds a"),
+    ):
+        maps["a"]
+
+
+def test_shards_of_different_kinds_do_not_merge(tmp_path):
+    shards = [
+        make_store(tmp_path / "0.h5", {"a": LABEL}, kind="label"),
+        make_store(tmp_path / "1.h5", {"b": LABEL}, kind="logits"),
+    ]
+    with pytest.raises(InputError, match=r"1.h5: holds logits maps, the other shards label"):
+        merge_maps(shards, tmp_path / "all.h5")
+    assert sorted(os.listdir(tmp_path)) == ["0.h5", "1.h5"]
+
+
+def test_shards_with_a_common_image_do_not_merge(tmp_path):
+    shards = [make_store(tmp_path / f"{n}.h5", {"a": LABEL}) for n in range(2)]
+    with pytest.raises(InputError, match=r"1.h5: image a is in another shard too"):
+        merge_maps(shards, tmp_path / "all.h5")
+    assert not (tmp_path / "all.h5").exists()
+
+
+def read_in_worker(maps: Maps, image_id: str) -> list:
+    return maps[image_id].tolist()
+
+
+def test_an_open_store_can_be_sent_to_a_worker_process(tmp_path):
+    maps = open_maps(make_store(tmp_path / "a.h5", {"a": LABEL}))
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        assert pool.submit(read_in_worker, maps, "a").result(60) == LABEL.tolist()
+    assert maps["a"].tolist() == LABEL.tolist()
+    assert len(pickle.dumps(maps)) < 1_000

@@ -1,0 +1,182 @@
+"""The training loop: resumable with the same result, stops on NaN, pauses on time."""
+
+import numpy as np
+import pytest
+import torch
+from maskmill.errors import InputError
+from maskmill.storage.checkpoints import load_network, load_tensors
+from maskmill.training.ema import EMA
+from maskmill.training.loop import RandomDataset, batch_indices, resume_path, train
+from maskmill.training.schedules import iterations_of, poly
+from torch import nn
+
+
+class Net(nn.Module):
+    """Batch norm and dropout, so that buffers and random masks count."""
+
+    def __init__(self, width=8):
+        super().__init__()
+        self.arguments = {"width": width}
+        self.layers = nn.Sequential(
+            nn.Linear(4, width), nn.BatchNorm1d(width), nn.Dropout(0.5), nn.ReLU(), nn.Linear(width, 1)
+        )
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+class Points(RandomDataset):
+    def __len__(self):
+        return 13
+
+    def sample(self, index, rng):
+        return {"x": torch.tensor(rng.normal(size=4) + index, dtype=torch.float32)}
+
+
+class Killed(BaseException):
+    pass
+
+
+def fit(path, *, killed_at=None, optimizer="sgd", ema=True, run="run", iterations=20, **options):
+    torch.manual_seed(0)
+    network = Net()
+    optimizers = {
+        "sgd": lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9),
+        "adam": lambda p: torch.optim.Adam(p, lr=0.01),
+    }
+    calls = iter(range(10**6))
+
+    def step(model, batch):
+        if next(calls) == killed_at:
+            raise Killed
+        return {"square": model(batch["x"]).square().mean()}
+
+    train(
+        network,
+        step,
+        optimizers[optimizer](network.parameters()),
+        poly(iterations),
+        Points(),
+        ema=EMA(network, decay=0.9) if ema else None,
+        checkpoint=path,
+        run=run,
+        iterations=iterations,
+        batch_size=4,
+        seed=3,
+        **{"save_minutes": 0, **options},
+    )
+
+
+def bits(path):
+    return {name: value.numpy().tobytes() for name, value in load_tensors(path)[0].items()}
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("ema", [True, False])
+def test_killed_and_resumed_run_ends_in_the_same_bits(tmp_path, optimizer, ema):
+    fit(tmp_path / "whole", optimizer=optimizer, ema=ema)
+    for killed_at in (7, 5):
+        with pytest.raises(Killed):
+            fit(tmp_path / "resumed", optimizer=optimizer, ema=ema, killed_at=killed_at)
+    assert load_tensors(resume_path(tmp_path / "resumed"))[1]["iteration"] == 12
+    fit(tmp_path / "resumed", optimizer=optimizer, ema=ema)
+    assert bits(tmp_path / "resumed") == bits(tmp_path / "whole")
+    assert not resume_path(tmp_path / "resumed").exists()
+
+
+def test_number_of_loader_workers_does_not_matter(tmp_path):
+    fit(tmp_path / "none")
+    fit(tmp_path / "two", workers=2)
+    assert bits(tmp_path / "none") == bits(tmp_path / "two")
+
+
+def test_resume_state_of_another_run_is_ignored(tmp_path):
+    fit(tmp_path / "whole")
+    with pytest.raises(Killed):
+        fit(tmp_path / "other", run="other settings", killed_at=7)
+    fit(tmp_path / "other")
+    assert bits(tmp_path / "other") == bits(tmp_path / "whole")
+
+
+def test_pause_at_max_minutes_keeps_the_state_and_the_next_calls_finish(tmp_path):
+    fit(tmp_path / "whole", iterations=3)
+    for iteration in (1, 2):
+        with pytest.raises(InputError, match=f"paused at iteration {iteration} of 3 .*run the same command again"):
+            fit(tmp_path / "paused", iterations=3, max_minutes=1e-9, save_minutes=60)
+    fit(tmp_path / "paused", iterations=3, max_minutes=1e-9, save_minutes=60)
+    assert bits(tmp_path / "paused") == bits(tmp_path / "whole")
+
+
+def test_loss_that_is_not_finite_stops_and_leaves_no_checkpoint(tmp_path):
+    network = Net()
+
+    def step(model, batch):
+        return {"bad": model(batch["x"]).sum() * float("nan")}
+
+    with pytest.raises(InputError, match=r"not finite at iteration 1 \(bad nan\); lower the learning rate"):
+        train(
+            network,
+            step,
+            torch.optim.SGD(network.parameters(), lr=0.1),
+            poly(5),
+            Points(),
+            checkpoint=tmp_path / "net",
+            run="run",
+            iterations=5,
+            batch_size=4,
+            seed=0,
+        )
+    assert not (tmp_path / "net").exists()
+
+
+def test_missing_gpu_is_named(tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(InputError, match="accelerator is gpu"):
+        fit(tmp_path / "net", accelerator="gpu")
+
+
+def test_tensorboard_log_is_written(tmp_path):
+    fit(tmp_path / "net")
+    assert list((tmp_path / "tensorboard" / "net").glob("events.*"))
+
+
+def test_saved_network_is_the_moving_average_unless_the_student_is_wanted(tmp_path):
+    fit(tmp_path / "ema")
+    fit(tmp_path / "student", save_ema=False)
+    fit(tmp_path / "plain", ema=False)
+    assert bits(tmp_path / "student") == bits(tmp_path / "plain") != bits(tmp_path / "ema")
+    assert isinstance(load_network(tmp_path / "ema", Net), Net)
+
+
+def test_batches_run_through_every_image_before_one_comes_again():
+    drawn = [index for iteration in range(13) for index in batch_indices(13, 4, seed=1, iteration=iteration)]
+    for epoch in range(4):
+        assert sorted(drawn[13 * epoch : 13 * (epoch + 1)]) == list(range(13))
+    assert drawn[:13] != drawn[13:26]
+
+
+def test_iterations_of_irn_are_those_of_the_spec():
+    assert iterations_of(5, 10_582, 16) == 3_305
+    assert iterations_of(3, 10_582, 32) == 990
+    assert iterations_of(3, 10_582, 32, limit=2) == 2
+    assert iterations_of(1, 3, 16) == 1
+
+
+def test_ema_follows_theta_as_the_reference_run():
+    """MARS reference formulas: theta0 = 1, s = cos(0.3 k) at step k, decay 0.999."""
+    network = nn.Linear(1, 1, bias=False).double()
+    nn.init.ones_(network.weight)
+    ema = EMA(network, decay=0.999)
+    for k in range(1, 11):
+        nn.init.constant_(network.weight, np.cos(0.3 * k))
+        ema.update(network, k)
+        if k == 1:
+            assert ema.module.weight.item() == pytest.approx(0.999955336489, abs=1e-12)
+    assert ema.module.weight.item() == pytest.approx(0.989499546004, abs=1e-12)
+
+
+def test_ema_ramp_of_rs_epm():
+    ema = EMA(nn.Linear(1, 1), decay=0.9999, ramp=2000)
+    assert ema.decay_at(2000) == pytest.approx(0.9999 * (1 - np.exp(-1)))
+    assert EMA(nn.Linear(1, 1), decay=0.999).decay_at(1) == 0.999

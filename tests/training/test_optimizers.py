@@ -1,0 +1,94 @@
+"""Golden numbers: one run of IRN's released `PolyOptimizer`, 20 scheduled steps, power 0.9."""
+
+import pytest
+import torch
+
+from maskmill.training.optimizers import poly_schedule, poly_sgd
+
+
+def trajectory(groups, gradient, steps, **options):
+    """Learning rate of the first group used at each step, and all parameters after it."""
+    optimizer = poly_sgd(groups, **options)
+    schedule = poly_schedule(optimizer, iterations=20, power=0.9)
+    rates, states = [], []
+    for _ in range(steps):
+        parameters = [parameter for group in groups for parameter in group["params"]]
+        for parameter in parameters:
+            parameter.grad = gradient(parameter.detach())
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+        states.append([parameter.tolist() for parameter in parameters])
+    return rates, states
+
+
+def parameter():
+    return torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64, requires_grad=True)
+
+
+GOLDEN_STEPS = {
+    1: (0.1, [0.9, -1.8, 0.45]),
+    2: (0.0954885381621, [0.8140507668, -1.6281015336, 0.4070253834]),
+    3: (0.0909532576083, [0.740002010999, -1.480004022, 0.370001005499]),
+    5: (0.0818052146051, [0.620752575862, -1.24150515172, 0.310376287931]),
+    10: (0.058388379292, [0.43685120308, -0.873702406161, 0.21842560154]),
+    15: (0.0338383461902, [0.349191208845, -0.698382417691, 0.174595604423]),
+    19: (0.0125892541179, [0.32109312973, -0.642186259459, 0.160546564865]),
+    20: (0.00674641423837, [0.31892668306, -0.63785336612, 0.15946334153]),
+    21: (0.00674641423837, [0.3167748549, -0.6335497098, 0.15838742745]),
+    22: (0.00674641423837, [0.314637545326, -0.629275090651, 0.157318772663]),
+}
+
+
+def test_schedule_and_steps_are_the_reference_trajectory():
+    # In this run the weight decay 1e-4 reached SGD as momentum only: the groups had no weight decay.
+    groups = [{"params": [parameter()], "lr": 0.1, "weight_decay": 0.0}]
+    rates, states = trajectory(groups, lambda value: value, steps=22, momentum=1e-4)
+    for step, (rate, values) in GOLDEN_STEPS.items():
+        assert rates[step - 1] == pytest.approx(rate, rel=1e-9)
+        assert states[step - 1][0] == pytest.approx(values, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("momentum", "weight_decay", "after_20"),
+    [
+        (0.0, 0.0, [0.318963610193, -0.637927220387, 0.159481805097]),
+        (0.9, 1e-4, [-0.161778884815, 0.32355776963, -0.0808894424076]),
+    ],
+)
+def test_intended_momentum_and_weight_decay_are_used_as_given(momentum, weight_decay, after_20):
+    groups = [{"params": [parameter()], "lr": 0.1, "weight_decay": weight_decay}]
+    _, states = trajectory(groups, lambda value: value, steps=20, momentum=momentum)
+    assert states[-1][0] == pytest.approx(after_20, rel=1e-9)
+
+
+def test_official_groups_follow_the_reference_trajectory():
+    groups = [
+        {"params": [parameter()], "lr": 0.1, "weight_decay": 1e-4},
+        {"params": [parameter()], "lr": 1.0, "weight_decay": 1e-4},
+    ]
+    _, states = trajectory(groups, lambda value: 0.1 * value, 20, momentum=0.9, momentum_quirk="official")
+    golden = {
+        1: ([0.98999, -1.97998, 0.494995], [0.8999, -1.7998, 0.44995]),
+        2: ([0.9805263211, -1.9610526422, 0.49026316055], [0.81387437597, -1.62774875194, 0.406937187985]),
+        3: (
+            [0.971598295167, -1.94319659033, 0.485799147584],
+            [0.739767631687, -1.47953526337, 0.369883815843],
+        ),
+        10: (
+            [0.923310942817, -1.84662188563, 0.461655471408],
+            [0.436473665931, -0.872947331863, 0.218236832966],
+        ),
+        20: (
+            [0.895173193985, -1.79034638797, 0.447586596993],
+            [0.318548834182, -0.637097668364, 0.159274417091],
+        ),
+    }
+    for step, expected in golden.items():
+        for values, reference in zip(states[step - 1], expected, strict=True):
+            assert values == pytest.approx(reference, rel=1e-9)
+
+
+def test_unknown_quirk_is_refused():
+    with pytest.raises(ValueError, match="official or intended"):
+        poly_sgd([{"params": [parameter()], "lr": 0.1, "weight_decay": 0.0}], momentum=0.9, momentum_quirk="fixed")

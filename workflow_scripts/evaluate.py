@@ -1,0 +1,48 @@
+"""Score a store of label maps against the truth (spec 2.8).
+
+In: index, id list (images with masks), map store of kind `label`. Out: `scores`, CSV with columns metric, class_name,
+value (percent), and `confusion`, CSV of pixel counts, rows truth and columns prediction. Label maps made at a smaller
+working size are enlarged to the mask's size (nearest neighbour), so the truth is never resized.
+"""
+
+import logging
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+import stage
+from maskmill.data.catalog import DATASETS, averaged_ids
+from maskmill.data.images import read_mask
+from maskmill.data.index import read_ids, read_index
+from maskmill.evaluation.segmentation import confusion, scores
+from maskmill.refinement.resize import resize_labels
+from maskmill.storage.atomic import atomic_path
+from maskmill.storage.maps import open_maps
+
+
+def main(
+    dataset: str,
+    index: str,
+    ids: str,
+    maps: str,
+    scores_table: str,
+    confusion_table: str,
+    classes: list[str] | None = None,
+) -> None:
+    names, num_classes = DATASETS[dataset].classes, DATASETS[dataset].num_classes
+    records, store = read_index(index), open_maps(maps)
+    matrix = np.zeros((num_classes, num_classes), np.int64)
+    for image_id in tqdm(read_ids(ids), desc="evaluate", unit="image"):
+        truth = read_mask(records[image_id].mask, num_classes)
+        matrix += confusion(truth, resize_labels(store[image_id], truth.shape), num_classes)
+    table = pd.DataFrame(scores(matrix, names, averaged_ids(DATASETS[dataset], classes)))
+    with atomic_path(confusion_table) as path:
+        pd.DataFrame(matrix, index=pd.Index(names, name="truth"), columns=names).to_csv(path)
+    with atomic_path(scores_table) as path:
+        table.to_csv(path, index=False)
+    logging.info("%s: mIoU %.1f", maps, table["value"].iloc[0])
+
+
+if __name__ == "__main__":
+    stage.run(main, globals().get("snakemake"))

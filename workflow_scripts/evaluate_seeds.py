@@ -1,0 +1,46 @@
+"""mIoU of the class activation maps over background thresholds (spec 2.3).
+
+In: index, id list (images with masks), map store of kind `cam`. Out: CSV with columns threshold, miou (percent).
+"""
+
+import logging
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+import stage
+from maskmill.data.catalog import DATASETS, averaged_ids
+from maskmill.data.images import read_mask
+from maskmill.data.index import read_ids, read_index
+from maskmill.evaluation.segmentation import SeedCurve
+from maskmill.refinement.resize import resize_planes
+from maskmill.storage.atomic import atomic_path
+from maskmill.storage.maps import open_maps
+
+
+def main(
+    dataset: str,
+    index: str,
+    ids: str,
+    maps: str,
+    curve: str,
+    thresholds: list[float],
+    classes: list[str] | None = None,
+) -> None:
+    num_classes = DATASETS[dataset].num_classes
+    records, store = read_index(index), open_maps(maps)
+    seeds = SeedCurve(num_classes, np.arange(*thresholds))
+    for image_id in tqdm(read_ids(ids), desc="seeds", unit="image"):
+        truth = read_mask(records[image_id].mask, num_classes)
+        cam = resize_planes(store[image_id].astype(np.float32), truth.shape)
+        seeds.add(truth, cam, store.attributes_of(image_id)["classes"])
+    miou = seeds.miou(averaged_ids(DATASETS[dataset], classes))
+    with atomic_path(curve) as path:
+        pd.DataFrame({"threshold": seeds.thresholds.round(4), "miou": miou}).to_csv(path, index=False)
+    best = int(np.nanargmax(miou))
+    logging.info("seed mIoU %.1f at threshold %.2f", miou[best], seeds.thresholds[best])
+
+
+if __name__ == "__main__":
+    stage.run(main, globals().get("snakemake"))

@@ -1,0 +1,44 @@
+"""Take over another method's pseudo labels (mars.provider = external).
+
+In: index, id list, a folder with one palette or grey PNG an image, `<image id>.png`, ids 0..C and 255, at the image's
+size. Out: map store of kind `label`, uint8 [H, W] at working size.
+"""
+
+from pathlib import Path
+
+from tqdm import tqdm
+
+import stage
+from maskmill.data.catalog import DATASETS
+from maskmill.data.images import read_mask, resized
+from maskmill.data.index import read_ids, read_index, shard
+from maskmill.errors import InputError
+from maskmill.storage.maps import create_maps
+
+
+def main(
+    dataset: str,
+    index: str,
+    ids: str,
+    folder: str,
+    maps: str,
+    scatteritem: str = "1-of-1",
+    short_side: int | None = None,
+) -> None:
+    records = read_index(index)
+    with create_maps(maps, "label", producer="import_masks", parameters={"folder": folder}) as store:
+        for image_id in tqdm(shard(read_ids(ids), scatteritem), desc=f"import {scatteritem}", unit="image"):
+            record = records[image_id]
+            path = Path(folder, f"{image_id}.png")
+            mask = read_mask(path, DATASETS[dataset].num_classes, short_side)
+            size = resized(record.height, record.width, short_side)
+            if mask.shape != size:
+                raise InputError(
+                    f"{path}: mask of {mask.shape[1]}x{mask.shape[0]} pixels for an image of "
+                    f"{record.width}x{record.height}; export it at the image's size"
+                )
+            store.write(image_id, mask)
+
+
+if __name__ == "__main__":
+    stage.run(main, globals().get("snakemake"))

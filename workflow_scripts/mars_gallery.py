@@ -1,0 +1,49 @@
+"""One picture of what MARS does to the most biased images.
+
+In: index, id list of the images to show, CAMs, labels before and after debiasing, the student's predictions. Out: PNG,
+a row per image: image, truth, CAM, pseudo label, debiased label with the removed region hatched, prediction.
+"""
+
+import stage
+from maskmill.data.catalog import DATASETS
+from maskmill.data.images import read_image, read_mask
+from maskmill.data.index import read_ids, read_index
+from maskmill.reporting.gallery import Row, draw_gallery
+from maskmill.storage.maps import open_maps
+
+
+def main(
+    dataset: str,
+    index: str,
+    ids: str,
+    cams: str,
+    biased: str,
+    debiased: str,
+    predictions: str,
+    picture: str,
+    scale: str,
+    short_side: int | None = None,
+) -> None:
+    records = read_index(index)
+    stores = [open_maps(path) for path in (cams, biased, debiased, predictions)]
+    num_classes, names = DATASETS[dataset].num_classes, DATASETS[dataset].classes
+    rows = []
+    for image_id in read_ids(ids):
+        record = records[image_id]
+        cam, before, after, predicted = (store[image_id] for store in stores)
+        rows.append(
+            Row(
+                title=f"{image_id}\n" + ", ".join(names[c] for c in record.classes),
+                image=read_image(record.image, short_side),
+                truth=read_mask(record.mask, num_classes, short_side),
+                cam=cam,
+                before=before,
+                after=after,
+                predicted=predicted,
+            )
+        )
+    draw_gallery(rows, picture, names, f"MARS, scale {scale}: the training images with the most bias")
+
+
+if __name__ == "__main__":
+    stage.run(main, globals().get("snakemake"))

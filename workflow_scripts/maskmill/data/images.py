@@ -1,0 +1,72 @@
+"""Reading images and masks, with errors that name the file."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from maskmill.errors import InputError
+
+IGNORE = 255
+
+
+def read_image(path: str | Path, short_side: int | None = None) -> np.ndarray:
+    """Read an image as uint8 [H, W, 3], RGB.
+
+    Args:
+        short_side: if given and the shorter side is longer, shrink the image (area average) to this many pixels on it.
+
+    Raises:
+        InputError: the file is missing, truncated or not an image.
+    """
+    image = _open(path)
+    size = resized(image.height, image.width, short_side)
+    image = image.convert("RGB")
+    if size != (image.height, image.width):
+        image = image.resize(size[::-1], Image.Resampling.BOX, reducing_gap=None)
+    return np.array(image)
+
+
+def read_mask(path: str | Path, num_classes: int, short_side: int | None = None) -> np.ndarray:
+    """Read a mask as uint8 [H, W] of class ids: palette PNGs give their indices, grey PNGs their values.
+
+    Args:
+        num_classes: ids 0..num_classes-1 and 255 (ignore) are allowed.
+        short_side: as in `read_image`, by nearest neighbour.
+
+    Raises:
+        InputError: the file is missing, broken, in colour, or holds an id out of range.
+    """
+    image = _open(path)
+    if image.mode not in ("P", "L", "I;16", "I", "1"):
+        raise InputError(f"{path}: mask in mode {image.mode}; save class ids as a palette or grey PNG")
+    size = resized(image.height, image.width, short_side)
+    if size != (image.height, image.width):
+        image = image.resize(size[::-1], Image.Resampling.NEAREST)
+    mask = np.array(image)
+    wrong = np.unique(mask[(mask >= num_classes) & (mask != IGNORE)])
+    if wrong.size:
+        raise InputError(
+            f"{path}: class id {wrong[0]} is out of range 0..{num_classes - 1} (255 = ignore); "
+            "correct the mask or the data set's class list"
+        )
+    return mask.astype(np.uint8)
+
+
+def resized(height: int, width: int, short_side: int | None) -> tuple[int, int]:
+    """Height and width after shrinking the shorter side to `short_side`; unchanged where that would enlarge."""
+    if short_side is None or min(height, width) <= short_side:
+        return height, width
+    scale = short_side / min(height, width)
+    return round(height * scale), round(width * scale)
+
+
+def _open(path: str | Path) -> Image.Image:
+    try:
+        image = Image.open(path)
+        image.load()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such image; restore it, or remove its id from the split list") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"{path}: truncated or not an image ({error}); replace the file and run again") from None
+    return image

@@ -1,0 +1,75 @@
+"""The index: one row per image, the contract between the data sets and every later stage."""
+
+import csv
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from maskmill.errors import InputError
+from maskmill.storage.atomic import write_text
+
+COLUMNS = ("image_id", "image", "mask", "height", "width", "classes", "split")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One image. `mask` is None where no mask may be read; `classes` are the tags, as mask ids 1..C in rising order;
+    `splits` the splits it belongs to; `height` and `width` are in pixels of the file."""
+
+    image_id: str
+    image: Path
+    mask: Path | None
+    height: int
+    width: int
+    classes: tuple[int, ...]
+    splits: tuple[str, ...]
+
+
+def write_index(path: str | Path, records: Iterable[Record]) -> None:
+    """Write records as CSV: lists inside a field are separated by spaces, a missing mask is an empty field."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(COLUMNS)
+    for r in records:
+        classes = " ".join(map(str, r.classes))
+        table.writerow([r.image_id, r.image, r.mask or "", r.height, r.width, classes, " ".join(r.splits)])
+    write_text(path, text.getvalue())
+
+
+def read_index(path: str | Path) -> dict[str, Record]:
+    """Read an index; keys are image ids, in the file's order.
+
+    Raises:
+        InputError: the file is missing or has other columns.
+    """
+    if not Path(path).exists():
+        raise InputError(f"{path}: no such index; run snakemake to make it")
+    with open(path, newline="", encoding="utf-8") as file:
+        table = csv.DictReader(file)
+        if tuple(table.fieldnames or ()) != COLUMNS:
+            raise InputError(f"{path}: columns are {table.fieldnames}, not {list(COLUMNS)}; delete it and run again")
+        return {row["image_id"]: _record(row) for row in table}
+
+
+def _record(row: dict[str, str]) -> Record:
+    return Record(
+        image_id=row["image_id"],
+        image=Path(row["image"]),
+        mask=Path(row["mask"]) if row["mask"] else None,
+        height=int(row["height"]),
+        width=int(row["width"]),
+        classes=tuple(map(int, row["classes"].split())),
+        splits=tuple(row["split"].split()),
+    )
+
+
+def read_ids(path: str | Path) -> list[str]:
+    """Read a plain id list: one image id a line. Ids are strings ("2007_000032" is not the number 2007000032)."""
+    return Path(path).read_text(encoding="utf-8").split()
+
+
+def shard(ids: list[str], item: str) -> list[str]:
+    """The ids of one shard; `item` is Snakemake's scatter item, e.g. "3-of-8". Shards differ in size by one at most."""
+    number, count = map(int, item.split("-of-"))
+    return ids[number - 1 :: count]

@@ -1,0 +1,309 @@
+"""PASCAL VOC 2012 with SBD's extra masks: conversion to one devkit folder, tags, index, the splits' manifest.
+
+A root is a folder in the devkit's layout: `JPEGImages/<id>.jpg` (.png), `ImageSets/Segmentation/<list>.txt`;
+where there are any, `SegmentationClassAug/<id>.png`, `SegmentationClass/<id>.png`, `Annotations/<id>.xml`.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+from xml.etree import ElementTree
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+from scipy.io import loadmat
+from tqdm import tqdm
+
+from maskmill.data.catalog import VOC, Split, class_ids, voc_palette
+from maskmill.data.download import move_folder, unpack
+from maskmill.data.images import IGNORE, read_mask
+from maskmill.data.index import Record, read_ids
+from maskmill.errors import InputError
+from maskmill.storage.atomic import atomic_path, write_text
+
+LISTS = "ImageSets/Segmentation"
+MADE_HERE = ".made_by_prepare_voc"  # tells a root that `prepare` made, and may replace, from a user's own
+
+T, R = TypeVar("T"), TypeVar("R")
+
+
+# ---- VOC 2012 and SBD as downloaded -> one root
+
+
+def prepare(voc_archive: str | Path, sbd_archive: str | Path, root: str | Path, *, threads: int = 1) -> None:
+    """Make `root` from VOC's and SBD's archives, with the list train_aug and all masks in one folder.
+
+    The root appears when it is whole; an earlier one that was made here is replaced.
+
+    Raises:
+        InputError: a broken archive, a train_aug other than the published one, a root that holds other files.
+    """
+    root = Path(root)
+    work = root.with_name(f".{root.name}.work")
+    shutil.rmtree(work, ignore_errors=True)
+    try:
+        unpack(voc_archive, work / "voc", VOC.archives["voc2012"].members)
+        unpack(sbd_archive, work / "sbd", VOC.archives["sbd"].members)
+        made = work / "voc/VOCdevkit/VOC2012"
+        convert(made, work / "sbd/benchmark_RELEASE/dataset", threads=threads)
+        ids = read_ids(made / LISTS / "train_aug.txt")
+        if check_split(ids, VOC.splits["train_aug"]) != "published":
+            raise InputError(
+                f"{sbd_archive}: gives a train_aug of {len(ids)} images that is not the published one "
+                f"({VOC.splits['train_aug'].images} images); delete it and run again"
+            )
+        (made / MADE_HERE).touch()
+        if (root / MADE_HERE).exists():
+            shutil.rmtree(root)
+        move_folder(made, root)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def convert(voc: str | Path, sbd: str | Path, *, threads: int = 1) -> None:
+    """Add the list train_aug and the folder SegmentationClassAug (palette PNGs, 255 = void) to a VOC root.
+
+    VOC's own masks are copied; the images that only SBD has masks for get those.
+
+    Args:
+        voc: VOC 2012 in the devkit's layout.
+        sbd: SBD's folder `dataset`, with `cls/<id>.mat`, `train.txt`, `val.txt`.
+    """
+    voc, sbd = Path(voc), Path(sbd)
+    train, val = (read_list(voc, split) for split in ("train", "val"))
+    ids = train_aug_ids(train, val, read_ids(sbd / "train.txt"), read_ids(sbd / "val.txt"))
+    official = {*train, *val}
+    target = voc / "SegmentationClassAug"
+    target.mkdir(exist_ok=True)
+
+    def convert_one(image_id: str) -> None:
+        if image_id in official:
+            shutil.copyfile(voc / "SegmentationClass" / f"{image_id}.png", target / f"{image_id}.png")
+        else:
+            write_mask(target / f"{image_id}.png", sbd_mask(sbd / "cls" / f"{image_id}.mat"))
+
+    _in_threads(convert_one, sorted({*ids, *val}), threads, "masks")
+    write_text(voc / LISTS / "train_aug.txt", list_text(ids))
+
+
+def train_aug_ids(
+    voc_train: Iterable[str], voc_val: Iterable[str], sbd_train: Iterable[str], sbd_val: Iterable[str]
+) -> list[str]:
+    """VOC 2012's train with all of SBD, without VOC 2012's val; sorted. 10,582 ids for the real lists."""
+    return sorted({*voc_train, *sbd_train, *sbd_val} - {*voc_val})
+
+
+def sbd_mask(path: str | Path) -> np.ndarray:
+    """SBD's class mask of one image (`GTcls.Segmentation`), uint8 [H, W], ids 0..20.
+
+    Raises:
+        InputError: the file is missing, broken, or without that field.
+    """
+    try:
+        mask = loadmat(path, variable_names=["GTcls"])["GTcls"]["Segmentation"][0, 0]
+    except Exception as error:  # loadmat raises whatever the broken bytes lead to
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise InputError(f"{path}: no readable SBD mask ({reason}); unpack SBD again") from None
+    return mask.astype(np.uint8)
+
+
+def write_mask(path: str | Path, mask: np.ndarray) -> None:
+    """Write a mask, uint8 [H, W] of class ids, as PNG with VOC's palette."""
+    image = Image.fromarray(mask)
+    image.putpalette(voc_palette().tobytes())
+    with atomic_path(path) as temporary:
+        image.save(temporary, format="PNG")
+
+
+# ---- a root -> tags, records
+
+
+def tags_from_xml(path: str | Path, classes: Sequence[str] = VOC.classes) -> tuple[int, ...]:
+    """Mask ids of the objects named in a VOC annotation, rising; "difficult" ones count, as in IRN's labels.
+
+    Raises:
+        InputError: not readable as XML, or an object of an unknown class.
+    """
+    try:
+        objects = ElementTree.parse(path).getroot().iterfind("object")
+    except ElementTree.ParseError as error:
+        raise InputError(f"{path}: not readable as XML ({error}); replace the file") from None
+    try:
+        return tuple(sorted(set(class_ids((o.findtext("name", "").strip() for o in objects), classes))))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def tags_from_mask(mask: np.ndarray) -> tuple[int, ...]:
+    """Mask ids present in a mask [H, W], rising, without background (0) and ignore (255)."""
+    return tuple(int(c) for c in np.unique(mask) if c not in (0, IGNORE))
+
+
+def build_index(
+    root: str | Path,
+    splits: Mapping[str, Sequence[str]],
+    classes: Sequence[str] = VOC.classes,
+    *,
+    threads: int = 1,
+) -> list[Record]:
+    """One record per image of the splits, in the order of the ids.
+
+    The mask is SegmentationClassAug's, else SegmentationClass's, else None. Tags come from the XML
+    annotation, or from the mask where there is none. Of images, only the headers are read here.
+
+    Args:
+        splits: split name to its image ids.
+
+    Raises:
+        InputError: an image is missing, has neither annotation nor mask, or a mask of another size; a file is
+            unreadable; a class is unknown; a mask id is out of range.
+    """
+    root = Path(root)
+    splits_of: dict[str, list[str]] = {}
+    for split, ids in splits.items():
+        for image_id in ids:
+            splits_of.setdefault(image_id, []).append(split)
+
+    def record(image_id: str) -> Record:
+        image = _image_path(root, image_id)
+        mask = _mask_path(root, image_id)
+        height, width = _size(image)
+        if mask and _size(mask) != (height, width):
+            raise InputError(f"{mask}: height and width are {_size(mask)}, its image's {height, width}; replace it")
+        tags = _tags(root, image_id, mask, classes)
+        return Record(image_id, image, mask, height, width, tags, tuple(splits_of[image_id]))
+
+    return _in_threads(record, sorted(splits_of), threads, "index")
+
+
+def read_list(root: str | Path, name: str) -> list[str]:
+    """The ids of a root's split list.
+
+    Raises:
+        InputError: the root is missing (the message says where to get it), or the list is missing, empty, or
+            names an id twice.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise InputError(
+            f"{root}: no such folder; set data.voc.root to VOCdevkit/VOC2012 (JPEGImages, SegmentationClass, "
+            f"{LISTS}) of {VOC.archives['voc2012'].urls[0]}, or to null to have it downloaded"
+        )
+    path = root / LISTS / f"{name}.txt"
+    if not path.exists():
+        there = ", ".join(sorted(p.stem for p in path.parent.glob("*.txt"))) or "none"
+        raise InputError(f"{path}: no such split list; put one id a line there, or choose one that exists: {there}")
+    ids = read_ids(path)
+    if not ids:
+        raise InputError(f"{path}: is empty; put one id a line there")
+    _refuse_twins(ids, path)
+    return ids
+
+
+def _image_path(root: Path, image_id: str) -> Path:
+    for suffix in (".jpg", ".png"):
+        path = root / "JPEGImages" / f"{image_id}{suffix}"
+        if path.exists():
+            return path
+    path = root / "JPEGImages" / f"{image_id}.jpg"
+    raise InputError(f"{path}: no such image (nor .png); restore it, or remove its id from the split list")
+
+
+def _mask_path(root: Path, image_id: str) -> Path | None:
+    paths = (root / folder / f"{image_id}.png" for folder in ("SegmentationClassAug", "SegmentationClass"))
+    return next((path for path in paths if path.exists()), None)
+
+
+def _size(path: Path) -> tuple[int, int]:
+    """Height and width from the file's header; nothing is decoded."""
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise InputError(f"{path}: truncated or not an image ({error}); replace the file and run again") from None
+
+
+def _tags(root: Path, image_id: str, mask: Path | None, classes: Sequence[str]) -> tuple[int, ...]:
+    annotation = root / "Annotations" / f"{image_id}.xml"
+    if annotation.exists():
+        return tags_from_xml(annotation, classes)
+    if mask:
+        return tags_from_mask(read_mask(mask, len(classes)))
+    raise InputError(f"{annotation}: no such annotation and no mask, so the image has no tags; add either")
+
+
+def _in_threads(function: Callable[[T], R], items: Sequence[T], threads: int, title: str) -> list[R]:
+    """Results in order; the first error ends the rest. Threads do: Pillow and zlib release the lock."""
+    pool = ThreadPoolExecutor(max(1, threads))
+    try:
+        return list(tqdm(pool.map(function, items), total=len(items), desc=title, mininterval=1.0))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+# ---- splits and their manifest
+
+
+def list_text(ids: Iterable[str]) -> str:
+    """The text of an id list: one id a line."""
+    return "".join(f"{image_id}\n" for image_id in ids)
+
+
+def list_sha256(ids: Iterable[str]) -> str:
+    """SHA-256 of `list_text(ids)`."""
+    return hashlib.sha256(list_text(ids).encode()).hexdigest()
+
+
+def check_split(ids: Sequence[str], split: Split | None) -> str:
+    """How a list relates to the published list of its name: "published", or "custom" with both sizes.
+
+    The order of the ids does not matter (the published lists are sorted).
+
+    Raises:
+        InputError: an id occurs twice.
+    """
+    _refuse_twins(ids, "split list")
+    if split is None:
+        return "custom"
+    if list_sha256(sorted(ids)) == split.sha256:
+        return "published"
+    return f"custom: {len(ids):,} images, published {split.images:,}"
+
+
+def manifest(
+    records: Iterable[Record],
+    splits: Mapping[str, Sequence[str]],
+    lists: Mapping[str, str],
+    classes: Sequence[str] = VOC.classes,
+) -> dict:
+    """What the splits are made of: per split the list it is, the number of images, the list's SHA-256, how it
+    relates to the published list of that name, and the number of images tagged with each class.
+
+    Args:
+        splits: split name to its image ids, in the list's order.
+        lists: split name to the name of its list, e.g. {"train": "train_aug"}.
+    """
+    tags = {r.image_id: r.classes for r in records}
+    return {
+        split: {
+            "list": lists[split],
+            "images": len(ids),
+            "sha256": list_sha256(ids),
+            "published": check_split(ids, VOC.splits.get(lists[split])),
+            "images_per_class": {
+                name: sum(number in tags[image_id] for image_id in ids)
+                for number, name in enumerate(classes)
+                if number > 0
+            },
+        }
+        for split, ids in splits.items()
+    }
+
+
+def _refuse_twins(ids: Sequence[str], path: object) -> None:
+    if len(set(ids)) < len(ids):
+        twin = next(i for n, i in enumerate(ids) if i in ids[:n])
+        raise InputError(f"{path}: names {twin} twice; remove one of the lines")

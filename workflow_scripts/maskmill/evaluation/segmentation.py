@@ -1,0 +1,95 @@
+"""Confusion matrices and the scores read off them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from maskmill.data.images import IGNORE
+
+
+def confusion(truth: np.ndarray, prediction: np.ndarray, num_classes: int) -> np.ndarray:
+    """int64 [num_classes, num_classes] of pixel counts, rows truth and columns prediction.
+
+    Pixels whose truth is 255 do not count. Predicted 255 (ignore) and 254 (biased) count as background, as the
+    official evaluations of pseudo labels do.
+    """
+    valid = truth != IGNORE
+    predicted = np.where(prediction[valid] < num_classes, prediction[valid], 0)
+    pairs = truth[valid].astype(np.int64) * num_classes + predicted
+    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def scores(matrix: np.ndarray, class_names: Sequence[str], averaged: Sequence[int] | None = None) -> list[dict]:
+    """Rows with metric, class_name and value (percent) of a confusion matrix.
+
+    Per class: iou = TP/(P + T - TP), fp = (P - TP)/union, fn = (T - TP)/union, so that the three add up to 100
+    (spec 2.8). Aggregates (empty class_name): miou over the classes that occur in truth or prediction; fp and fn over
+    the foreground classes among them (as in MARS, Table 6).
+
+    Args:
+        averaged: class ids that rows and aggregates are restricted to, for subsets of a data set; default all.
+    """
+    true_positive = np.diag(matrix).astype(float)
+    predicted, truth = matrix.sum(axis=0), matrix.sum(axis=1)
+    union = predicted + truth - true_positive
+    occurs = union > 0
+    if averaged is not None:
+        occurs &= np.isin(np.arange(len(matrix)), averaged)
+    with np.errstate(invalid="ignore"):
+        per_class = {
+            "iou": 100 * true_positive / union,
+            "fp": 100 * (predicted - true_positive) / union,
+            "fn": 100 * (truth - true_positive) / union,
+        }
+    foreground = occurs.copy()
+    foreground[0] = False
+    rows = [{"metric": "miou", "class_name": "", "value": _mean(per_class["iou"], occurs)}]
+    rows += [{"metric": m, "class_name": "", "value": _mean(per_class[m], foreground)} for m in ("fp", "fn")]
+    for metric, values in per_class.items():
+        rows += [
+            {"metric": metric, "class_name": name, "value": float(value)}
+            for name, value, there in zip(class_names, values, occurs, strict=True)
+            if there
+        ]
+    return rows
+
+
+def _mean(values: np.ndarray, where: np.ndarray) -> float:
+    return float(values[where].mean()) if where.any() else float("nan")
+
+
+class SeedCurve:
+    """mIoU of class activation maps at every background threshold, from one pass over the images.
+
+    A pixel's label is its strongest class if that class's score exceeds the threshold, else background; so counts of
+    (truth, strongest class, score bin) hold the confusion matrices of all thresholds.
+
+    Args:
+        thresholds: rising, evenly spaced or not.
+    """
+
+    def __init__(self, num_classes: int, thresholds: Sequence[float]):
+        self.num_classes, self.thresholds = num_classes, np.asarray(thresholds)
+        self.counts = np.zeros((num_classes, num_classes, len(thresholds) + 1), np.int64)
+
+    def add(self, truth: np.ndarray, cam: np.ndarray, classes: np.ndarray) -> None:
+        """truth uint8 [H, W]; cam float [k, H, W] in 0..1; classes: the k class ids of the planes."""
+        valid = truth != IGNORE
+        if len(classes):
+            best = cam.argmax(axis=0)
+            winner = np.asarray(classes)[best][valid]
+            score = np.searchsorted(self.thresholds, cam.max(axis=0)[valid], side="left")
+        else:
+            winner, score = np.zeros(valid.sum(), int), np.zeros(valid.sum(), int)
+        np.add.at(self.counts, (truth[valid], winner, score), 1)
+
+    def matrix(self, number: int) -> np.ndarray:
+        """Confusion matrix at `thresholds[number]`."""
+        kept = self.counts[:, :, number + 1 :].sum(axis=2)
+        kept[:, 0] += self.counts[:, :, : number + 1].sum(axis=(1, 2))
+        return kept
+
+    def miou(self, averaged: Sequence[int] | None = None) -> np.ndarray:
+        """Percent, one value a threshold; `averaged` as in `scores`."""
+        names = [""] * self.num_classes
+        return np.array([scores(self.matrix(i), names, averaged)[0]["value"] for i in range(len(self.thresholds))])

@@ -1,0 +1,97 @@
+"""DeepLabV3+ (Chen et al., ECCV 2018): atrous spatial pyramid pooling and a decoder on a low-level map."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from maskmill.networks.backbones import build_backbone, freeze_batchnorm
+
+
+class DeepLabV3Plus(nn.Module):
+    """Backbone, ASPP on its last map, decoder on the first map at stride 4.
+
+    Defaults are those of MARS's student (ResNet-101, output stride 8; spec 3.6).
+
+    Args:
+        backbone: see `build_backbone`.
+        num_classes: with background.
+        rates: dilation of the 3x3 branches of ASPP, for features at `output_stride`.
+        width: channels of ASPP and decoder; the low-level map is reduced to `low_level_width`.
+        frozen_batchnorm: keep the backbone's batch norms at their stored statistics (for small batches).
+        pretrained: safetensors file with the backbone's weights; only for a new network.
+    """
+
+    def __init__(
+        self,
+        backbone: str,
+        num_classes: int,
+        *,
+        output_stride: int = 8,
+        rates: tuple[int, ...] = (12, 24, 36),
+        width: int = 256,
+        low_level_width: int = 48,
+        frozen_batchnorm: bool = False,
+        pretrained: str | None = None,
+    ):
+        super().__init__()
+        self.arguments = {
+            "backbone": backbone,
+            "num_classes": num_classes,
+            "output_stride": output_stride,
+            "rates": list(rates),
+            "width": width,
+            "low_level_width": low_level_width,
+            "frozen_batchnorm": frozen_batchnorm,
+        }
+        self.backbone = build_backbone(backbone, output_stride=output_stride, dilate=True, pretrained=pretrained)
+        if frozen_batchnorm:
+            freeze_batchnorm(self.backbone)
+        self._low_level = max(i for i, stride in enumerate(self.backbone.strides) if stride == 4)
+        self.aspp = ASPP(self.backbone.channels[-1], width, rates)
+        self.low_level = _convolution(self.backbone.channels[self._low_level], low_level_width, 1)
+        self.decoder = nn.Sequential(
+            _convolution(width + low_level_width, width, 3),
+            nn.Dropout(0.5),
+            _convolution(width, width, 3),
+            nn.Dropout(0.1),
+        )
+        self.classifier = nn.Conv2d(width, num_classes, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: normalised images [B, 3, H, W]. Returns logits [B, num_classes, H, W] (bilinear from stride 4)."""
+        maps = self.backbone(x)
+        low_level = self.low_level(maps[self._low_level])
+        context = _resize(self.aspp(maps[-1]), low_level.shape[-2:])
+        logits = self.classifier(self.decoder(torch.cat([context, low_level], dim=1)))
+        return _resize(logits, x.shape[-2:])
+
+    def new_parameters(self) -> list[nn.Parameter]:
+        """Parameters that no pretraining covers: everything but the backbone."""
+        return [p for name, p in self.named_parameters() if not name.startswith("backbone.")]
+
+
+class ASPP(nn.Module):
+    """Parallel 1x1, dilated 3x3 and image-pooling branches, concatenated and projected."""
+
+    def __init__(self, inputs: int, width: int, rates: tuple[int, ...]):
+        super().__init__()
+        self.branches = nn.ModuleList([_convolution(inputs, width, 1)])
+        self.branches.extend(_convolution(inputs, width, 3, rate) for rate in rates)
+        # Image pooling has one value a channel, so a batch of one has no batch statistics: group norm instead.
+        self.pooling = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Conv2d(inputs, width, 1, bias=False), nn.GroupNorm(1, width), nn.ReLU()
+        )
+        self.project = nn.Sequential(_convolution(width * (len(rates) + 2), width, 1), nn.Dropout(0.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled = self.pooling(x).expand(-1, -1, *x.shape[-2:])
+        return self.project(torch.cat([*(branch(x) for branch in self.branches), pooled], dim=1))
+
+
+def _convolution(inputs: int, outputs: int, kernel: int, dilation: int = 1) -> nn.Sequential:
+    convolution = nn.Conv2d(inputs, outputs, kernel, padding=dilation * (kernel // 2), dilation=dilation, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)

@@ -1,0 +1,156 @@
+"""Frozen feature extractors, and the multi-scale embedding of an image on top of them."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import timm
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from maskmill.errors import InputError
+from maskmill.networks.backbones import build_backbone
+from maskmill.networks.filter_bank import FilterBank
+
+
+class FrozenFeatures(nn.Module):
+    """An extractor that never learns and stays in evaluation mode.
+
+    Attributes:
+        channels: D.
+        patch: pixels from one position of the grid to the next; image sides must be multiples of it.
+        mean, std: RGB normalisation that the extractor expects, for images in 0..1.
+    """
+
+    def __init__(self, extractor: nn.Module):
+        super().__init__()
+        self.extractor = extractor.requires_grad_(False)
+        self.channels, self.patch = extractor.channels, extractor.patch
+        self.mean, self.std = extractor.mean, extractor.std
+        self.eval()
+
+    def train(self, mode: bool = True) -> "FrozenFeatures":
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        """x: normalised images [B, 3, H, W]. Returns [B, channels, H/patch, W/patch]."""
+        return self.extractor(x)
+
+
+def frozen_features(name: str, pretrained: str | None = None) -> FrozenFeatures:
+    """Build a frozen extractor.
+
+    Args:
+        name: `dino_vitb8` (DINO's ViT-B/8, which STEGO uses), `efficientnet_lite0` (a light stand-in with
+            ImageNet weights) or `filter_bank` (no weights at all).
+        pretrained: safetensors file with the weights, or None for random ones.
+
+    Raises:
+        InputError: unknown name, or weights of another network.
+    """
+    builders = {
+        "dino_vitb8": lambda: DinoPatches(pretrained),
+        "efficientnet_lite0": lambda: BackbonePyramid("efficientnet_lite0", pretrained),
+        "filter_bank": FilterBank,
+    }
+    if name not in builders:
+        raise InputError(f"config: unknown feature extractor {name!r}; choose one of {', '.join(builders)}")
+    return FrozenFeatures(builders[name]())
+
+
+class DinoPatches(nn.Module):
+    """Patch tokens of DINO's ViT-B/8 (Caron et al., ICCV 2021) after the last norm: 768 at stride 8."""
+
+    def __init__(self, pretrained: str | None = None):
+        super().__init__()
+        self.vit = timm.create_model("vit_base_patch8_224.dino", num_classes=0, dynamic_img_size=True)
+        if pretrained is not None:
+            _load(self.vit, pretrained)
+        self.channels, self.patch = self.vit.embed_dim, self.vit.patch_embed.patch_size[0]
+        self.mean, self.std = self.vit.pretrained_cfg["mean"], self.vit.pretrained_cfg["std"]
+
+    def forward(self, x: Tensor) -> Tensor:
+        h, w = x.shape[2] // self.patch, x.shape[3] // self.patch
+        tokens = self.vit.forward_features(x)[:, self.vit.num_prefix_tokens :]  # [B, hw, D]
+        return tokens.transpose(1, 2).unflatten(2, (h, w))
+
+
+class BackbonePyramid(nn.Module):
+    """A convolutional backbone's maps at strides 4, 8 and 16, on the grid of stride 8, side by side.
+
+    Each stage's vectors are L2-normalised first, so that no stage outweighs another in a cosine.
+    """
+
+    def __init__(self, name: str, pretrained: str | None = None, patch: int = 8):
+        super().__init__()
+        self.backbone = build_backbone(name, output_stride=32, pretrained=pretrained)
+        self.patch, self.mean, self.std = patch, self.backbone.mean, self.backbone.std
+        self.stages = [index for index, stride in enumerate(self.backbone.strides) if 4 <= stride <= 16]
+        self.channels = sum(self.backbone.channels[index] for index in self.stages)
+
+    def forward(self, x: Tensor) -> Tensor:
+        grid = (x.shape[2] // self.patch, x.shape[3] // self.patch)
+        maps = self.backbone(x)
+        return torch.cat([F.normalize(_resize(maps[index], grid), dim=1) for index in self.stages], dim=1)
+
+
+@torch.no_grad()
+def multi_scale_features(
+    extract: FrozenFeatures,
+    head: Callable[[Tensor], Tensor],
+    image: Tensor,
+    *,
+    scales: Sequence[float] = (2.0, 1.0, 1.5, 0.5),
+    grid_scale: float = 2.0,
+    flip: bool = True,
+) -> Tensor:
+    """Embedding of one image, averaged over scales and the mirrored image, as MARS clusters it.
+
+    Args:
+        extract: frozen features; `extract.patch` is the patch size.
+        head: features [B, D, h, w] -> codes [B, K, h, w] (a `StegoHead`, or `nn.Identity()`).
+        image: normalised float [3, H, W].
+        scales: the image's sides times a scale are rounded up to a multiple of the patch.
+        grid_scale: the result lies on the grid of this scale; 2.0 as in later code of MARS's first author,
+            1.0 takes a quarter of the storage.
+        flip: average with the mirrored image.
+
+    Returns:
+        float [K, h, w].
+    """
+    height, width = image.shape[1:]
+    grid = [side // extract.patch for side in _scaled(height, width, grid_scale, extract.patch)]
+    total = 0
+    for scale in scales:
+        views = _resize(image[None], _scaled(height, width, scale, extract.patch))
+        if flip:
+            views = torch.cat([views, views.flip(-1)])
+        codes = head(extract(views))
+        if flip:
+            codes = torch.stack([codes[0], codes[1].flip(-1)]).mean(dim=0, keepdim=True)
+        total = total + _resize(codes, grid)[0]
+    return total / len(scales)
+
+
+def _scaled(height: int, width: int, scale: float, patch: int) -> tuple[int, int]:
+    """Both sides times `scale`, cut to whole pixels, then rounded up to a multiple of `patch`."""
+    return tuple(max(math.ceil(int(side * scale) / patch), 1) * patch for side in (height, width))
+
+
+def _resize(maps: Tensor, size: Sequence[int]) -> Tensor:
+    if tuple(maps.shape[2:]) == tuple(size):
+        return maps
+    return F.interpolate(maps, tuple(size), mode="bilinear", align_corners=False)
+
+
+def _load(network: nn.Module, path: str) -> None:
+    try:
+        network.load_state_dict(load_file(path))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such weights; run snakemake to fetch them") from None
+    except (SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise InputError(f"{path}: not the weights of DINO's ViT-B/8 ({reason}); delete the file") from None

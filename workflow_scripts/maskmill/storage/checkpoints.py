@@ -1,0 +1,54 @@
+"""Checkpoints are safetensors files; their header says which network they are for. Nothing is unpickled."""
+
+import json
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from maskmill.errors import InputError
+from maskmill.storage.atomic import atomic_path
+
+
+def save_tensors(path: str | Path, tensors: dict[str, Tensor], header: dict) -> None:
+    """Write tensors and a JSON header to a safetensors file, atomically."""
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={"header": json.dumps(header)})
+
+
+def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict]:
+    """Read tensors (on the CPU) and the JSON header of a safetensors file.
+
+    Raises:
+        InputError: the file is missing or not a whole safetensors file.
+    """
+    if not Path(path).exists():
+        raise InputError(f"{path}: no such checkpoint; run snakemake to make it")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get("header", "{}"))
+            return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118
+    except SafetensorError:
+        raise InputError(f"{path}: not a whole safetensors file; delete it and run again") from None
+
+
+def save_network(path: str | Path, network: nn.Module) -> None:
+    """Save a network whose constructor arguments are in `network.arguments` (a dict that JSON can hold)."""
+    header = {"network": type(network).__name__, "arguments": network.arguments}
+    save_tensors(path, network.state_dict(), header)
+
+
+def load_network(path: str | Path, network_class: type[nn.Module]) -> nn.Module:
+    """Rebuild a network from `save_network`'s file, in evaluation mode.
+
+    Raises:
+        InputError: the file is missing, broken, or holds a network of another class.
+    """
+    tensors, header = load_tensors(path)
+    if header.get("network") != network_class.__name__:
+        raise InputError(f"{path}: holds a {header.get('network')}, not a {network_class.__name__}; delete it")
+    network = network_class(**header["arguments"])
+    network.load_state_dict(tensors)
+    return network.eval()

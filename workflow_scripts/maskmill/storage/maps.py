@@ -1,0 +1,200 @@
+"""Map stores: one HDF5 file with one array per image (CAMs, features, labels, probabilities).
+
+Layout: `/maps/<image_id>` holds the array, with per-image attributes (`classes`, ...). The root's attributes are
+`schema`, `kind`, `producer`, `parameters` (JSON), `inputs` (JSON, file to SHA-256), `versions` (JSON) and `complete`,
+which is written last.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from maskmill.errors import InputError
+from maskmill.storage.atomic import atomic_path
+
+SCHEMA = 1
+KINDS = ("cam", "features", "label", "logits", "probability", "confidence")
+
+
+class MapWriter:
+    """The open, still temporary store that `create_maps` yields."""
+
+    def __init__(self, file: h5py.File):
+        self._maps = file.create_group("maps")
+
+    def write(self, image_id: str, array: np.ndarray, **attributes) -> None:
+        """Store `array` (any shape; labels uint8, others are usually float16) under `image_id`.
+
+        Each map is one gzip chunk, so that a reader decompresses exactly what it asks for. Attributes are numbers,
+        strings or sequences of them; by convention `classes` are mask ids 1..C in the order of the array's planes.
+        """
+        chunks = array.shape if array.size else None
+        options = {"chunks": chunks, "compression": "gzip", "compression_opts": 4} if chunks else {}
+        dataset = self._maps.create_dataset(image_id, data=array, **options)
+        for name, value in attributes.items():
+            dataset.attrs[name] = value
+
+
+@contextmanager
+def create_maps(
+    path: str | Path,
+    kind: str,
+    *,
+    producer: str,
+    parameters: Mapping | None = None,
+    inputs: Iterable[str | Path] = (),
+) -> Iterator[MapWriter]:
+    """Create a map store; it appears under `path` only when the block ends without an error.
+
+    Args:
+        kind: one of `KINDS`.
+        producer: the rule that writes it.
+        parameters: what shaped the maps; anything JSON can hold.
+        inputs: files the maps were made from; their SHA-256 is recorded.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"unknown kind of map {kind!r}; choose one of {', '.join(KINDS)}")
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        _describe(file, kind, producer, parameters, inputs)
+        yield MapWriter(file)
+        file.attrs["complete"] = True
+
+
+def merge_maps(shards: Iterable[str | Path], path: str | Path) -> None:
+    """Write a store at `path` that refers to every map of `shards` (HDF5 external links, nothing is copied).
+
+    Links are relative to `path`'s folder, so the folder can be moved as a whole.
+
+    Raises:
+        InputError: a shard is unreadable or of another kind, or two shards hold the same image id.
+    """
+    path = Path(path)
+    shards = [Path(shard) for shard in shards]
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as merged:
+        maps = merged.create_group("maps")
+        for shard in shards:
+            with open_maps(shard) as store:
+                if "kind" not in merged.attrs:
+                    for name, value in store.attributes.items():
+                        merged.attrs[name] = value
+                elif store.kind != merged.attrs["kind"]:
+                    raise InputError(f"{shard}: holds {store.kind} maps, the other shards {merged.attrs['kind']}")
+                target = os.path.relpath(shard, path.parent)
+                for image_id in store:
+                    if image_id in maps:
+                        raise InputError(f"{shard}: image {image_id} is in another shard too; delete the shards")
+                    maps[image_id] = h5py.ExternalLink(target, f"/maps/{image_id}")
+
+
+class Maps(Mapping):
+    """Read-only mapping from image id to array. Opened lazily, so it can be sent to worker processes."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self._file: h5py.File | None = None
+
+    @property
+    def _handle(self) -> h5py.File:
+        if self._file is None:
+            self._file = _open_checked(self.path)
+        return self._file
+
+    @property
+    def attributes(self) -> dict:
+        """The root attributes: schema, kind, producer, parameters, inputs, versions."""
+        return dict(self._handle.attrs)
+
+    @property
+    def kind(self) -> str:
+        return self._handle.attrs["kind"]
+
+    def __getitem__(self, image_id: str) -> np.ndarray:
+        return self._dataset(image_id)[()]
+
+    def attributes_of(self, image_id: str) -> dict:
+        """Attributes of one map, e.g. `classes` (mask ids of its planes)."""
+        return dict(self._dataset(image_id).attrs)
+
+    def _dataset(self, image_id: str) -> h5py.Dataset:
+        try:
+            return self._handle["maps"][image_id]
+        except KeyError:
+            if self._handle["maps"].get(image_id, getlink=True) is None:
+                raise KeyError(f"{self.path}: no map for image {image_id!r}") from None
+            raise InputError(f"{self.path}: the shard that holds {image_id} is missing; run snakemake again") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._handle["maps"])
+
+    def __len__(self) -> int:
+        return len(self._handle["maps"])
+
+    def __contains__(self, image_id: object) -> bool:
+        return image_id in self._handle["maps"]
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __enter__(self) -> "Maps":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict:
+        return {"path": self.path, "_file": None}
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} maps of {len(self)} images in {self.path}>"
+
+
+def open_maps(path: str | Path) -> Maps:
+    """Open a map store for reading: `open_maps(path)["2007_000063"]` is that image's array.
+
+    Raises:
+        InputError: no such file, not a finished map store, or one of another schema.
+    """
+    maps = Maps(path)
+    _ = maps.kind
+    return maps
+
+
+def _open_checked(path: Path) -> h5py.File:
+    if not path.exists():
+        raise InputError(f"{path}: no such map store; run snakemake to make it")
+    try:
+        file = h5py.File(path, "r")
+    except OSError:
+        raise InputError(f"{path}: not a readable HDF5 file (cut off by a kill?); delete it and run again") from None
+    if not file.attrs.get("complete", False):
+        file.close()
+        raise InputError(f"{path}: an unfinished map store; delete it and run again")
+    if file.attrs["schema"] != SCHEMA:
+        found = file.attrs["schema"]
+        file.close()
+        raise InputError(f"{path}: map store of schema {found}, this version reads {SCHEMA}; delete it and run again")
+    return file
+
+
+def _describe(file: h5py.File, kind: str, producer: str, parameters: Mapping | None, inputs: Iterable) -> None:
+    file.attrs["schema"] = SCHEMA
+    file.attrs["kind"] = kind
+    file.attrs["producer"] = producer
+    file.attrs["parameters"] = json.dumps(parameters or {}, sort_keys=True)
+    file.attrs["inputs"] = json.dumps({str(path): sha256(path) for path in inputs}, sort_keys=True)
+    file.attrs["versions"] = json.dumps({name: version(name) for name in ("h5py", "numpy")})
+
+
+def sha256(path: str | Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

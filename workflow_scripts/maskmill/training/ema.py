@@ -1,0 +1,39 @@
+"""Exponential moving average of a network: the teacher of self-training methods."""
+
+import copy
+import math
+
+import torch
+from torch import nn
+
+
+class EMA:
+    """A frozen copy of a network that follows it: theta' <- d theta' + (1 - d) theta.
+
+    Args:
+        network: copied at once, so build the EMA before training starts.
+        decay: final d.
+        ramp: iterations over which d rises to `decay`, d_t = decay (1 - exp(-t / ramp)) (the RS+EPM code, with decay
+            0.9999 and ramp 2000); 0 keeps d constant (MARS's student, decay 0.999).
+    """
+
+    def __init__(self, network: nn.Module, *, decay: float, ramp: float = 0):
+        self.module = copy.deepcopy(network).eval().requires_grad_(False)
+        self.decay, self.ramp = decay, ramp
+
+    def decay_at(self, iteration: int) -> float:
+        """d of the update after iteration `iteration`, counted from 1."""
+        if not self.ramp:
+            return self.decay
+        return self.decay * (1 - math.exp(-iteration / self.ramp))
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, iteration: int) -> None:
+        """Follow `network` (same architecture); running statistics are averaged too, counters are copied."""
+        decay = self.decay_at(iteration)
+        own = self.module.state_dict()
+        for name, value in network.state_dict().items():
+            if value.is_floating_point():
+                own[name].lerp_(value.to(own[name].dtype), 1 - decay)
+            else:
+                own[name].copy_(value)

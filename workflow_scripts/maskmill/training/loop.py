@@ -1,0 +1,255 @@
+"""The one training loop.
+
+Every random number of a run is a function of (seed, iteration), never of what happened before: a run that is killed
+and resumed sees the same batches, crops and dropout masks, and ends in the same weights as one that is not.
+"""
+
+import logging
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from maskmill.errors import InputError
+from maskmill.storage.checkpoints import load_tensors, save_network, save_tensors
+from maskmill.training.ema import EMA
+
+logger = logging.getLogger(__name__)
+
+Step = Callable[[nn.Module, dict[str, Tensor]], dict[str, Tensor]]
+
+
+def train(
+    network: nn.Module,
+    step: Step,
+    optimizer: torch.optim.Optimizer,
+    schedule: Callable[[int], float],
+    dataset: "RandomDataset",
+    *,
+    checkpoint: str | Path,
+    run: str,
+    iterations: int,
+    batch_size: int,
+    seed: int,
+    ema: EMA | None = None,
+    save_ema: bool = True,
+    accelerator: str = "auto",
+    devices: int | str = "auto",
+    precision: str = "auto",
+    workers: int = 0,
+    max_minutes: float | None = None,
+    save_minutes: float = 5,
+) -> None:
+    """Train `network` and save it to `checkpoint`.
+
+    A resume state lies beside the checkpoint while training runs; a later call with the same `run` continues from it
+    and ends in the same weights, bit for bit on a CPU. TensorBoard logs go to `tensorboard/` beside the checkpoint.
+
+    Args:
+        step: maps (network, batch) to named scalar losses; their sum is minimised.
+        schedule: factor on every group's learning rate at an iteration counted from 0.
+        dataset: `dataset.sample(index, rng)` gives one example as a dict of tensors or scalars.
+        run: identifies everything that shapes the result (settings, code, inputs); a resume state of another run is
+            ignored.
+        batch_size: images an iteration, over all devices.
+        ema: follows the network after every iteration; its copy is what is saved, unless `save_ema` is false.
+        accelerator: auto, cpu or gpu. `devices`: how many; `precision`: Fabric's names, or auto (bf16-mixed on GPUs
+            that have it, 32-true elsewhere).
+        max_minutes: pause after so long; the resume state is kept and the next call goes on.
+        save_minutes: time between resume states.
+
+    Raises:
+        InputError: a loss is not finite; a GPU was asked for and there is none; or the run paused at `max_minutes`.
+    """
+    fabric = _fabric(accelerator, devices, precision)
+    for group in optimizer.param_groups:
+        group.setdefault("initial_lr", group["lr"])
+    start = _resume(checkpoint, run, network, optimizer, ema)
+    model, optimizer = fabric.setup(network, optimizer)
+    if ema is not None:
+        ema.module.to(fabric.device)
+    batches = _batches(dataset, batch_size, seed, start, iterations, workers, fabric)
+    report = _Report(Path(checkpoint), start, iterations, enabled=fabric.is_global_zero)
+    began = saved = time.monotonic()
+    network.train()
+
+    for iteration, batch in zip(range(start, iterations), batches, strict=True):
+        torch.manual_seed(_seed(seed, iteration, fabric.global_rank))
+        for group in optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * schedule(iteration)
+        losses = step(model, fabric.to_device(batch))
+        loss = sum(losses.values())
+        if not math.isfinite(loss.item()):
+            values = ", ".join(f"{name} {value.item():.4g}" for name, value in losses.items())
+            raise InputError(
+                f"{checkpoint}: the loss is not finite at iteration {iteration + 1} ({values}); lower the learning rate"
+            )
+        optimizer.zero_grad(set_to_none=True)
+        fabric.backward(loss)
+        optimizer.step()
+        if ema is not None:
+            ema.update(network, iteration + 1)
+        report(iteration + 1, losses, optimizer.param_groups[0]["lr"])
+
+        now, last = time.monotonic(), iteration + 1 == iterations
+        paused = max_minutes is not None and now - began >= 60 * max_minutes and not last
+        if (paused or now - saved >= 60 * save_minutes) and not last and fabric.is_global_zero:
+            _save_resume(checkpoint, run, iteration + 1, network, optimizer, ema)
+            saved = now
+        if paused:
+            raise InputError(
+                f"{checkpoint}: paused at iteration {iteration + 1} of {iterations} after {max_minutes} minutes "
+                "(training.max_minutes); run the same command again to go on"
+            )
+    report.close()
+    result = ema.module if ema is not None and save_ema else network
+    if fabric.is_global_zero:
+        save_network(checkpoint, result)
+        resume_path(checkpoint).unlink(missing_ok=True)
+    fabric.barrier()
+
+
+class RandomDataset:
+    """What the loop draws from: `len()` and `sample(index, rng)`, where all randomness comes from `rng`."""
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def sample(self, index: int, rng: np.random.Generator) -> dict:
+        raise NotImplementedError
+
+
+def batch_indices(count: int, batch_size: int, seed: int, iteration: int) -> list[int]:
+    """Indices of one batch: successive slices of an endless chain of permutations of range(count)."""
+    positions = range(iteration * batch_size, (iteration + 1) * batch_size)
+    permutations = {
+        epoch: np.random.default_rng([seed, epoch]).permutation(count)
+        for epoch in {position // count for position in positions}
+    }
+    return [int(permutations[position // count][position % count]) for position in positions]
+
+
+def resume_path(checkpoint: str | Path) -> Path:
+    """Where the state of an unfinished run lies."""
+    return Path(f"{checkpoint}.resume")
+
+
+class _Keyed(Dataset):
+    """Turns (index, iteration, position) into an example, so that workers need no state."""
+
+    def __init__(self, dataset: RandomDataset, seed: int):
+        self.dataset, self.seed = dataset, seed
+
+    def __getitem__(self, key: tuple[int, int, int]) -> dict:
+        index, iteration, position = key
+        return self.dataset.sample(index, np.random.default_rng([self.seed, 1, iteration, position]))
+
+
+def _batches(dataset, batch_size, seed, start, iterations, workers, fabric) -> Iterator[dict[str, Tensor]]:
+    if not len(dataset):
+        raise InputError("the training split has no images; look at its list in splits/")
+    keys = [
+        [
+            (index, iteration, position)
+            for position, index in enumerate(batch_indices(len(dataset), batch_size, seed, iteration))
+            if position % fabric.world_size == fabric.global_rank
+        ]
+        for iteration in range(start, iterations)
+    ]
+    return iter(DataLoader(_Keyed(dataset, seed), batch_sampler=keys, num_workers=workers))
+
+
+def _seed(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+def _fabric(accelerator: str, devices: int | str, precision: str) -> Fabric:
+    gpu = torch.cuda.is_available()
+    if accelerator == "gpu" and not gpu:
+        raise InputError("config: training.accelerator is gpu, but there is none here; set it to auto or cpu")
+    on_gpu = gpu and accelerator != "cpu"
+    if devices == "auto" and not on_gpu:
+        devices = 1
+    if precision == "auto":
+        precision = "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    fabric = Fabric(accelerator="gpu" if on_gpu else "cpu", devices=devices, precision=precision)
+    fabric.launch()
+    return fabric
+
+
+def _save_resume(checkpoint, run, iteration, network, optimizer, ema) -> None:
+    tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
+    if ema is not None:
+        tensors |= {f"ema.{name}": value for name, value in ema.module.state_dict().items()}
+    for number, state in optimizer.state_dict()["state"].items():
+        # A momentum buffer is absent until its parameter's first step.
+        tensors |= {f"optimizer.{number}.{key}": value for key, value in state.items() if value is not None}
+    save_tensors(resume_path(checkpoint), tensors, {"run": run, "iteration": iteration})
+
+
+def _resume(checkpoint, run, network, optimizer, ema) -> int:
+    """Load the state of an unfinished run, if there is one of this very run. Returns the iteration to start from."""
+    path = resume_path(checkpoint)
+    if not path.exists():
+        return 0
+    tensors, header = load_tensors(path)
+    if header["run"] != run:
+        logger.info("%s belongs to other settings, code or inputs: starting anew", path)
+        return 0
+    network.load_state_dict(_part(tensors, "network."))
+    if ema is not None:
+        ema.module.load_state_dict(_part(tensors, "ema."))
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in _part(tensors, "optimizer.").items():
+        number, key = name.split(".", 1)
+        state.setdefault(int(number), {})[key] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    logger.info("resuming %s at iteration %d", checkpoint, header["iteration"])
+    return header["iteration"]
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+class _Report:
+    """Progress bar and TensorBoard log of the main process."""
+
+    def __init__(self, checkpoint: Path, start: int, iterations: int, *, enabled: bool):
+        self.enabled = enabled
+        if not enabled:
+            return
+        from torch.utils.tensorboard import SummaryWriter  # a second to import: not in every stage that predicts
+
+        self.writer = SummaryWriter(checkpoint.parent / "tensorboard" / checkpoint.stem, purge_step=start)
+        self.bar = tqdm(
+            total=iterations,
+            initial=start,
+            desc=checkpoint.stem,
+            unit="it",
+            mininterval=0.5 if sys.stderr.isatty() else 15,
+        )
+
+    def __call__(self, iteration: int, losses: dict[str, Tensor], lr: float) -> None:
+        if not self.enabled:
+            return
+        self.bar.update()
+        self.bar.set_postfix_str(" ".join(f"{k} {v.item():.3f}" for k, v in losses.items()), refresh=False)
+        if iteration % 10 == 0 or iteration == 1:
+            for name, value in losses.items():
+                self.writer.add_scalar(f"loss/{name}", value.item(), iteration)
+            self.writer.add_scalar("lr", lr, iteration)
+
+    def close(self) -> None:
+        if self.enabled:
+            self.bar.close()
+            self.writer.close()

@@ -1,0 +1,19 @@
+"""Learning-rate schedules: factors on the initial rate, as functions of the iteration counted from 0."""
+
+from collections.abc import Callable
+
+
+def poly(iterations: int, power: float = 0.9) -> Callable[[int], float]:
+    """(1 - t / iterations)^power."""
+    return lambda t: (1 - min(t, iterations - 1) / iterations) ** power
+
+
+def constant(iteration: int) -> float:
+    """No schedule."""
+    return 1.0
+
+
+def iterations_of(epochs: float, images: int, batch_size: int, limit: int | None = None) -> int:
+    """Iterations of so many epochs, dropping each epoch's last incomplete batch (at least 1, at most `limit`)."""
+    iterations = max(1, round(epochs * max(1, images // batch_size)))
+    return iterations if limit is None else min(iterations, limit)

@@ -1,0 +1,12 @@
+"""Join the shards of a map store: one file that refers to them, nothing is copied."""
+
+import stage
+from maskmill.storage.maps import merge_maps
+
+
+def main(shards: list[str], maps: str) -> None:
+    merge_maps(shards, maps)
+
+
+if __name__ == "__main__":
+    stage.run(main, globals().get("snakemake"))

@@ -1,0 +1,32 @@
+"""The images whose pseudo labels are most biased: where most foreground lies on true background.
+
+In: index, id list (training images with masks), biased labels. Out: id list, most biased first.
+"""
+
+import numpy as np
+from tqdm import tqdm
+
+import stage
+from maskmill.data.catalog import DATASETS
+from maskmill.data.images import read_mask
+from maskmill.data.index import read_ids, read_index
+from maskmill.refinement.resize import resize_labels
+from maskmill.storage.atomic import write_text
+from maskmill.storage.maps import open_maps
+
+
+def main(dataset: str, index: str, ids: str, labels: str, gallery: str, images: int) -> None:
+    records, biased = read_index(index), open_maps(labels)
+
+    def bias(image_id: str) -> float:
+        truth = read_mask(records[image_id].mask, DATASETS[dataset].num_classes)
+        label = resize_labels(biased[image_id], truth.shape)
+        return np.mean((truth == 0) & (label > 0) & (label != 255))
+
+    shares = {image_id: bias(image_id) for image_id in tqdm(read_ids(ids), desc="gallery", unit="image")}
+    chosen = sorted(shares, key=lambda image_id: (-shares[image_id], image_id))[:images]
+    write_text(gallery, "".join(f"{image_id}\n" for image_id in chosen))
+
+
+if __name__ == "__main__":
+    stage.run(main, globals().get("snakemake"))

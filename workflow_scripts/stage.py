@@ -1,0 +1,75 @@
+"""Runs a stage's `main` under Snakemake or by hand, with the same arguments.
+
+Under Snakemake, the rule's named inputs, outputs, parameters and wildcards become keyword arguments, as far as `main`
+asks for them. By hand, `python workflow_scripts/<stage>.py --help` lists them as options; values are YAML, so
+`--scales [0.5,1.0]` is a list.
+"""
+
+import argparse
+import hashlib
+import inspect
+import json
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+
+from maskmill.errors import InputError
+
+
+def run(main: Callable, snakemake=None) -> None:
+    """Call `main`; a bad input ends the process with its one line on stderr (and in the rule's log)."""
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    if snakemake is not None and snakemake.log:
+        Path(snakemake.log[0]).parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(snakemake.log[0], mode="w"))
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers, force=True)
+    names = inspect.signature(main).parameters
+    arguments = _from_command_line(main) if snakemake is None else _from_rule(snakemake, names)
+    try:
+        main(**arguments)
+    except InputError as error:
+        logging.error("error: %s", error)
+        sys.exit(1)
+
+
+def _from_rule(snakemake, names) -> dict:
+    # `training` says how to train, not what: it is no parameter, so that changing it reruns nothing.
+    given = {"threads": snakemake.threads, "run": _run_id(snakemake), "training": snakemake.config["training"]}
+    for group in (snakemake.wildcards, snakemake.input, snakemake.output, snakemake.params):
+        given |= dict(group.items())
+    missing = [name for name, p in names.items() if name not in given and p.default is p.empty]
+    if missing:
+        raise TypeError(f"rule {snakemake.rule} gives no {', '.join(missing)}")
+    return {name: _plain(given[name]) for name in names if name in given}
+
+
+def _plain(value):
+    """Snakemake's lists of files as lists, everything else as it is."""
+    return list(value) if isinstance(value, (list, tuple)) and not isinstance(value, str) else value
+
+
+def _run_id(snakemake) -> str:
+    """A digest of what shapes the result: parameters (code digest among them), wildcards, and the input files'
+    names, sizes and times."""
+    inputs = [(name, Path(name).stat().st_size, Path(name).stat().st_mtime_ns) for name in map(str, snakemake.input)]
+    parameters = [dict(snakemake.params.items()), dict(snakemake.wildcards.items())]
+    return hashlib.sha256(json.dumps([parameters, inputs], sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _from_command_line(main: Callable) -> dict:
+    module = sys.modules[main.__module__]
+    parser = argparse.ArgumentParser(description=module.__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    for name, parameter in inspect.signature(main).parameters.items():
+        required = parameter.default is parameter.empty
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            dest=name,
+            type=yaml.safe_load,
+            required=required,
+            default=None if required else parameter.default,
+            help=None if required else f"default: {parameter.default}",
+        )
+    return vars(parser.parse_args())
