@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+
 from maskmill.data.sample_scenes import CONTEXT_CLASSES
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -1,6 +1,7 @@
 import json
 import os
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from maskmill.data.catalog import VOC, Split
+from maskmill.data.download import digest as file_digest
 from maskmill.data.images import read_mask
 from maskmill.data.index import read_ids
 from maskmill.data.voc import (
@@ -148,7 +150,19 @@ def archives(root, tmp_path, monkeypatch):
         tar.add(tmp_path / "sbd", "benchmark_RELEASE/dataset")
     digest = list_sha256(["2007_000032", "2007_000039", "s1", "s2"])
     monkeypatch.setitem(VOC.splits, "train_aug", Split(4, digest))
+    for name, path in (("voc2012", tmp_path / "voc.tar"), ("sbd", tmp_path / "sbd.tgz")):
+        small = replace(VOC.archives[name], checksum=file_digest(path, "md5:"))
+        monkeypatch.setitem(VOC.archives, name, small)
     return tmp_path / "voc.tar", tmp_path / "sbd.tgz"
+
+
+def test_prepare_refuses_an_archive_with_another_checksum(archives, tmp_path):
+    with archives[0].open("ab") as file:
+        file.write(b"one byte more")
+    with pytest.raises(InputError) as error:
+        prepare(*archives, tmp_path / "made/VOC2012")
+    assert "voc.tar: checksum is md5:" in one_line(error) and "delete it and run again" in one_line(error)
+    assert not list(tmp_path.glob("made/*"))
 
 
 def test_prepare_makes_a_root_and_replaces_its_own(archives, tmp_path):

@@ -5,8 +5,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from maskmill.evaluation.segmentation import SeedCurve, confusion, scores
 from torchmetrics.functional.classification import multiclass_jaccard_index
+
+from maskmill.evaluation.segmentation import SeedCurve, confusion, scores
 
 NAMES = ["background", "a", "b", "c"]
 
@@ -26,7 +27,9 @@ def test_miou_equals_torchmetrics(seed):
     expected = multiclass_jaccard_index(
         torch.from_numpy(prediction).long(), torch.from_numpy(truth).long(), num_classes=4, ignore_index=255
     )
-    assert value(scores(confusion(truth, prediction, 4), NAMES), "miou") == pytest.approx(100 * expected.item(), rel=1e-5)
+    assert value(scores(confusion(truth, prediction, 4), NAMES), "miou") == pytest.approx(
+        100 * expected.item(), rel=1e-5
+    )
 
 
 def test_iou_fp_and_fn_of_a_class_add_up_to_100():

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
+
 from maskmill.errors import InputError
 from maskmill.storage.checkpoints import load_network, load_tensors
 from maskmill.training.ema import EMA
 from maskmill.training.loop import RandomDataset, batch_indices, resume_path, train
 from maskmill.training.schedules import iterations_of, poly
-from torch import nn
 
 
 class Net(nn.Module):

@@ -38,7 +38,7 @@ def download(
 
     Args:
         urls: places that serve the same bytes, tried in order.
-        checksum: "md5:<hex>" or "sha256:<hex>".
+        checksum: "md5:<hex>" or "sha256:<hex>", of which publishers of weights give only the beginning.
         attempts: tries per URL before the next one's turn.
         timeout: seconds without an answer after which a try has failed.
         pause: seconds between tries.
@@ -47,19 +47,26 @@ def download(
         InputError: the checksum differs (the file is removed), or no URL delivers.
     """
     path = Path(path)
-    if path.exists() and digest(path, checksum) == checksum:
+    if path.exists() and digest(path, checksum).startswith(checksum):
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
     _fetch_any(urls, path, partial, attempts, timeout, pause)
     found = digest(partial, checksum)
-    if found != checksum:
+    if not found.startswith(checksum):
         partial.unlink()
         raise InputError(
             f"{path}: checksum is {found}, expected {checksum}; the file was removed, "
             "run again, or put a good copy there"
         )
     os.replace(partial, path)
+
+
+def check(path: str | Path, checksum: str) -> None:
+    """Raise an InputError if a file that someone put there is not the published one."""
+    found = digest(path, checksum)
+    if not found.startswith(checksum):
+        raise InputError(f"{path}: checksum is {found}, expected {checksum}; delete it and run again")
 
 
 def digest(path: str | Path, like: str) -> str:

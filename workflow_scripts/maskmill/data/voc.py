@@ -18,7 +18,7 @@ from scipy.io import loadmat
 from tqdm import tqdm
 
 from maskmill.data.catalog import VOC, Split, class_ids, voc_palette
-from maskmill.data.download import move_folder, unpack
+from maskmill.data.download import check, move_folder, unpack
 from maskmill.data.images import IGNORE, read_mask
 from maskmill.data.index import Record, read_ids
 from maskmill.errors import InputError
@@ -39,15 +39,16 @@ def prepare(voc_archive: str | Path, sbd_archive: str | Path, root: str | Path, 
     The root appears when it is whole; an earlier one that was made here is replaced.
 
     Raises:
-        InputError: a broken archive, a train_aug other than the published one, a root that holds other files.
+        InputError: an archive that is not the published one, a train_aug other than the published one, a root that holds other files.
     """
     root = Path(root)
     work = root.with_name(f".{root.name}.work")
     shutil.rmtree(work, ignore_errors=True)
     try:
-        unpack(voc_archive, work / "voc", VOC.archives["voc2012"].members)
-        unpack(sbd_archive, work / "sbd", VOC.archives["sbd"].members)
-        made = work / "voc/VOCdevkit/VOC2012"
+        for name, archive in (("voc2012", voc_archive), ("sbd", sbd_archive)):
+            check(archive, VOC.archives[name].checksum)
+            unpack(archive, work / name, VOC.archives[name].members)
+        made = work / "voc2012/VOCdevkit/VOC2012"
         convert(made, work / "sbd/benchmark_RELEASE/dataset", threads=threads)
         ids = read_ids(made / LISTS / "train_aug.txt")
         if check_split(ids, VOC.splits["train_aug"]) != "published":

@@ -94,14 +94,17 @@ def merge_maps(shards: Iterable[str | Path], path: str | Path) -> None:
 
 
 class Maps(Mapping):
-    """Read-only mapping from image id to array. Opened lazily, so it can be sent to worker processes."""
+    """Read-only mapping from image id to array. Each process opens the file for itself, when it first reads."""
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
         self._file: h5py.File | None = None
+        self._process = os.getpid()
 
     @property
     def _handle(self) -> h5py.File:
+        if self._process != os.getpid():  # forked: two processes must not share one HDF5 handle
+            self._file, self._process = None, os.getpid()
         if self._file is None:
             self._file = _open_checked(self.path)
         return self._file
@@ -151,7 +154,7 @@ class Maps(Mapping):
         self.close()
 
     def __getstate__(self) -> dict:
-        return {"path": self.path, "_file": None}
+        return {"path": self.path, "_file": None, "_process": None}
 
     def __repr__(self) -> str:
         return f"<{self.kind} maps of {len(self)} images in {self.path}>"

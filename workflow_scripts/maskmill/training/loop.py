@@ -9,6 +9,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,8 @@ from maskmill.storage.checkpoints import load_tensors, save_network, save_tensor
 from maskmill.training.ema import EMA
 
 logger = logging.getLogger(__name__)
+
+CHECK_EVERY = 10  # iterations; reading a loss makes a GPU wait
 
 Step = Callable[[nn.Module, dict[str, Tensor]], dict[str, Tensor]]
 
@@ -87,11 +90,8 @@ def train(
             group["lr"] = group["initial_lr"] * schedule(iteration)
         losses = step(model, fabric.to_device(batch))
         loss = sum(losses.values())
-        if not math.isfinite(loss.item()):
-            values = ", ".join(f"{name} {value.item():.4g}" for name, value in losses.items())
-            raise InputError(
-                f"{checkpoint}: the loss is not finite at iteration {iteration + 1} ({values}); lower the learning rate"
-            )
+        if iteration % CHECK_EVERY == 0:
+            _check_finite(checkpoint, iteration, losses)
         optimizer.zero_grad(set_to_none=True)
         fabric.backward(loss)
         optimizer.step()
@@ -102,6 +102,7 @@ def train(
         now, last = time.monotonic(), iteration + 1 == iterations
         paused = max_minutes is not None and now - began >= 60 * max_minutes and not last
         if (paused or now - saved >= 60 * save_minutes) and not last and fabric.is_global_zero:
+            _check_finite(checkpoint, iteration, losses)
             _save_resume(checkpoint, run, iteration + 1, network, optimizer, ema)
             saved = now
         if paused:
@@ -110,6 +111,8 @@ def train(
                 "(training.max_minutes); run the same command again to go on"
             )
     report.close()
+    if start < iterations:
+        _check_finite(checkpoint, iteration, losses)
     result = ema.module if ema is not None and save_ema else network
     if fabric.is_global_zero:
         save_network(checkpoint, result)
@@ -130,11 +133,12 @@ class RandomDataset:
 def batch_indices(count: int, batch_size: int, seed: int, iteration: int) -> list[int]:
     """Indices of one batch: successive slices of an endless chain of permutations of range(count)."""
     positions = range(iteration * batch_size, (iteration + 1) * batch_size)
-    permutations = {
-        epoch: np.random.default_rng([seed, epoch]).permutation(count)
-        for epoch in {position // count for position in positions}
-    }
-    return [int(permutations[position // count][position % count]) for position in positions]
+    return [int(_permutation(count, seed, position // count)[position % count]) for position in positions]
+
+
+@lru_cache(maxsize=2)
+def _permutation(count: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch]).permutation(count)
 
 
 def resume_path(checkpoint: str | Path) -> Path:
@@ -153,18 +157,34 @@ class _Keyed(Dataset):
         return self.dataset.sample(index, np.random.default_rng([self.seed, 1, iteration, position]))
 
 
+class _Keys:
+    """The batches of one process, as lists of (index, iteration, position)."""
+
+    def __init__(self, count, batch_size, seed, iterations: range, rank, world_size):
+        self.count, self.batch_size, self.seed, self.iterations = count, batch_size, seed, iterations
+        self.rank, self.world_size = rank, world_size
+
+    def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
+        for iteration in self.iterations:
+            batch = enumerate(batch_indices(self.count, self.batch_size, self.seed, iteration))
+            yield [(i, iteration, p) for p, i in batch if p % self.world_size == self.rank]
+
+
 def _batches(dataset, batch_size, seed, start, iterations, workers, fabric) -> Iterator[dict[str, Tensor]]:
     if not len(dataset):
         raise InputError("the training split has no images; look at its list in splits/")
-    keys = [
-        [
-            (index, iteration, position)
-            for position, index in enumerate(batch_indices(len(dataset), batch_size, seed, iteration))
-            if position % fabric.world_size == fabric.global_rank
-        ]
-        for iteration in range(start, iterations)
-    ]
-    return iter(DataLoader(_Keyed(dataset, seed), batch_sampler=keys, num_workers=workers))
+    keys = _Keys(len(dataset), batch_size, seed, range(start, iterations), fabric.global_rank, fabric.world_size)
+    pin = fabric.device.type == "cuda"
+    return iter(DataLoader(_Keyed(dataset, seed), batch_sampler=keys, num_workers=workers, pin_memory=pin))
+
+
+def _check_finite(checkpoint: str | Path, iteration: int, losses: dict[str, Tensor]) -> None:
+    values = {name: value.item() for name, value in losses.items()}
+    if not all(map(math.isfinite, values.values())):
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+        raise InputError(
+            f"{checkpoint}: the loss is not finite at iteration {iteration + 1} ({shown}); lower the learning rate"
+        )
 
 
 def _seed(*numbers: int) -> int:
@@ -243,8 +263,8 @@ class _Report:
         if not self.enabled:
             return
         self.bar.update()
-        self.bar.set_postfix_str(" ".join(f"{k} {v.item():.3f}" for k, v in losses.items()), refresh=False)
-        if iteration % 10 == 0 or iteration == 1:
+        if iteration % CHECK_EVERY == 1:
+            self.bar.set_postfix_str(" ".join(f"{k} {v.item():.3f}" for k, v in losses.items()), refresh=False)
             for name, value in losses.items():
                 self.writer.add_scalar(f"loss/{name}", value.item(), iteration)
             self.writer.add_scalar("lr", lr, iteration)

@@ -1,0 +1,71 @@
+"""Helpers that run the workflow as a user does."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = ROOT / "tests/overlays/tiny.yaml"
+
+
+class Project:
+    """A copy of the project in a folder of its own, so that a test may edit files."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        for name in ("Snakefile", "config.yaml"):
+            shutil.copy(ROOT / name, folder / name)
+        for name in ("rules", "workflow_scripts", "profiles"):
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+
+    def snakemake(self, *arguments: str, configfile: Path | None = TINY) -> subprocess.CompletedProcess:
+        """Run Snakemake on two cores; output and errors in `stdout`."""
+        command = [sys.executable, "-m", "snakemake", *arguments, "--cores", "2"]
+        if configfile:
+            command += ["--configfile", str(configfile)]
+        return subprocess.run(
+            command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        )
+
+    def run(self, *arguments: str, **options) -> str:
+        """Run Snakemake, which must succeed; returns what it printed."""
+        done = self.snakemake(*arguments, **options)
+        assert done.returncode == 0, done.stdout[-5000:]
+        return done.stdout
+
+    def fail(self, *arguments: str, **options) -> str:
+        """Run Snakemake, which must fail; returns the one line that explains it, without the word before."""
+        done = self.snakemake(*arguments, **options)
+        assert done.returncode != 0, done.stdout[-5000:]
+        lines = {line for line in done.stdout.splitlines() if line.startswith(("error: ", "config: "))}
+        assert len(lines) == 1, done.stdout[-5000:]
+        return lines.pop().removeprefix("error: ")
+
+    def planned(self, *arguments: str, **options) -> dict[str, int]:
+        """Number of jobs of each rule that a dry run lists."""
+        printed = self.run(*arguments, "--dry-run", **options)
+        if "Nothing to be done" in printed:
+            return {}
+        table = printed.split("Job stats:")[-1].split("total")[0]
+        return {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
+
+    def partial_files(self) -> list[Path]:
+        """Temporary files that a failed job left behind."""
+        return [path for path in self.folder.rglob("*.partial") if ".snakemake" not in path.parts]
+
+
+@pytest.fixture
+def project(tmp_path) -> Project:
+    return Project(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory) -> Project:
+    """The first target, complete, at the tiny overlay. Tests must leave its files as they are."""
+    project = Project(tmp_path_factory.mktemp("finished"))
+    project.printed = project.run("results/mars_voc_miou.csv")
+    return project

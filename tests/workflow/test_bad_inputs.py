@@ -1,0 +1,117 @@
+"""Bad inputs: one line that names the file and the fix, nothing partial, and the run after the repair completes."""
+
+import shutil
+
+import numpy as np
+import pytest
+import yaml
+
+from maskmill.data.sample_scenes import draw_scenes
+
+INDEX = "work/sample/voc/index.csv"
+CLASSIFIER = "work/sample/voc/classifier/classifier.safetensors"
+
+
+@pytest.fixture
+def own_root(project):
+    """A root of the user's own, and the configuration that names it."""
+    root = project.folder / "VOC2012"
+    draw_scenes(root, train_aug=12, train=6, val=3, size=64)
+    overlay = yaml.safe_load((project.folder / "tiny.yaml").read_text())
+    overlay["data"]["voc"] = {"root": str(root)}
+    configfile = project.folder / "mine.yaml"
+    configfile.write_text(yaml.safe_dump(overlay))
+    return root, configfile
+
+
+@pytest.fixture(autouse=True)
+def _tiny(project):
+    from pathlib import Path
+
+    shutil.copy(Path(__file__).parents[1] / "overlays/tiny.yaml", project.folder / "tiny.yaml")
+
+
+def test_missing_root(project, own_root):
+    root, configfile = own_root
+    away = root.rename(root.with_name("away"))
+    line = project.fail(INDEX, configfile=configfile)
+    assert str(root) in line and "data.voc.root" in line
+    assert not (project.folder / INDEX).exists() and not project.partial_files()
+    away.rename(root)
+    project.run(INDEX, configfile=configfile)
+
+
+def test_truncated_image(project, own_root):
+    root, configfile = own_root
+    image = sorted((root / "JPEGImages").iterdir())[0]
+    whole = image.read_bytes()
+    image.write_bytes(whole[: len(whole) // 2])
+    line = project.fail(CLASSIFIER, configfile=configfile)
+    assert str(image) in line and "truncated" in line and "replace the file" in line
+    assert not (project.folder / CLASSIFIER).exists() and not project.partial_files()
+    image.write_bytes(whole)
+    project.run(CLASSIFIER, configfile=configfile)
+
+
+def test_mask_with_a_class_id_out_of_range(project, own_root):
+    from maskmill.data.voc import write_mask
+
+    root, configfile = own_root
+    shutil.rmtree(root / "Annotations")  # tags then come from the masks
+    mask = sorted((root / "SegmentationClass").iterdir())[0]
+    whole = mask.read_bytes()
+    write_mask(mask, np.full((64, 64), 42, np.uint8))
+    line = project.fail(INDEX, configfile=configfile)
+    assert str(mask) in line and "class id 42 is out of range 0..20" in line
+    assert not (project.folder / INDEX).exists() and not project.partial_files()
+    mask.write_bytes(whole)
+    project.run(INDEX, configfile=configfile)
+
+
+def test_unknown_class_name(project, own_root):
+    root, configfile = own_root
+    annotation = sorted((root / "Annotations").iterdir())[0]
+    whole = annotation.read_text()
+    name = whole.split("<name>")[1].split("</name>")[0]
+    annotation.write_text(whole.replace(f"<name>{name}</name>", "<name>hors</name>"))
+    line = project.fail(INDEX, configfile=configfile)
+    assert str(annotation) in line and "'hors'" in line and "did you mean 'horse'?" in line
+    assert not (project.folder / INDEX).exists() and not project.partial_files()
+    annotation.write_text(whole)
+    project.run(INDEX, configfile=configfile)
+
+
+def test_misspelt_config_key(project):
+    line = project.fail(INDEX, "--config", "mars={alhpa: 0.5}")
+    assert line == "config: unknown key 'mars.alhpa'; did you mean 'alpha'?"
+    assert not (project.folder / "work").exists()
+    project.run(INDEX, "--config", "mars={alpha: 0.5}")
+
+
+def test_config_value_out_of_range_and_unknown_scale(project):
+    line = project.fail(INDEX, "--config", "mars={kmeans: cosine}")
+    assert line.startswith("config: mars.kmeans: 'cosine' is not one of ['spherical', 'euclidean']")
+    assert "sample, small, paper" in project.fail(INDEX, "--config", "scale=smal")
+
+
+def test_map_store_cut_off_by_a_kill(project):
+    affinity = "work/sample/voc/affinity_labels/1-of-2.h5"
+    project.run("work/sample/voc/cams.h5")
+    shard = project.folder / "work/sample/voc/cams/1-of-2.h5"
+    shard.write_bytes(shard.read_bytes()[:3000])
+    line = project.fail(affinity)
+    assert "cams/1-of-2.h5" in line and "delete it and run again" in line
+    assert not (project.folder / affinity).exists() and not project.partial_files()
+    shard.unlink()
+    project.run(affinity)
+
+
+def test_archive_with_another_checksum(project):
+    """The published archives are 2 GB: the run after a repair is tested with a small one in test_download."""
+    archive = project.folder / "downloads/voc/archives/VOCtrainval_11-May-2012.tar"
+    archive.parent.mkdir(parents=True)
+    archive.write_bytes(b"not the archive")
+    (archive.parent / "benchmark.tgz").write_bytes(b"nor this")
+    line = project.fail("downloads/voc/VOC2012/.complete", "--config", "scale=paper")
+    assert archive.name in line and "6cd6e144f989b92b3379bac3b3de84fd" in line
+    assert not (project.folder / "downloads/voc/VOC2012").exists() and not project.partial_files()
