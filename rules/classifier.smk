@@ -12,15 +12,17 @@ rule train_classifier:
         f"logs/{SCALE}/{{dataset}}/train_classifier.log",
     benchmark:
         f"benchmarks/{SCALE}/{{dataset}}/train_classifier.tsv"
-    params:
-        code=code("train_classifier.py"),
-        **without(config["classifier"], "pretrained"),
-        **training(),
+    conda:
+        "../envs/maskmill.yaml"
     threads: config["resources"]["threads_train"]
     resources:
         mem_mb=16000,
         runtime=720,
         gpu=config["resources"]["gpu"],
+    params:
+        **without(config["classifier"], "pretrained"),
+        **training(),
+        code=code("train_classifier.py"),
     script:
         "../workflow_scripts/train_classifier.py"
 
@@ -36,14 +38,16 @@ rule cams:
         f"logs/{SCALE}/{{dataset}}/cams/{{scatteritem}}.log",
     benchmark:
         f"benchmarks/{SCALE}/{{dataset}}/cams/{{scatteritem}}.tsv"
-    params:
-        code=code("cams.py"),
-        scales=config["cams"]["scales"],
-        short_side=short_side,
+    conda:
+        "../envs/maskmill.yaml"
     resources:
         mem_mb=4000,
         runtime=120,
         gpu=config["resources"]["gpu"],
+    params:
+        code=code("cams.py"),
+        scales=config["cams"]["scales"],
+        short_side=short_side,
     script:
         "../workflow_scripts/cams.py"
 
@@ -59,12 +63,14 @@ rule evaluate_seeds:
         f"logs/{SCALE}/{{dataset}}/evaluate_seeds.log",
     benchmark:
         f"benchmarks/{SCALE}/{{dataset}}/evaluate_seeds.tsv"
+    conda:
+        "../envs/maskmill.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
     params:
         code=code("evaluate_seeds.py"),
         thresholds=config["cams"]["thresholds"],
         classes=averaged_classes,
-    resources:
-        mem_mb=4000,
-        runtime=60,
     script:
         "../workflow_scripts/evaluate_seeds.py"

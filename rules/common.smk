@@ -1,4 +1,5 @@
 import difflib
+import hashlib
 import sys
 from pathlib import Path
 
@@ -21,13 +22,24 @@ def merged(base: dict, changes: dict) -> dict:
     return both
 
 
+def typed(value):
+    """Snakemake hands over what is nested in a --config value as text: read it as the YAML it was written in."""
+    if isinstance(value, dict):
+        return {key: typed(nested) for key, nested in value.items()}
+    if isinstance(value, list):
+        return [typed(item) for item in value]
+    return yaml.safe_load(value) if isinstance(value, str) else value
+
+
 def load_settings(changes: dict) -> dict:
     """config.yaml, the overlay of the chosen scale, and the user's own changes, in this order; checked."""
     base = yaml.safe_load((Path(workflow.basedir) / "config.yaml").read_text())
     overlays = base.pop("scales")
     scale = changes.get("scale", base["scale"])
     if scale not in overlays:
-        raise WorkflowError(f"config: scale {scale!r} is not one of {', '.join(overlays)}; correct --config scale=...")
+        raise WorkflowError(
+            f"config: scale {scale!r} is not one of {', '.join(sorted(overlays))}; correct --config scale=..."
+        )
     settings = merged(merged(base, overlays[scale]), changes)
     check_settings(settings)
     return settings
@@ -47,7 +59,7 @@ def check_settings(settings: dict) -> None:
 
 
 # What the user gave on the command line becomes the whole configuration, for rules and scripts alike.
-config.update(load_settings(config))
+config.update(load_settings(typed(config)))
 
 SCALE = config["scale"]
 WORK = f"work/{SCALE}"
@@ -64,6 +76,27 @@ def voc_root() -> str:
     if config["data"]["voc"]["root"]:
         return config["data"]["voc"]["root"]
     return f"{WORK}/voc/VOC2012" if SCALE == "sample" else "downloads/voc/VOC2012"
+
+
+# The role that a split list plays in the workflow, and the list's name in the root.
+VOC_LISTS = {
+    "train": config["data"]["voc"]["train_split"],
+    "labelled_train": config["data"]["voc"]["eval_split"],
+    "val": config["data"]["voc"]["val_split"],
+}
+
+
+def voc_complete():
+    """The flag of a root that a rule makes; nothing for the user's own."""
+    return [] if config["data"]["voc"]["root"] else [f"{voc_root()}/.complete"]
+
+
+def voc_list_digests():
+    """SHA-256 of the user's split lists, None for one that is missing; nothing for a root that a rule makes."""
+    if not config["data"]["voc"]["root"]:
+        return []
+    paths = [Path(voc_root(), "ImageSets/Segmentation", f"{name}.txt") for name in VOC_LISTS.values()]
+    return [hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None for path in paths]
 
 
 def short_side(wildcards) -> int | None:
@@ -111,3 +144,9 @@ def without(section: dict, *keys: str) -> dict:
 def training() -> dict:
     """What every training has for parameters."""
     return {"seed": config["seed"], "max_iterations": config["max_iterations"], "short_side": short_side}
+
+
+def labels_of(variant: str) -> str:
+    """The pseudo labels a student variant learns from."""
+    folder = "{provider}" if variant == "baseline" else "mars/{provider}"
+    return f"{WORK}/{{dataset}}/{folder}/pseudo_labels.h5"

@@ -5,28 +5,6 @@ of files are never stat'ed. A user's root has no such flag: its path and its spl
 instead, so that another root or an edited list rebuilds the index, and the script says in one line what is missing.
 """
 
-import hashlib
-
-# The role that a split list plays in the workflow, and the list's name in the root.
-VOC_LISTS = {
-    "train": config["data"]["voc"]["train_split"],
-    "labelled_train": config["data"]["voc"]["eval_split"],
-    "val": config["data"]["voc"]["val_split"],
-}
-
-
-def voc_complete():
-    """The flag of a root that a rule makes; nothing for the user's own."""
-    return [] if config["data"]["voc"]["root"] else [f"{voc_root()}/.complete"]
-
-
-def voc_list_digests():
-    """SHA-256 of the user's split lists, None for one that is missing; nothing for a root that a rule makes."""
-    if not config["data"]["voc"]["root"]:
-        return []
-    paths = [Path(voc_root(), "ImageSets/Segmentation", f"{name}.txt") for name in VOC_LISTS.values()]
-    return [hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None for path in paths]
-
 
 localrules:
     download_voc,
@@ -42,6 +20,8 @@ rule download_voc:
         "benchmarks/downloads/download_voc_{archive}.tsv"
     wildcard_constraints:
         archive=r"VOCtrainval_11-May-2012\.tar|benchmark\.tgz",
+    conda:
+        "../envs/maskmill.yaml"
     resources:
         mem_mb=500,
         runtime=600,
@@ -59,6 +39,8 @@ rule prepare_voc:
         "logs/downloads/prepare_voc.log",
     benchmark:
         "benchmarks/downloads/prepare_voc.tsv"
+    conda:
+        "../envs/maskmill.yaml"
     threads: 4
     resources:
         mem_mb=2000,
@@ -76,6 +58,8 @@ rule draw_scenes:
         "logs/sample/draw_scenes.log",
     benchmark:
         "benchmarks/sample/draw_scenes.tsv"
+    conda:
+        "../envs/maskmill.yaml"
     resources:
         mem_mb=1000,
         runtime=10,
@@ -97,13 +81,15 @@ rule build_index:
         f"logs/{SCALE}/build_index.log",
     benchmark:
         f"benchmarks/{SCALE}/build_index.tsv"
+    conda:
+        "../envs/maskmill.yaml"
     threads: 4
     resources:
         mem_mb=1000,
         runtime=30,
     params:
         code=code("build_index.py"),
-        root=voc_root(),
+        root=lambda wildcards: voc_root(),
         lists=VOC_LISTS,
         digests=voc_list_digests(),
     script:

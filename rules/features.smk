@@ -14,15 +14,17 @@ rule uss_neighbours:
         f"logs/{SCALE}/{{dataset}}/uss_neighbours.log",
     benchmark:
         f"benchmarks/{SCALE}/{{dataset}}/uss_neighbours.tsv"
-    params:
-        code=code("uss_neighbours.py"),
-        **only(config["uss"], "features", "resolution", "crop_ratio"),
-        k=config["uss"]["neighbours"],
-        short_side=short_side,
+    conda:
+        "../envs/maskmill.yaml"
     resources:
         mem_mb=8000,
         runtime=240,
         gpu=config["resources"]["gpu"],
+    params:
+        **only(config["uss"], "features", "resolution", "crop_ratio"),
+        code=code("uss_neighbours.py"),
+        k=config["uss"]["neighbours"],
+        short_side=short_side,
     script:
         "../workflow_scripts/uss_neighbours.py"
 
@@ -39,15 +41,17 @@ rule train_uss:
         f"logs/{SCALE}/{{dataset}}/train_uss.log",
     benchmark:
         f"benchmarks/{SCALE}/{{dataset}}/train_uss.tsv"
-    params:
-        code=code("train_uss.py"),
-        **without(config["uss"], "pretrained", "neighbours", "scales", "grid_scale"),
-        **training(),
+    conda:
+        "../envs/maskmill.yaml"
     threads: config["resources"]["threads_train"]
     resources:
         mem_mb=16000,
         runtime=720,
         gpu=config["resources"]["gpu"],
+    params:
+        **without(config["uss"], "pretrained", "neighbours", "scales", "grid_scale"),
+        **training(),
+        code=code("train_uss.py"),
     script:
         "../workflow_scripts/train_uss.py"
 
@@ -64,13 +68,15 @@ rule uss_features:
         f"logs/{SCALE}/{{dataset}}/uss_features/{{scatteritem}}.log",
     benchmark:
         f"benchmarks/{SCALE}/{{dataset}}/uss_features/{{scatteritem}}.tsv"
-    params:
-        code=code("uss_features.py"),
-        **only(config["uss"], "features", "scales", "grid_scale"),
-        short_side=short_side,
+    conda:
+        "../envs/maskmill.yaml"
     resources:
         mem_mb=8000,
         runtime=240,
         gpu=config["resources"]["gpu"],
+    params:
+        **only(config["uss"], "features", "scales", "grid_scale"),
+        code=code("uss_features.py"),
+        short_side=short_side,
     script:
         "../workflow_scripts/uss_features.py"

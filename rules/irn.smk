@@ -12,14 +12,16 @@ rule affinity_labels:
         f"logs/{SCALE}/{{dataset}}/affinity_labels/{{scatteritem}}.log",
     benchmark:
         f"benchmarks/{SCALE}/{{dataset}}/affinity_labels/{{scatteritem}}.tsv"
-    params:
-        code=code("affinity_labels.py"),
-        **only(config["irn"], "foreground", "background", "gt_prob"),
-        crf=config["crf"]["irn"],
-        short_side=short_side,
+    conda:
+        "../envs/maskmill.yaml"
     resources:
         mem_mb=2000,
         runtime=120,
+    params:
+        **only(config["irn"], "foreground", "background", "gt_prob"),
+        code=code("affinity_labels.py"),
+        crf=config["crf"]["irn"],
+        short_side=short_side,
     script:
         "../workflow_scripts/affinity_labels.py"
 
@@ -30,28 +32,28 @@ rule train_irn:
         ids=ids_of("train"),
         labels=f"{WORK}/{{dataset}}/affinity_labels.h5",
         weights=pretrained(config["irn"]["network"]["backbone"], config["irn"]["pretrained"]),
-        classifier=(
-            [] if config["irn"]["pretrained"] else f"{WORK}/{{dataset}}/classifier/classifier.safetensors"
-        ),
+        classifier=([] if config["irn"]["pretrained"] else f"{WORK}/{{dataset}}/classifier/classifier.safetensors"),
     output:
         checkpoint=f"{WORK}/{{dataset}}/irn/irn.safetensors",
     log:
         f"logs/{SCALE}/{{dataset}}/train_irn.log",
     benchmark:
         f"benchmarks/{SCALE}/{{dataset}}/train_irn.tsv"
+    conda:
+        "../envs/maskmill.yaml"
+    threads: config["resources"]["threads_train"]
+    resources:
+        mem_mb=16000,
+        runtime=720,
+        gpu=config["resources"]["gpu"],
     params:
-        code=code("train_irn.py"),
         **only(
             config["irn"],
             *("network", "radius", "augmentation", "optimizer", "lr_edge", "lr_displacement"),
             *("weight_decay", "epochs", "batch_size"),
         ),
         **training(),
-    threads: config["resources"]["threads_train"]
-    resources:
-        mem_mb=16000,
-        runtime=720,
-        gpu=config["resources"]["gpu"],
+        code=code("train_irn.py"),
     script:
         "../workflow_scripts/train_irn.py"
 
@@ -68,15 +70,17 @@ rule random_walk:
         f"logs/{SCALE}/{{dataset}}/random_walk/{{scatteritem}}.log",
     benchmark:
         f"benchmarks/{SCALE}/{{dataset}}/random_walk/{{scatteritem}}.tsv"
-    params:
-        code=code("random_walk.py"),
-        **only(config["irn"], "crop_size", "walk", "cam_power"),
-        background=config["irn"]["walk_background"],
-        short_side=short_side,
+    conda:
+        "../envs/maskmill.yaml"
     resources:
         mem_mb=4000,
         runtime=240,
         gpu=config["resources"]["gpu"],
+    params:
+        **only(config["irn"], "crop_size", "walk", "cam_power"),
+        code=code("random_walk.py"),
+        background=config["irn"]["walk_background"],
+        short_side=short_side,
     script:
         "../workflow_scripts/random_walk.py"
 
@@ -91,12 +95,14 @@ rule import_masks:
         f"logs/{SCALE}/{{dataset}}/import_masks/{{scatteritem}}.log",
     benchmark:
         f"benchmarks/{SCALE}/{{dataset}}/import_masks/{{scatteritem}}.tsv"
+    conda:
+        "../envs/maskmill.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=60,
     params:
         code=code("import_masks.py"),
         folder=config["mars"]["external"],
         short_side=short_side,
-    resources:
-        mem_mb=1000,
-        runtime=60,
     script:
         "../workflow_scripts/import_masks.py"

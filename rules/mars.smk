@@ -12,13 +12,15 @@ rule image_centroids:
         f"logs/{SCALE}/{{dataset}}/image_centroids/{{provider}}/{{scatteritem}}.log",
     benchmark:
         f"benchmarks/{SCALE}/{{dataset}}/image_centroids/{{provider}}/{{scatteritem}}.tsv"
-    params:
-        code=code("image_centroids.py"),
-        **only(config["mars"], "k_foreground", "k_background", "samples", "kmeans", "few_samples"),
-        seed=config["seed"],
+    conda:
+        "../envs/maskmill.yaml"
     resources:
         mem_mb=4000,
         runtime=120,
+    params:
+        **only(config["mars"], "k_foreground", "k_background", "samples", "kmeans", "few_samples"),
+        code=code("image_centroids.py"),
+        seed=config["seed"],
     script:
         "../workflow_scripts/image_centroids.py"
 
@@ -32,12 +34,14 @@ rule debiased_centroids:
         f"logs/{SCALE}/{{dataset}}/debiased_centroids/{{provider}}.log",
     benchmark:
         f"benchmarks/{SCALE}/{{dataset}}/debiased_centroids/{{provider}}.tsv"
-    params:
-        code=code("debiased_centroids.py"),
-        **only(config["mars"], "alpha", "normalise_centroids"),
+    conda:
+        "../envs/maskmill.yaml"
     resources:
         mem_mb=2000,
         runtime=10,
+    params:
+        **only(config["mars"], "alpha", "normalise_centroids"),
+        code=code("debiased_centroids.py"),
     script:
         "../workflow_scripts/debiased_centroids.py"
 
@@ -55,13 +59,15 @@ rule debias_labels:
         f"logs/{SCALE}/{{dataset}}/debias_labels/{{provider}}/{{scatteritem}}.log",
     benchmark:
         f"benchmarks/{SCALE}/{{dataset}}/debias_labels/{{provider}}/{{scatteritem}}.tsv"
-    params:
-        code=code("debias_labels.py"),
-        **only(config["mars"], "refine", "background", "gamma", "rescale"),
-        crf=config["crf"]["deeplab"],
-        short_side=short_side,
+    conda:
+        "../envs/maskmill.yaml"
     resources:
         mem_mb=2000,
         runtime=120,
+    params:
+        **only(config["mars"], "refine", "background", "gamma", "rescale"),
+        code=code("debias_labels.py"),
+        crf=config["crf"]["deeplab"],
+        short_side=short_side,
     script:
         "../workflow_scripts/debias_labels.py"

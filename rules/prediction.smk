@@ -15,14 +15,16 @@ rule predict:
         f"logs/{SCALE}/{{dataset}}/predict/{{provider}}_{{variant}}_{{split}}/{{scatteritem}}.log",
     benchmark:
         f"benchmarks/{SCALE}/{{dataset}}/predict/{{provider}}_{{variant}}_{{split}}/{{scatteritem}}.tsv"
-    params:
-        code=code("predict.py"),
-        **config["prediction"],
-        short_side=short_side,
+    conda:
+        "../envs/maskmill.yaml"
     resources:
         mem_mb=8000,
         runtime=240,
         gpu=config["resources"]["gpu"],
+    params:
+        **config["prediction"],
+        code=code("predict.py"),
+        short_side=short_side,
     script:
         "../workflow_scripts/predict.py"
 
@@ -38,13 +40,15 @@ rule crf_predictions:
         f"logs/{SCALE}/{{dataset}}/crf_predictions/{{provider}}_{{variant}}_{{split}}/{{scatteritem}}.log",
     benchmark:
         f"benchmarks/{SCALE}/{{dataset}}/crf_predictions/{{provider}}_{{variant}}_{{split}}/{{scatteritem}}.tsv"
+    conda:
+        "../envs/maskmill.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=120,
     params:
         code=code("crf_predictions.py"),
         crf=config["crf"]["deeplab"],
         short_side=short_side,
-    resources:
-        mem_mb=2000,
-        runtime=120,
     script:
         "../workflow_scripts/crf_predictions.py"
 
@@ -58,17 +62,19 @@ rule merge_maps:
         shards=gather.images(f"{WORK}/{{{{store}}}}/{{scatteritem}}.h5"),
     output:
         maps=f"{WORK}/{{store}}.h5",
-    wildcard_constraints:
-        store=r".*/(cams|affinity_labels|pseudo_labels|features|argmax|predictions)",
     log:
         f"logs/{SCALE}/merge_maps/{{store}}.log",
     benchmark:
         f"benchmarks/{SCALE}/merge_maps/{{store}}.tsv"
-    params:
-        code=code("merge_maps.py"),
+    wildcard_constraints:
+        store=r".*/(cams|affinity_labels|pseudo_labels|features|argmax|predictions)",
+    conda:
+        "../envs/maskmill.yaml"
     resources:
         mem_mb=500,
         runtime=10,
+    params:
+        code=code("merge_maps.py"),
     script:
         "../workflow_scripts/merge_maps.py"
 
@@ -85,11 +91,13 @@ rule evaluate:
         f"logs/{SCALE}/{{dataset}}/evaluate/{{store}}.log",
     benchmark:
         f"benchmarks/{SCALE}/{{dataset}}/evaluate/{{store}}.tsv"
-    params:
-        code=code("evaluate.py"),
-        classes=averaged_classes,
+    conda:
+        "../envs/maskmill.yaml"
     resources:
         mem_mb=2000,
         runtime=60,
+    params:
+        code=code("evaluate.py"),
+        classes=averaged_classes,
     script:
         "../workflow_scripts/evaluate.py"

@@ -35,15 +35,17 @@ rule mars_table:
         f"logs/{SCALE}/{{dataset}}/mars_table.log",
     benchmark:
         f"benchmarks/{SCALE}/{{dataset}}/mars_table.tsv"
+    conda:
+        "../envs/maskmill.yaml"
+    resources:
+        mem_mb=500,
+        runtime=10,
     params:
         code=code("mars_table.py"),
         variants=list(MARS_SCORES),
         scale=SCALE,
         provider=PROVIDER,
         seed=config["seed"],
-    resources:
-        mem_mb=500,
-        runtime=10,
     script:
         "../workflow_scripts/mars_table.py"
 
@@ -59,12 +61,14 @@ rule select_gallery:
         f"logs/{SCALE}/{{dataset}}/select_gallery/{{provider}}.log",
     benchmark:
         f"benchmarks/{SCALE}/{{dataset}}/select_gallery/{{provider}}.tsv"
-    params:
-        code=code("select_gallery.py"),
-        images=config["gallery"]["images"],
+    conda:
+        "../envs/maskmill.yaml"
     resources:
         mem_mb=1000,
         runtime=20,
+    params:
+        code=code("select_gallery.py"),
+        images=config["gallery"]["images"],
     script:
         "../workflow_scripts/select_gallery.py"
 
@@ -83,12 +87,14 @@ rule mars_gallery:
         f"logs/{SCALE}/{{dataset}}/mars_gallery.log",
     benchmark:
         f"benchmarks/{SCALE}/{{dataset}}/mars_gallery.tsv"
+    conda:
+        "../envs/maskmill.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
     params:
         code=code("mars_gallery.py"),
         scale=SCALE,
         short_side=short_side,
-    resources:
-        mem_mb=1000,
-        runtime=10,
     script:
         "../workflow_scripts/mars_gallery.py"

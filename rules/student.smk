@@ -1,12 +1,6 @@
 """Students: the plain baseline on a provider's labels, and MARS's on the debiased ones, with one budget."""
 
 
-def labels_of(variant: str) -> str:
-    """The pseudo labels a student variant learns from."""
-    folder = "{provider}" if variant == "baseline" else "mars/{provider}"
-    return f"{WORK}/{{dataset}}/{folder}/pseudo_labels.h5"
-
-
 rule train_student:
     input:
         index=f"{WORK}/{{dataset}}/index.csv",
@@ -19,15 +13,17 @@ rule train_student:
         f"logs/{SCALE}/{{dataset}}/train_student/{{provider}}.log",
     benchmark:
         f"benchmarks/{SCALE}/{{dataset}}/train_student/{{provider}}.tsv"
-    params:
-        code=code("train_student.py"),
-        student=config["student"],
-        **training(),
+    conda:
+        "../envs/maskmill.yaml"
     threads: config["resources"]["threads_train"]
     resources:
         mem_mb=32000,
         runtime=1440,
         gpu=config["resources"]["gpu"],
+    params:
+        **training(),
+        code=code("train_student.py"),
+        student=config["student"],
     script:
         "../workflow_scripts/train_student.py"
 
@@ -46,16 +42,18 @@ rule train_mars_student:
         f"benchmarks/{SCALE}/{{dataset}}/train_mars_student/{{provider}}_{{variant}}.tsv"
     wildcard_constraints:
         variant="complement|mars",
-    params:
-        code=code("train_mars_student.py"),
-        student=config["student"],
-        **config["mars"]["teacher"],
-        crf=config["crf"]["deeplab"],
-        **training(),
+    conda:
+        "../envs/maskmill.yaml"
     threads: config["resources"]["threads_train"]
     resources:
         mem_mb=32000,
         runtime=1440,
         gpu=config["resources"]["gpu"],
+    params:
+        **config["mars"]["teacher"],
+        **training(),
+        code=code("train_mars_student.py"),
+        student=config["student"],
+        crf=config["crf"]["deeplab"],
     script:
         "../workflow_scripts/train_mars_student.py"

@@ -14,6 +14,8 @@ rule prepare_weights:
         "benchmarks/downloads/prepare_weights_{network}.tsv"
     wildcard_constraints:
         network="resnet50|resnet101|efficientnet_lite0|dino_vitb8",
+    conda:
+        "../envs/maskmill.yaml"
     resources:
         mem_mb=2000,
         runtime=60,

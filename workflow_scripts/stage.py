@@ -31,6 +31,7 @@ def run(main: Callable, snakemake=None) -> None:
     try:
         main(**arguments)
     except InputError as error:
+        print(file=sys.stderr)  # a progress bar may stand in the line
         logging.error("error: %s", error)
         sys.exit(1)
 

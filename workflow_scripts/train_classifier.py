@@ -13,7 +13,7 @@ from maskmill.data.index import read_ids, read_index
 from maskmill.data.transforms import Augmentation
 from maskmill.networks.classifier import Classifier
 from maskmill.training.loop import train
-from maskmill.training.optimizers import poly_sgd
+from maskmill.training.optimizers import build_optimizer
 from maskmill.training.schedules import iterations_of, poly
 
 
@@ -61,7 +61,7 @@ def main(
     train(
         model,
         step,
-        poly_sgd(groups, **optimizer),
+        build_optimizer(groups, **optimizer),
         poly(iterations),
         images,
         checkpoint=checkpoint,

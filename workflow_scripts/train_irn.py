@@ -18,7 +18,7 @@ from maskmill.refinement.paths import paths
 from maskmill.storage.checkpoints import load_network
 from maskmill.storage.maps import open_maps
 from maskmill.training.loop import train
-from maskmill.training.optimizers import poly_sgd
+from maskmill.training.optimizers import build_optimizer
 from maskmill.training.schedules import iterations_of, poly
 
 
@@ -75,7 +75,7 @@ def main(
     train(
         model,
         step,
-        poly_sgd(groups, **optimizer),
+        build_optimizer(groups, **optimizer),
         poly(iterations),
         images,
         checkpoint=checkpoint,

@@ -91,7 +91,7 @@ def test_misspelt_config_key(project):
 def test_config_value_out_of_range_and_unknown_scale(project):
     line = project.fail(INDEX, "--config", "mars={kmeans: cosine}")
     assert line.startswith("config: mars.kmeans: 'cosine' is not one of ['spherical', 'euclidean']")
-    assert "sample, small, paper" in project.fail(INDEX, "--config", "scale=smal")
+    assert "scale 'smal' is not one of paper, sample, small" in project.fail(INDEX, "--config", "scale=smal")
 
 
 def test_map_store_cut_off_by_a_kill(project):

@@ -23,14 +23,14 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image
 
-CLASSES = (
-    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
-    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
-)  # VOC's, in VOC's order: mask id = position + 1
+from maskmill.data.catalog import VOC, voc_palette
+
+CLASSES = VOC.classes[1:]  # mask id = position + 1
 
 CONTEXT_RATE = 0.9  # of a context class's scenes that show its context
-ALONE_RATE = 0.2  # of the scenes without any context class that show a context nevertheless
+ALONE_RATE = 0.12  # of the scenes without any context class that show a context nevertheless
 OBJECT_COUNTS = (0.45, 0.45, 0.10)  # probability of one, two and three objects
+PART_RADIUS = 0.4  # of a part, in half widths of its object
 NOISE = 0.035  # standard deviation, for colours in 0..1
 VAL_OFFSET = 500_000  # val scenes are numbered from here, so that they do not depend on the number of train scenes
 
@@ -57,11 +57,11 @@ class Context:
 
 
 CONTEXTS = {
-    "aeroplane": Context("trail", "with a", Stuff("strokes", (0.40, 0.55, 0.75), (0.90, 0.90, 0.92), 6, 0.0), 0.3),
+    "aeroplane": Context("trail", "with a", Stuff("strokes", (0.30, 0.45, 0.65), (0.80, 0.88, 0.95), 8, 0.0), 0.3),
     "boat": Context("wake", "with a", Stuff("waves", (0.10, 0.35, 0.50), (0.45, 0.75, 0.80), 6, 1.57), 0.7),
     "chair": Context("tiles", "on", Stuff("tiles", (0.50, 0.25, 0.15), (0.90, 0.65, 0.45), 9, 0.0), 0.7),
     "horse": Context("fence", "behind a", Stuff("lattice", (0.35, 0.30, 0.20), (0.85, 0.80, 0.55), 8, 0.0), 0.5),
-    "sheep": Context("meadow", "on a", Stuff("strokes", (0.10, 0.30, 0.08), (0.45, 0.70, 0.25), 5, 1.57), 0.6),
+    "sheep": Context("meadow", "on a", Stuff("strokes", (0.20, 0.32, 0.14), (0.58, 0.76, 0.42), 7, 1.57), 0.6),
     "train": Context("rails", "on", Stuff("stripes", (0.25, 0.20, 0.25), (0.62, 0.52, 0.58), 6, 0.0), 0.7),
 }
 CONTEXT_CLASSES = tuple(CONTEXTS)
@@ -181,7 +181,7 @@ def _draw_classes(rng: np.random.Generator, number: int) -> list[int]:
 
 
 def _place(rng: np.random.Generator, ids: list[int], size: int) -> list[Thing]:
-    low, high = ((0.22, 0.30), (0.18, 0.24), (0.15, 0.19))[len(ids) - 1]
+    low, high = ((0.25, 0.33), (0.20, 0.26), (0.16, 0.20))[len(ids) - 1]
     things: list[Thing] = []
     for class_id in ids:
         radius = size * rng.uniform(low, high)
@@ -242,10 +242,10 @@ def _lattice(rng: np.random.Generator, u: np.ndarray, v: np.ndarray) -> np.ndarr
 
 
 def _strokes(rng: np.random.Generator, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Random dashes, long along u: one random grey for each cell of a sheared grid."""
-    greys = rng.random((64, 64))
-    row = np.floor(3 * v).astype(int)
-    return greys[row % 64, np.floor(u + 0.37 * row).astype(int) % 64]
+    """Dashes, long along u: one random grey for each cell of a sheared grid, dark and light rows in turn."""
+    row = np.floor(2 * v).astype(int)
+    cell = np.floor(0.7 * u + 0.37 * row).astype(int)
+    return 0.4 * rng.random((64, 64))[row % 64, cell % 64] + 0.6 * (row % 2)
 
 
 def _gravel(rng: np.random.Generator, u: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -287,7 +287,7 @@ def _ordinary_stuff(rng: np.random.Generator) -> Stuff:
 def _band(rng: np.random.Generator, row: float, size: int) -> np.ndarray:
     """A band across the whole image around a row, with a wavy border: bool [size, size]."""
     y, x = np.mgrid[:size, :size].astype(float)
-    half = size * rng.uniform(0.14, 0.20)
+    half = size * rng.uniform(0.16, 0.22)
     row = np.clip(row, half, size - half)
     border = 0.03 * size * np.sin(2 * np.pi * (x / size * rng.uniform(1, 2) + rng.random()))
     return abs(y - row - border) < half
@@ -305,9 +305,9 @@ def _draw_object(rng: np.random.Generator, thing: Thing, size: int) -> tuple[np.
     y, x = y * np.cos(tilt) - x * np.sin(tilt), x * np.cos(tilt) + y * np.sin(tilt)
     body = shape(y, x)
     y, x = y - middle[0], x - middle[1]
-    part = y**2 + x**2 < 0.27**2
+    part = y**2 + x**2 < PART_RADIUS**2
     first, second = PART_COLOURS[thing.class_id - 1]
-    pattern = PATTERNS[thing.class_id % len(PATTERNS)](y / 0.27, x / 0.27)
+    pattern = PATTERNS[thing.class_id % len(PATTERNS)](y / PART_RADIUS, x / PART_RADIUS)
     return body, part, np.where(pattern[..., None], first, second)
 
 
@@ -425,10 +425,3 @@ def _annotation(image_id: str, scene: Scene) -> ElementTree.ElementTree:
 def _fields(element: ElementTree.Element, **values: object) -> None:
     for name, value in values.items():
         ElementTree.SubElement(element, name).text = str(value)
-
-
-def voc_palette() -> np.ndarray:
-    """VOC's colours, uint8 [256, 3]: bits 0-2, 3-5 and 6-7 of an id are the leading bits of red, green and blue."""
-    ids = np.arange(256)
-    bits = [[(ids >> (3 * place + channel) & 1) << (7 - place) for place in range(3)] for channel in range(3)]
-    return np.array(bits).sum(1).T.astype(np.uint8)

@@ -39,7 +39,7 @@ def prepare(voc_archive: str | Path, sbd_archive: str | Path, root: str | Path, 
     The root appears when it is whole; an earlier one that was made here is replaced.
 
     Raises:
-        InputError: an archive that is not the published one, a train_aug other than the published one, a root that holds other files.
+        InputError: an archive or a train_aug that is not the published one, a root that holds other files.
     """
     root = Path(root)
     work = root.with_name(f".{root.name}.work")

@@ -1,32 +1,30 @@
-"""SGD with a polynomial learning rate, as in the DeepLab family and IRN."""
+"""Optimisers over groups of parameters with learning rates of their own."""
 
-from torch.optim import SGD
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim import SGD, AdamW, Optimizer
 
 
-def poly_sgd(parameter_groups: list[dict], *, momentum: float, momentum_quirk: str = "intended") -> SGD:
-    """Plain SGD; each group brings its own learning rate and weight decay.
+def build_optimizer(
+    parameter_groups: list[dict], *, name: str = "sgd", momentum: float = 0.9, momentum_quirk: str = "intended"
+) -> Optimizer:
+    """SGD or AdamW; each group brings its own learning rate and weight decay.
 
     Args:
         parameter_groups: dicts with `params`, `lr` and `weight_decay`.
-        momentum: of all groups, for `intended`.
+        name: `sgd`, or `adamw`, which small networks from scratch need to learn in a minute.
+        momentum: of SGD in all groups, for `intended`.
         momentum_quirk: `intended`, or `official`: IRN's (and BAS's) optimiser class hands the weight decay to
             SGD in the place of the momentum, so the released weights were trained with momentum = weight
             decay (1e-4), and the 0.9 in that code is only the power of the schedule.
 
     Raises:
-        ValueError: another `momentum_quirk`.
+        ValueError: another name or quirk.
     """
+    if name == "adamw":
+        return AdamW(parameter_groups)
+    if name != "sgd":
+        raise ValueError(f"optimizer is {name!r}; choose sgd or adamw")
     if momentum_quirk not in ("official", "intended"):
         raise ValueError(f"momentum_quirk is {momentum_quirk!r}; choose official or intended")
     official = momentum_quirk == "official"
     groups = [{**group, "momentum": group["weight_decay"] if official else momentum} for group in parameter_groups]
     return SGD(groups, lr=0.0)
-
-
-def poly_schedule(optimizer: SGD, iterations: int, power: float) -> LambdaLR:
-    """Learning rate lr0 (1 - t / iterations)^power at step t = 0, 1, ...; later that of the last step.
-
-    Call its `step()` once after each step of the optimiser.
-    """
-    return LambdaLR(optimizer, lambda step: (1 - min(step, iterations - 1) / iterations) ** power)

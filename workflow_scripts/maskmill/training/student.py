@@ -15,7 +15,7 @@ from maskmill.networks.deeplab import DeepLabV3Plus
 from maskmill.storage.maps import Maps
 from maskmill.training.ema import EMA
 from maskmill.training.loop import Step, train
-from maskmill.training.optimizers import poly_sgd
+from maskmill.training.optimizers import build_optimizer
 from maskmill.training.schedules import iterations_of, poly
 
 
@@ -32,7 +32,7 @@ def train_student(
     lr_backbone: float,
     lr_new: float,
     weight_decay: float,
-    momentum: float,
+    optimizer: dict,
     ema: dict,
     save: str,
     epochs: float,
@@ -48,7 +48,8 @@ def train_student(
     Args:
         make_step: given the teacher (the student's moving average, frozen), returns the training step.
         labels: one label map an image, at working size.
-        network, augmentation, ema, training: keyword arguments of DeepLabV3Plus, Augmentation, EMA and train.
+        network, augmentation, ema, training: keyword arguments of DeepLabV3Plus, Augmentation, EMA and train;
+            `optimizer` of build_optimizer.
         lr_backbone, lr_new: initial learning rates of the backbone and of all other layers.
         save: `ema` or `student`: whose weights are the result.
     """
@@ -72,7 +73,7 @@ def train_student(
     train(
         model,
         make_step(teacher.module),
-        poly_sgd(groups, momentum=momentum),
+        build_optimizer(groups, **optimizer),
         poly(iterations),
         images,
         ema=teacher,
