@@ -1,4 +1,7 @@
-"""Join the shards of a map store: one file that refers to them, nothing is copied."""
+"""Join the shards of a map store.
+
+In: the shards. Out: one map store that refers to them; nothing is copied, so the shards must stay.
+"""
 
 import stage
 from maskmill.storage.maps import merge_maps

@@ -1,0 +1,43 @@
+"""Result tables: house columns, honest names of data, the paper's number only where it belongs."""
+
+import pandas as pd
+
+from maskmill.evaluation.papers import PaperValue
+from maskmill.reporting.tables import COLUMNS, data_name, result_rows, summary
+
+SCORES = pd.DataFrame(
+    {"metric": ["miou", "fp", "iou"], "class_name": ["", "", "cat"], "value": [50.0, 20.0, 60.0]},
+)
+CONSTANTS = {"method": "mars", "dataset": "voc", "scale": "small", "seed": 0}
+
+
+def rows(**changes):
+    given = {"variant": "student/mars", "data": "voc val", "images": 7, "paper": None, "comparable": False} | changes
+    return result_rows(SCORES, constants=CONSTANTS, **given)
+
+
+def test_rows_have_the_house_columns():
+    table = rows()
+    assert list(table.columns) == COLUMNS
+    assert (table["images"] == 7).all() and table["paper_value"].isna().all()
+
+
+def test_paper_value_stands_beside_miou_alone_and_says_when_it_is_not_comparable():
+    paper = PaperValue(69.8, "MARS, Table 3")
+    table = rows(paper=paper)
+    assert table["paper_value"].dropna().tolist() == [69.8]
+    assert table.loc[table["metric"] == "miou", "paper_source"].item() == "MARS, Table 3; not comparable"
+    assert rows(paper=paper, comparable=True)["paper_source"].iloc[0] == "MARS, Table 3"
+
+
+def test_only_the_published_list_is_called_by_the_data_sets_name():
+    split = {"list": "val", "published": "published"}
+    assert data_name("voc", "paper", split) == ("voc val", True)
+    assert data_name("voc", "sample", split) == ("sample scenes val", False)
+    subset = {"list": "val", "published": "custom: 445 images, published 1,449"}
+    assert data_name("voc", "small", subset) == ("voc val (custom: 445 images, published 1,449)", False)
+
+
+def test_summary_has_a_line_a_variant():
+    table = pd.concat([rows(), rows(variant="student/baseline")])
+    assert len(summary(table).splitlines()) == 3

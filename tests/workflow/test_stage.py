@@ -1,0 +1,46 @@
+"""Scripts run under Snakemake and by hand with the same arguments."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "workflow_scripts"
+STAGES = sorted(p.name for p in SCRIPTS.glob("*.py") if p.name not in ("stage.py", "code_digest.py"))
+TORCH_FREE = ["evaluate.py", "merge_maps.py", "export_labels.py", "build_index.py"]
+
+
+def by_hand(script, *arguments):
+    return subprocess.run(
+        [sys.executable, str(SCRIPTS / script), *arguments], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("script", TORCH_FREE)
+def test_help_names_the_arguments_and_says_what_goes_in_and_out(script):
+    shown = by_hand(script, "--help")
+    assert shown.returncode == 0
+    assert "--" in shown.stdout and "Out:" in shown.stdout
+
+
+@pytest.mark.parametrize("script", STAGES)
+def test_every_script_belongs_to_a_rule_of_its_name_or_is_a_command(script):
+    rules = "\n".join(path.read_text() for path in (SCRIPTS.parent / "rules").glob("*.smk"))
+    name = script.removesuffix(".py")
+    assert (f"rule {name}:" in rules and f'"../workflow_scripts/{script}"' in rules) or script == "export_labels.py"
+
+
+def test_a_bad_input_by_hand_is_one_line_and_exit_code_1(tmp_path):
+    done = by_hand("merge_maps.py", "--shards", f"[{tmp_path}/no.h5]", "--maps", f"{tmp_path}/all.h5")
+    assert done.returncode == 1
+    assert done.stderr.strip() == f"error: {tmp_path}/no.h5: no such map store; run snakemake to make it"
+    assert not (tmp_path / "all.h5").exists()
+
+
+def test_conda_environment_pins_what_the_virtual_environment_has():
+    root = SCRIPTS.parent
+    pins = set((root / "envs/constraints.txt").read_text().lower().splitlines())
+    listed = [line.strip("- ").strip() for line in (root / "envs/maskmill.yaml").read_text().splitlines()]
+    conda = [line.lower() for line in listed if "==" in line]
+    assert len(conda) > 15 and set(conda) <= pins
