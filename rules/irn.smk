@@ -32,7 +32,7 @@ rule train_irn:
         ids=ids_of("train"),
         labels=f"{WORK}/{{dataset}}/affinity_labels.h5",
         weights=pretrained(config["irn"]["network"]["backbone"], config["irn"]["pretrained"]),
-        classifier=([] if config["irn"]["pretrained"] else f"{WORK}/{{dataset}}/classifier/classifier.safetensors"),
+        classifier=[] if config["irn"]["pretrained"] else [f"{WORK}/{{dataset}}/classifier/classifier.safetensors"],
     output:
         checkpoint=f"{WORK}/{{dataset}}/irn/irn.safetensors",
     log:

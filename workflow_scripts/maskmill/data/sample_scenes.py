@@ -48,7 +48,7 @@ class Stuff:
 
 @dataclass(frozen=True)
 class Context:
-    """What a class is usually seen with; `offset` is the context's middle below the object's, in object heights."""
+    """What a class is usually seen with; `offset` is the context's middle below the object's, in its half widths."""
 
     name: str
     preposition: str
@@ -205,7 +205,7 @@ def _draw_contexts(rng: np.random.Generator, things: list[Thing]) -> list[tuple[
 
 
 def _phrase(colour: str, class_id: int, contexts: dict[int, float]) -> str:
-    phrase = f"a {colour} {CLASSES[class_id - 1]}"
+    phrase = f"{'an' if colour[0] == 'o' else 'a'} {colour} {CLASSES[class_id - 1]}"
     if class_id not in contexts:
         return phrase
     context = CONTEXTS[CLASSES[class_id - 1]]

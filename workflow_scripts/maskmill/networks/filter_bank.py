@@ -11,9 +11,12 @@ ORIENTATIONS = 6
 WINDOWS = (2.0, 5.0)  # standard deviations of the pooling windows, pixels
 OPPONENT = ((1 / 3, 1 / 3, 1 / 3), (1 / 2, -1 / 2, 0), (-1 / 4, -1 / 4, 1 / 2))  # luminance, red-green, blue-yellow
 
-# Mean and standard deviation of each kind of channel over the sample scenes: they make the features signed, so that
-# cosines between them tell regions apart.
-ENERGY, LUMINANCE, COLOUR, CONTRAST = (0.037, 0.026), (0.05, 0.24), (0.0, 0.13), (0.24, 0.075)
+# Centre and standard deviation of each kind of channel over the sample scenes: they make the features signed, so that
+# cosines between them tell regions apart. The centres of energy (one for each period) and contrast lie midway between
+# textured background and plain objects, not at the mean: the mean is almost the background's own, which would leave
+# the mean background of MARS' Eq. 1 without a direction.
+ENERGY = (0.028, 0.026), (0.028, 0.026), (0.015, 0.026)
+LUMINANCE, COLOUR, CONTRAST = (0.05, 0.24), (0.0, 0.13), (0.2175, 0.075)
 
 
 class FilterBank(nn.Module):
@@ -37,7 +40,9 @@ class FilterBank(nn.Module):
         self.register_buffer("even", torch.stack([even for even, _ in pairs])[:, None])
         self.register_buffer("odd", torch.stack([odd for _, odd in pairs])[:, None])
         self.register_buffer("opponent", torch.tensor(OPPONENT)[:, :, None, None])
-        kinds = [ENERGY] * len(PERIODS) * ORIENTATIONS + [LUMINANCE, COLOUR, COLOUR, CONTRAST] * len(WINDOWS)
+        kinds = [kind for kind in ENERGY for _ in range(ORIENTATIONS)] + [LUMINANCE, COLOUR, COLOUR, CONTRAST] * len(
+            WINDOWS
+        )
         self.register_buffer("centre", torch.tensor([centre for centre, _ in kinds])[:, None, None])
         self.register_buffer("spread", torch.tensor([spread for _, spread in kinds])[:, None, None])
         self.channels = len(kinds)
