@@ -4,12 +4,12 @@ In: index, id list, map store of kind `cam`. Out: map store of kind `label`, uin
 """
 
 import numpy as np
-from tqdm import tqdm
 
 import stage
 from maskmill.data.images import read_image
 from maskmill.data.index import read_ids, read_index, shard
 from maskmill.methods.irn import affinity_labels
+from maskmill.progress import progress
 from maskmill.refinement.dense_crf import dense_crf, label_unary
 from maskmill.refinement.resize import resize_planes
 from maskmill.storage.maps import create_maps, open_maps
@@ -30,7 +30,7 @@ def main(
     records, seeds = read_index(index), open_maps(cams)
     parameters = {"foreground": foreground, "background": background, "crf": crf}
     with create_maps(maps, "label", producer="affinity_labels", parameters=parameters, inputs=[cams]) as store:
-        for image_id in tqdm(shard(read_ids(ids), scatteritem), desc=f"affinity labels {scatteritem}", unit="image"):
+        for image_id in progress(shard(read_ids(ids), scatteritem), f"affinity labels {scatteritem}"):
             image = read_image(records[image_id].image, short_side)
             cam = resize_planes(seeds[image_id].astype(np.float32), image.shape[:2])
             classes = np.array([0, *seeds.attributes_of(image_id)["classes"]], np.uint8)

@@ -5,7 +5,6 @@ plane for each tag, each divided by its own maximum; attribute `classes` names t
 """
 
 import torch
-from tqdm import tqdm
 
 import stage
 from maskmill.data.images import read_image
@@ -14,6 +13,7 @@ from maskmill.data.transforms import network_input, scaled
 from maskmill.methods.cam import merge_scales
 from maskmill.networks.classifier import Classifier
 from maskmill.networks.device import inference_device
+from maskmill.progress import progress
 from maskmill.storage.checkpoints import load_network
 from maskmill.storage.maps import create_maps
 
@@ -34,7 +34,7 @@ def main(
     backbone = classifier.backbone
     parameters = {"scales": scales, "short_side": short_side}
     with create_maps(maps, "cam", producer="cams", parameters=parameters, inputs=[checkpoint]) as store:
-        for image_id in tqdm(shard(read_ids(ids), scatteritem), desc=f"cams {scatteritem}", unit="image"):
+        for image_id in progress(shard(read_ids(ids), scatteritem), f"cams {scatteritem}"):
             image = read_image(records[image_id].image, short_side)
             size = image.shape[:2]
             activations = [

@@ -4,11 +4,11 @@ In: index, id list, map store of kind `probability`. Out: map store of kind `lab
 """
 
 import numpy as np
-from tqdm import tqdm
 
 import stage
 from maskmill.data.images import read_image
 from maskmill.data.index import read_ids, read_index, shard
+from maskmill.progress import progress
 from maskmill.refinement.dense_crf import dense_crf, probability_unary
 from maskmill.storage.maps import create_maps, open_maps
 
@@ -24,7 +24,7 @@ def main(
 ) -> None:
     records, predicted = read_index(index), open_maps(probabilities)
     with create_maps(maps, "label", producer="crf_predictions", parameters=crf, inputs=[probabilities]) as store:
-        for image_id in tqdm(shard(read_ids(ids), scatteritem), desc=f"crf {scatteritem}", unit="image"):
+        for image_id in progress(shard(read_ids(ids), scatteritem), f"crf {scatteritem}"):
             image = read_image(records[image_id].image, short_side)
             marginals = dense_crf(image, probability_unary(predicted[image_id]), **crf)
             classes = predicted.attributes_of(image_id)["classes"].astype(np.uint8)

@@ -5,12 +5,12 @@ biased labels, with 254 where foreground was found to be biased.
 """
 
 import numpy as np
-from tqdm import tqdm
 
 import stage
 from maskmill.data.images import read_image
 from maskmill.data.index import read_ids, read_index, shard
 from maskmill.methods.mars import debias, likelihood_probabilities, object_likelihood
+from maskmill.progress import progress
 from maskmill.refinement.dense_crf import dense_crf, probability_unary
 from maskmill.refinement.resize import resize_planes
 from maskmill.storage.maps import create_maps, open_maps
@@ -36,7 +36,7 @@ def main(
     centroids = read_tables([debiased])["debiased"]
     parameters = {"refine": refine, "background": background, "rescale": rescale}
     with create_maps(maps, "label", producer="debias_labels", parameters=parameters, inputs=[debiased]) as store:
-        for image_id in tqdm(shard(read_ids(ids), scatteritem), desc=f"debias {scatteritem}", unit="image"):
+        for image_id in progress(shard(read_ids(ids), scatteritem), f"debias {scatteritem}"):
             image = read_image(records[image_id].image, short_side)
             likelihood = object_likelihood(embeddings[image_id], centroids, list(records[image_id].classes))
             likelihood = resize_planes(likelihood[None].astype(np.float32), image.shape[:2])[0]

@@ -9,13 +9,13 @@ import logging
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 import stage
 from maskmill.data.catalog import DATASETS, averaged_ids
 from maskmill.data.images import read_mask
 from maskmill.data.index import read_ids, read_index
 from maskmill.evaluation.segmentation import confusion, scores
+from maskmill.progress import progress
 from maskmill.refinement.resize import resize_labels
 from maskmill.storage.atomic import atomic_path
 from maskmill.storage.maps import open_maps
@@ -33,7 +33,7 @@ def main(
     names, num_classes = DATASETS[dataset].classes, DATASETS[dataset].num_classes
     records, store = read_index(index), open_maps(maps)
     matrix = np.zeros((num_classes, num_classes), np.int64)
-    for image_id in tqdm(read_ids(ids), desc="evaluate", unit="image"):
+    for image_id in progress(read_ids(ids), "evaluate"):
         truth = read_mask(records[image_id].mask, num_classes)
         matrix += confusion(truth, resize_labels(store[image_id], truth.shape), num_classes)
     table = pd.DataFrame(scores(matrix, names, averaged_ids(DATASETS[dataset], classes)))

@@ -7,13 +7,13 @@ import logging
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 import stage
 from maskmill.data.catalog import DATASETS, averaged_ids
 from maskmill.data.images import read_mask
 from maskmill.data.index import read_ids, read_index
 from maskmill.evaluation.segmentation import SeedCurve
+from maskmill.progress import progress
 from maskmill.refinement.resize import resize_planes
 from maskmill.storage.atomic import atomic_path
 from maskmill.storage.maps import open_maps
@@ -31,7 +31,7 @@ def main(
     num_classes = DATASETS[dataset].num_classes
     records, store = read_index(index), open_maps(maps)
     seeds = SeedCurve(num_classes, np.arange(*thresholds))
-    for image_id in tqdm(read_ids(ids), desc="seeds", unit="image"):
+    for image_id in progress(read_ids(ids), "seeds"):
         truth = read_mask(records[image_id].mask, num_classes)
         cam = resize_planes(store[image_id].astype(np.float32), truth.shape)
         seeds.add(truth, cam, store.attributes_of(image_id)["classes"])

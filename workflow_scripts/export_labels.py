@@ -7,11 +7,11 @@ In: map store of kind `label`. Out: a folder. Biased pixels (254) are written as
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 import stage
 from maskmill.data.voc import write_mask
 from maskmill.errors import InputError
+from maskmill.progress import progress
 from maskmill.storage.maps import open_maps
 
 
@@ -19,7 +19,7 @@ def main(maps: str, folder: str, biased: int = 254) -> None:
     store = open_maps(maps)
     if store.kind != "label":
         raise InputError(f"{maps}: holds {store.kind} maps; only label maps can be exported as masks")
-    for image_id in tqdm(store, desc="export", unit="image"):
+    for image_id in progress(store, "export"):
         labels = store[image_id]
         write_mask(Path(folder, f"{image_id}.png"), np.where(labels == 254, np.uint8(biased), labels))
 

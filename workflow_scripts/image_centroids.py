@@ -5,11 +5,11 @@ In: id list, features, biased labels. Out: HDF5 with one row a centroid: `centro
 """
 
 import numpy as np
-from tqdm import tqdm
 
 import stage
 from maskmill.data.index import read_ids, shard
 from maskmill.methods.mars import image_centroids
+from maskmill.progress import progress
 from maskmill.storage.maps import open_maps
 from maskmill.storage.tables import write_table
 
@@ -29,7 +29,7 @@ def main(
 ) -> None:
     embeddings, biased = open_maps(features), open_maps(labels)
     columns: dict[str, list] = {"centroids": [], "classes": [], "counts": [], "images": []}
-    for image_id in tqdm(shard(read_ids(ids), scatteritem), desc=f"centroids {scatteritem}", unit="image"):
+    for image_id in progress(shard(read_ids(ids), scatteritem), f"centroids {scatteritem}"):
         vectors, classes, counts = image_centroids(
             embeddings[image_id],
             biased[image_id],

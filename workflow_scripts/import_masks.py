@@ -6,13 +6,12 @@ size. Out: map store of kind `label`, uint8 [H, W] at working size.
 
 from pathlib import Path
 
-from tqdm import tqdm
-
 import stage
 from maskmill.data.catalog import DATASETS
 from maskmill.data.images import read_mask, resized
 from maskmill.data.index import read_ids, read_index, shard
 from maskmill.errors import InputError
+from maskmill.progress import progress
 from maskmill.storage.maps import create_maps
 
 
@@ -27,7 +26,7 @@ def main(
 ) -> None:
     records = read_index(index)
     with create_maps(maps, "label", producer="import_masks", parameters={"folder": folder}) as store:
-        for image_id in tqdm(shard(read_ids(ids), scatteritem), desc=f"import {scatteritem}", unit="image"):
+        for image_id in progress(shard(read_ids(ids), scatteritem), f"import {scatteritem}"):
             record = records[image_id]
             path = Path(folder, f"{image_id}.png")
             mask = read_mask(path, DATASETS[dataset].num_classes, short_side)

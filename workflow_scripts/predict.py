@@ -7,7 +7,6 @@ map store of kind `label`, to tell what the CRF adds.
 
 import torch
 from torch.nn import functional as F
-from tqdm import tqdm
 
 import stage
 from maskmill.data.images import read_image
@@ -15,6 +14,7 @@ from maskmill.data.index import read_ids, read_index, shard
 from maskmill.data.transforms import network_input, scaled
 from maskmill.networks.deeplab import DeepLabV3Plus
 from maskmill.networks.device import inference_device
+from maskmill.progress import progress
 from maskmill.storage.checkpoints import load_network
 from maskmill.storage.maps import create_maps
 
@@ -37,7 +37,7 @@ def main(
     parameters = {"scales": scales, "flip": flip, "keep": keep}
     origin = {"producer": "predict", "parameters": parameters, "inputs": [checkpoint]}
     with create_maps(maps, "probability", **origin) as store, create_maps(labels, "label", **origin) as argmax:
-        for image_id in tqdm(shard(read_ids(ids), scatteritem), desc=f"predict {scatteritem}", unit="image"):
+        for image_id in progress(shard(read_ids(ids), scatteritem), f"predict {scatteritem}"):
             image = read_image(records[image_id].image, short_side)
             size, total = image.shape[:2], 0
             for scale in scales:

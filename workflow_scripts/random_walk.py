@@ -5,7 +5,6 @@ In: index, id list, map store of kind `cam`, IRNet. Out: map store of kind `labe
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 import stage
 from maskmill.data.images import read_image
@@ -13,6 +12,7 @@ from maskmill.data.index import read_ids, read_index, shard
 from maskmill.data.transforms import network_input
 from maskmill.networks.device import inference_device
 from maskmill.networks.irn import IRNet, edge_map
+from maskmill.progress import progress
 from maskmill.refinement.random_walk import random_walk, walk_labels
 from maskmill.storage.checkpoints import load_network
 from maskmill.storage.maps import create_maps, open_maps
@@ -36,7 +36,7 @@ def main(
     irn = load_network(checkpoint, IRNet).to(device)
     parameters = {"walk": walk, "background": background, "cam_power": cam_power}
     with create_maps(maps, "label", producer="random_walk", parameters=parameters, inputs=[cams, checkpoint]) as store:
-        for image_id in tqdm(shard(read_ids(ids), scatteritem), desc=f"random walk {scatteritem}", unit="image"):
+        for image_id in progress(shard(read_ids(ids), scatteritem), f"random walk {scatteritem}"):
             image = read_image(records[image_id].image, short_side)
             pixels = network_input(image, irn.backbone.mean, irn.backbone.std).to(device)
             edge = edge_map(irn, pixels, crop_size).cpu().numpy()

@@ -4,12 +4,12 @@ In: index, id list (training images with masks), biased labels. Out: id list, mo
 """
 
 import numpy as np
-from tqdm import tqdm
 
 import stage
 from maskmill.data.catalog import DATASETS
 from maskmill.data.images import read_mask
 from maskmill.data.index import read_ids, read_index
+from maskmill.progress import progress
 from maskmill.refinement.resize import resize_labels
 from maskmill.storage.atomic import write_text
 from maskmill.storage.maps import open_maps
@@ -23,7 +23,7 @@ def main(dataset: str, index: str, ids: str, labels: str, gallery: str, images: 
         label = resize_labels(biased[image_id], truth.shape)
         return np.mean((truth == 0) & (label > 0) & (label != 255))
 
-    shares = {image_id: bias(image_id) for image_id in tqdm(read_ids(ids), desc="gallery", unit="image")}
+    shares = {image_id: bias(image_id) for image_id in progress(read_ids(ids), "gallery")}
     chosen = sorted(shares, key=lambda image_id: (-shares[image_id], image_id))[:images]
     write_text(gallery, "".join(f"{image_id}\n" for image_id in chosen))
 

@@ -16,6 +16,9 @@ from pathlib import Path
 
 import yaml
 
+# The library beside this file, also where another copy of it is installed.
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
 from maskmill.errors import InputError
 
 

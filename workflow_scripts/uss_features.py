@@ -5,7 +5,6 @@ In: index, id list, StegoHead, optionally the extractor's weights. Out: map stor
 """
 
 import torch
-from tqdm import tqdm
 
 import stage
 from maskmill.data.images import read_image
@@ -14,6 +13,7 @@ from maskmill.data.transforms import network_input
 from maskmill.networks.device import inference_device
 from maskmill.networks.frozen_features import frozen_features, multi_scale_features
 from maskmill.networks.stego import StegoHead
+from maskmill.progress import progress
 from maskmill.storage.checkpoints import load_network
 from maskmill.storage.maps import create_maps
 
@@ -36,7 +36,7 @@ def main(
     head = load_network(checkpoint, StegoHead).to(device)
     parameters = {"features": features, "scales": scales, "grid_scale": grid_scale}
     with create_maps(maps, "features", producer="uss_features", parameters=parameters, inputs=[checkpoint]) as store:
-        for image_id in tqdm(shard(read_ids(ids), scatteritem), desc=f"features {scatteritem}", unit="image"):
+        for image_id in progress(shard(read_ids(ids), scatteritem), f"features {scatteritem}"):
             image = read_image(records[image_id].image, short_side)
             pixels = network_input(image, extract.mean, extract.std)[0].to(device)
             codes = multi_scale_features(extract, head, pixels, scales=scales, grid_scale=grid_scale)

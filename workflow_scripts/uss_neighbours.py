@@ -5,7 +5,6 @@ number 5 i + j is crop j of image i of the list, nearest first.
 """
 
 import torch
-from tqdm import tqdm
 
 import stage
 from maskmill.data.crops import crop_pixels, five_crop
@@ -15,6 +14,7 @@ from maskmill.data.transforms import network_input
 from maskmill.methods.stego import nearest_neighbours
 from maskmill.networks.device import inference_device
 from maskmill.networks.frozen_features import frozen_features
+from maskmill.progress import progress
 from maskmill.storage.checkpoints import save_tensors
 
 
@@ -33,7 +33,7 @@ def main(
     records, device = read_index(index), inference_device()
     extract = frozen_features(features, next(iter(weights), None)).to(device)
     pooled = []
-    for image_id in tqdm(read_ids(ids), desc="neighbours", unit="image"):
+    for image_id in progress(read_ids(ids), "neighbours"):
         image = read_image(records[image_id].image, short_side)
         crops = [crop_pixels(image, box) for box in five_crop(*image.shape[:2], crop_ratio)]
         pixels = [network_input(crop, extract.mean, extract.std, (resolution, resolution)) for crop in crops]

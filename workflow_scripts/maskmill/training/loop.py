@@ -6,7 +6,6 @@ and resumed sees the same batches, crops and dropout masks, and ends in the same
 
 import logging
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -20,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from maskmill.errors import InputError
+from maskmill.progress import MININTERVAL
 from maskmill.storage.checkpoints import load_tensors, save_network, save_tensors
 from maskmill.training.ema import EMA
 
@@ -256,7 +256,7 @@ class _Report:
             initial=start,
             desc=checkpoint.stem,
             unit="it",
-            mininterval=0.5 if sys.stderr.isatty() else 15,
+            mininterval=MININTERVAL,
         )
 
     def __call__(self, iteration: int, losses: dict[str, Tensor], lr: float) -> None:
