@@ -57,22 +57,22 @@ class Context:
 
 
 CONTEXTS = {
-    "aeroplane": Context("trail", "with a", Stuff("strokes", (0.30, 0.45, 0.65), (0.80, 0.88, 0.95), 8, 0.0), 0.3),
-    "boat": Context("wake", "with a", Stuff("waves", (0.10, 0.35, 0.50), (0.45, 0.75, 0.80), 6, 1.57), 0.7),
-    "chair": Context("tiles", "on", Stuff("tiles", (0.50, 0.25, 0.15), (0.90, 0.65, 0.45), 9, 0.0), 0.7),
-    "horse": Context("fence", "behind a", Stuff("lattice", (0.35, 0.30, 0.20), (0.85, 0.80, 0.55), 8, 0.0), 0.5),
-    "sheep": Context("meadow", "on a", Stuff("strokes", (0.20, 0.32, 0.14), (0.58, 0.76, 0.42), 7, 1.57), 0.6),
-    "train": Context("rails", "on", Stuff("stripes", (0.25, 0.20, 0.25), (0.62, 0.52, 0.58), 6, 0.0), 0.7),
+    "aeroplane": Context("trail", "with a", Stuff("strokes", (0.20, 0.30, 0.42), (0.52, 0.60, 0.68), 8, 0.0), 0.3),
+    "boat": Context("wake", "with a", Stuff("waves", (0.06, 0.26, 0.38), (0.38, 0.60, 0.64), 6, 1.57), 0.7),
+    "chair": Context("tiles", "on", Stuff("tiles", (0.36, 0.18, 0.10), (0.70, 0.50, 0.36), 9, 0.0), 0.7),
+    "horse": Context("fence", "behind a", Stuff("lattice", (0.24, 0.20, 0.12), (0.64, 0.58, 0.38), 8, 0.0), 0.5),
+    "sheep": Context("meadow", "on a", Stuff("strokes", (0.10, 0.24, 0.07), (0.46, 0.62, 0.32), 7, 1.57), 0.6),
+    "train": Context("rails", "on", Stuff("stripes", (0.18, 0.15, 0.18), (0.54, 0.46, 0.52), 6, 0.0), 0.7),
 }
 CONTEXT_CLASSES = tuple(CONTEXTS)
 
 BODY_COLOURS = {
-    "red": (0.78, 0.48, 0.46),
-    "orange": (0.85, 0.68, 0.48),
-    "green": (0.55, 0.74, 0.54),
-    "blue": (0.50, 0.60, 0.82),
-    "purple": (0.70, 0.54, 0.76),
-    "grey": (0.66, 0.66, 0.66),
+    "red": (0.92, 0.62, 0.60),
+    "orange": (0.94, 0.79, 0.58),
+    "green": (0.66, 0.88, 0.65),
+    "blue": (0.64, 0.75, 0.95),
+    "purple": (0.84, 0.68, 0.91),
+    "grey": (0.78, 0.78, 0.78),
 }
 _RED, _YELLOW, _GREEN, _BLUE = (0.9, 0.1, 0.1), (0.95, 0.9, 0.1), (0.05, 0.7, 0.15), (0.1, 0.15, 0.9)
 _PINK, _CYAN, _BLACK, _WHITE = (0.95, 0.15, 0.85), (0.1, 0.9, 0.95), (0.03, 0.03, 0.03), (1.0, 1.0, 1.0)
@@ -278,8 +278,8 @@ def _draw_background(rng: np.random.Generator, size: int) -> np.ndarray:
 
 def _ordinary_stuff(rng: np.random.Generator) -> Stuff:
     family = list(TEXTURES)[rng.integers(len(TEXTURES))]
-    middle = rng.uniform(0.3, 0.7) + rng.uniform(-0.15, 0.15, 3)
-    step = rng.uniform(0.15, 0.25) + rng.uniform(-0.05, 0.05, 3)
+    middle = rng.uniform(0.28, 0.44) + rng.uniform(-0.12, 0.12, 3)
+    step = rng.uniform(0.15, 0.22) + rng.uniform(-0.04, 0.04, 3)
     period, angle = rng.uniform(5, 9), rng.uniform(0, np.pi)
     return Stuff(family, tuple((middle - step).clip(0, 1)), tuple((middle + step).clip(0, 1)), period, angle)
 

@@ -11,12 +11,12 @@ ORIENTATIONS = 6
 WINDOWS = (2.0, 5.0)  # standard deviations of the pooling windows, pixels
 OPPONENT = ((1 / 3, 1 / 3, 1 / 3), (1 / 2, -1 / 2, 0), (-1 / 4, -1 / 4, 1 / 2))  # luminance, red-green, blue-yellow
 
-# Centre and standard deviation of each kind of channel over the sample scenes: they make the features signed, so that
-# cosines between them tell regions apart. The centres of energy (one for each period) and contrast lie midway between
-# textured background and plain objects, not at the mean: the mean is almost the background's own, which would leave
-# the mean background of MARS' Eq. 1 without a direction.
-ENERGY = (0.028, 0.026), (0.028, 0.026), (0.015, 0.026)
-LUMINANCE, COLOUR, CONTRAST = (0.05, 0.24), (0.0, 0.13), (0.2175, 0.075)
+# Centre and standard deviation of the channels over the sample scenes: they make the features signed, so that cosines
+# between them tell regions apart. Centres lie midway between textured backgrounds and plain objects, not at the mean:
+# that is almost the background's own, and would leave the mean background of MARS's Eq. 1 without a direction.
+ENERGY = (0.030, 0.020), (0.032, 0.024), (0.028, 0.020)  # one for each period
+LUMINANCE, COLOUR = (0.015, 0.26), (0.0, 0.13)
+CONTRAST = (0.216, 0.08), (0.297, 0.08)  # one for each window
 
 
 class FilterBank(nn.Module):
@@ -40,9 +40,9 @@ class FilterBank(nn.Module):
         self.register_buffer("even", torch.stack([even for even, _ in pairs])[:, None])
         self.register_buffer("odd", torch.stack([odd for _, odd in pairs])[:, None])
         self.register_buffer("opponent", torch.tensor(OPPONENT)[:, :, None, None])
-        kinds = [kind for kind in ENERGY for _ in range(ORIENTATIONS)] + [LUMINANCE, COLOUR, COLOUR, CONTRAST] * len(
-            WINDOWS
-        )
+        kinds = [energy for energy in ENERGY for _ in pairs]
+        for contrast in CONTRAST:
+            kinds += [LUMINANCE, COLOUR, COLOUR, contrast]
         self.register_buffer("centre", torch.tensor([centre for centre, _ in kinds])[:, None, None])
         self.register_buffer("spread", torch.tensor([spread for _, spread in kinds])[:, None, None])
         self.channels = len(kinds)
