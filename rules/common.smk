@@ -133,6 +133,15 @@ def pretrained(network: str, wanted: bool) -> list[str]:
     return [f"downloads/weights/{network}.safetensors"] if wanted else []
 
 
+def student_start() -> dict[str, list[str]]:
+    """What the student's backbone starts from."""
+    start = config["student_init"]
+    return {
+        "weights": pretrained(config["student"]["network"]["backbone"], start == "imagenet"),
+        "classifier": [f"{WORK}/{{dataset}}/classifier/classifier.safetensors"] if start == "classifier" else [],
+    }
+
+
 def only(section: dict, *keys: str) -> dict:
     return {key: section[key] for key in keys}
 

@@ -3,10 +3,10 @@
 
 rule train_student:
     input:
+        **student_start(),
         index=f"{WORK}/{{dataset}}/index.csv",
         ids=ids_of("train"),
         labels=labels_of("baseline"),
-        weights=pretrained(config["student"]["network"]["backbone"], config["student_pretrained"]),
     output:
         checkpoint=f"{WORK}/{{dataset}}/students/{{provider}}/baseline/student.safetensors",
     log:
@@ -30,10 +30,10 @@ rule train_student:
 
 rule train_mars_student:
     input:
+        **student_start(),
         index=f"{WORK}/{{dataset}}/index.csv",
         ids=ids_of("train"),
         labels=labels_of("mars"),
-        weights=pretrained(config["student"]["network"]["backbone"], config["student_pretrained"]),
     output:
         checkpoint=f"{WORK}/{{dataset}}/students/{{provider}}/{{variant}}/student.safetensors",
     log:

@@ -1,6 +1,6 @@
 """Train MARS's student: its teacher fills in the biased pixels, weighted by certainty or not (MARS, Eq. 6-7).
 
-In: index, id list, debiased labels (254 = biased), optionally the backbone's weights. Out: a checkpoint of
+In: index, id list, debiased labels (254 = biased), optionally what the backbone starts from. Out: a checkpoint of
 `DeepLabV3Plus`. The variant `complement` uses Eq. 6 alone, `mars` Eq. 6 and 7.
 """
 
@@ -32,6 +32,7 @@ def main(
     seed: int = 0,
     short_side: int | None = None,
     weights: list[str] = (),
+    classifier: list[str] = (),
     run: str = "by hand",
 ) -> None:
     records = read_index(index)
@@ -61,6 +62,7 @@ def main(
         checkpoint,
         num_classes=DATASETS[dataset].num_classes,
         pretrained=next(iter(weights), None),
+        classifier=next(iter(classifier), None),
         training=training,
         max_iterations=max_iterations,
         seed=seed,

@@ -1,6 +1,6 @@
 """Train the plain student on a provider's pseudo labels: the baseline, with the method's own budget.
 
-In: index, id list, labels, optionally the backbone's weights. Out: a checkpoint of `DeepLabV3Plus`.
+In: index, id list, labels, optionally what the backbone starts from. Out: a checkpoint of `DeepLabV3Plus`.
 """
 
 import stage
@@ -22,6 +22,7 @@ def main(
     seed: int = 0,
     short_side: int | None = None,
     weights: list[str] = (),
+    classifier: list[str] = (),
     run: str = "by hand",
 ) -> None:
     records = read_index(index)
@@ -32,6 +33,7 @@ def main(
         checkpoint,
         num_classes=DATASETS[dataset].num_classes,
         pretrained=next(iter(weights), None),
+        classifier=next(iter(classifier), None),
         training=training,
         max_iterations=max_iterations,
         seed=seed,

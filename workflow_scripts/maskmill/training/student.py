@@ -11,7 +11,9 @@ from maskmill.data.datasets import TrainingImages
 from maskmill.data.images import IGNORE
 from maskmill.data.index import Record
 from maskmill.data.transforms import Augmentation
+from maskmill.networks.classifier import Classifier
 from maskmill.networks.deeplab import DeepLabV3Plus
+from maskmill.storage.checkpoints import load_network
 from maskmill.storage.maps import Maps
 from maskmill.training.ema import EMA
 from maskmill.training.loop import Step, train
@@ -28,6 +30,7 @@ def train_student(
     num_classes: int,
     network: dict,
     pretrained: str | None,
+    classifier: str | None,
     augmentation: dict,
     lr_backbone: float,
     lr_new: float,
@@ -50,11 +53,15 @@ def train_student(
         labels: one label map an image, at working size.
         network, augmentation, ema, training: keyword arguments of DeepLabV3Plus, Augmentation, EMA and train;
             `optimizer` of build_optimizer.
+        pretrained, classifier: what the backbone starts from: published weights, or the trained `Classifier`; neither:
+            random weights.
         lr_backbone, lr_new: initial learning rates of the backbone and of all other layers.
         save: `ema` or `student`: whose weights are the result.
     """
     torch.manual_seed(seed)
     model = DeepLabV3Plus(num_classes=num_classes, pretrained=pretrained, **network)
+    if classifier is not None:
+        model.backbone.load_state_dict(load_network(classifier, Classifier).backbone.state_dict())
     teacher = EMA(model, **ema)
     images = TrainingImages(
         records,
