@@ -6,10 +6,10 @@ from PIL import Image
 from maskmill.reporting.gallery import Row, draw_gallery, overlay
 
 
-def test_overlay_shows_background_as_it_is_and_removed_regions_in_red():
+def test_overlay_shows_background_as_it_is_and_removed_regions_in_white():
     image = np.full((1, 3, 3), 100, np.uint8)
     shown = overlay(image, np.array([[0, 254, 255]], np.uint8))
-    assert shown[0].tolist() == [[100] * 3, [208, 30, 30], [208] * 3]
+    assert shown[0].tolist() == [[100] * 3, [208] * 3, [186, 186, 164]]
 
 
 def test_gallery_draws_a_row_an_image_even_without_tags(tmp_path):

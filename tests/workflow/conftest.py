@@ -19,7 +19,7 @@ class Project:
         self.folder = folder
         for name in ("Snakefile", "config.yaml"):
             shutil.copy(ROOT / name, folder / name)
-        for name in ("rules", "workflow_scripts", "profiles"):
+        for name in ("rules", "workflow_scripts", "profiles", "envs"):
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
 
     def snakemake(self, *arguments: str, configfile: Path | None = TINY) -> subprocess.CompletedProcess:

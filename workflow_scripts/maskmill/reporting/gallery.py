@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from maskmill.data.catalog import voc_palette
 from maskmill.storage.atomic import atomic_path
 
-BIASED, IGNORE = 254, 255
+BIASED = 254
 COLUMNS = ("image", "truth", "CAM", "pseudo label", "after debiasing", "student's prediction")
 
 
@@ -32,7 +32,7 @@ class Row:
 
 
 def draw_gallery(rows: Sequence[Row], path: str | Path, class_names: Sequence[str], title: str) -> None:
-    """Draw one line of pictures a row; what debiasing removed is red and hatched in its column."""
+    """Draw one line of pictures a row; what debiasing removed is white and hatched in its column."""
     figure, axes = plt.subplots(
         len(rows), len(COLUMNS), figsize=(2.2 * len(COLUMNS), 2.15 * len(rows) + 0.9), squeeze=False
     )
@@ -63,7 +63,7 @@ def draw_gallery(rows: Sequence[Row], path: str | Path, class_names: Sequence[st
         axis.set_yticks([])
     palette = voc_palette() / 255
     entries = [Patch(color=palette[c], label=class_names[c]) for c in sorted(seen) if 0 < c < len(class_names)]
-    entries.append(Patch(facecolor="red", hatch="////", label="removed as biased"))
+    entries.append(Patch(facecolor="white", edgecolor="black", hatch="////", label="removed as biased"))
     figure.suptitle(title, fontsize=10)
     figure.legend(handles=entries, loc="lower center", ncols=8, fontsize=8, frameon=False)
     figure.tight_layout(rect=(0, 0.05, 1, 1))
@@ -73,8 +73,8 @@ def draw_gallery(rows: Sequence[Row], path: str | Path, class_names: Sequence[st
 
 
 def overlay(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Labels in VOC's colours over the image, uint8 [H, W, 3]: background shows the image, 254 is red, 255 white."""
+    """Labels in VOC's colours over the image, uint8 [H, W, 3]: background shows the image, 254 is white."""
     colours = voc_palette()
-    colours[BIASED], colours[IGNORE] = (255, 0, 0), (255, 255, 255)
+    colours[BIASED] = 255
     blended = (0.3 * image + 0.7 * colours[labels]).astype(np.uint8)
     return np.where((labels > 0)[..., None], blended, image)
