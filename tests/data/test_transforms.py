@@ -7,7 +7,7 @@ from PIL import Image
 
 from maskmill.data.datasets import TrainingImages
 from maskmill.data.index import Record
-from maskmill.data.transforms import Augmentation, network_input, scaled
+from maskmill.data.transforms import Augmentation, network_input, resize_image, resize_label, scaled
 
 HALF = (0.5, 0.5, 0.5)
 
@@ -67,3 +67,24 @@ def test_training_images_never_open_a_mask(tmp_path):
     example = images.sample(0, np.random.default_rng(0))
     assert set(example) == {"image", "tags"}
     assert example["tags"].nonzero().flatten().tolist() == [2, 19]
+
+
+# One run of IRN's released `pil_rescale` on the label image (3x + 7y) mod 250.
+RAMP = ((3 * np.arange(32)[None] + 7 * np.arange(24)[:, None]) % 250).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("factor", "shape", "total", "first", "last"),
+    [(0.25, (6, 8), 6336, 20, 244), (0.5, (12, 16), 25094, 10, 4), (1.5, (36, 48), 218616, 0, 4)],
+)
+def test_labels_are_resized_as_in_the_reference_run(factor, shape, total, first, last):
+    small = resize_label(RAMP, scaled(RAMP.shape, factor))
+    assert small.shape == shape
+    assert (int(small.sum()), int(small[0, 0]), int(small[-1, -1])) == (total, first, last)
+
+
+@pytest.mark.parametrize(("factor", "total", "first", "last"), [(0.5, 24412, 6, 140), (1.5, 218832, 0, 0)])
+def test_images_are_resized_as_in_the_reference_run(factor, total, first, last):
+    resized = resize_image(RAMP[..., None].repeat(3, axis=2), scaled(RAMP.shape, factor))
+    for channel in np.moveaxis(resized, 2, 0):
+        assert (int(channel.sum()), int(channel[0, 0]), int(channel[-1, -1])) == (total, first, last)

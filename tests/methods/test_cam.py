@@ -41,3 +41,14 @@ def test_a_silent_class_stays_zero(maps):
     assert not cam[1].any()
     assert not high_res[1].any()
     assert cam[0].max() > 0.99
+
+
+@pytest.mark.parametrize(
+    ("size", "grid"),
+    [
+        *(((1, 1), (1, 1)), ((16, 16), (4, 4)), ((17, 16), (5, 4)), ((281, 500), (71, 125))),
+        *(((333, 500), (84, 125)), ((375, 499), (94, 125)), ((500, 500), (125, 125)), ((513, 640), (129, 160))),
+    ],
+)
+def test_grid_of_stride_4_is_the_reference_size(size, grid):
+    assert merge_scales([torch.ones(1, 2, 2)], size, classes=[1])[0].shape == (1, *grid)

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import torch
+
 from maskmill.storage.checkpoints import load_tensors
 
 SCRIPT = """
