@@ -9,6 +9,8 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow_scripts"))
 from code_digest import code_digest as code
+from maskmill.data.catalog import DATASETS, averaged_ids
+from maskmill.errors import InputError
 
 TARGETS = ["mars_voc_miou"]
 
@@ -42,6 +44,7 @@ def load_settings(changes: dict) -> dict:
         )
     settings = merged(merged(base, overlays[scale]), changes)
     check_settings(settings)
+    check_names(settings)
     return settings
 
 
@@ -56,6 +59,17 @@ def check_settings(settings: dict) -> None:
             name = f"{where}.{key}".lstrip(".")
             raise WorkflowError(f"config: unknown key {name!r}; did you mean {close[0]!r}?")
         raise WorkflowError(f"config: {where}: {error.message}; see rules/config.schema.yaml")
+
+
+def check_names(settings: dict) -> None:
+    """What a schema cannot tell, found before hours of work."""
+    for dataset in DATASETS:
+        try:
+            averaged_ids(DATASETS[dataset], settings["data"][dataset]["classes"])
+        except InputError as error:
+            raise WorkflowError(f"config: data.{dataset}.classes: {error}")
+    if settings["mars"]["provider"] == "external" and not settings["mars"]["external"]:
+        raise WorkflowError("config: mars.provider is external; set mars.external to the folder with <image id>.png")
 
 
 # What the user gave on the command line becomes the whole configuration, for rules and scripts alike.

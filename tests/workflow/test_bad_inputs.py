@@ -94,6 +94,12 @@ def test_config_value_out_of_range_and_unknown_scale(project):
     assert "scale 'smal' is not one of paper, sample, small" in project.fail(INDEX, "--config", "scale=smal")
 
 
+def test_names_in_the_configuration_are_checked_before_anything_runs(project):
+    line = project.fail(INDEX, "--config", "data={voc: {classes: [cat, hors]}}")
+    assert line == "config: data.voc.classes: unknown class 'hors'; did you mean 'horse'?"
+    assert "set mars.external" in project.fail(INDEX, "--config", "mars={provider: external}")
+
+
 def test_map_store_cut_off_by_a_kill(project):
     affinity = "work/sample/voc/affinity_labels/1-of-2.h5"
     project.run("work/sample/voc/cams.h5")
