@@ -74,13 +74,14 @@ BODY_COLOURS = {
     "purple": (0.84, 0.68, 0.91),
     "grey": (0.78, 0.78, 0.78),
 }
-_RED, _YELLOW, _GREEN, _BLUE = (0.9, 0.1, 0.1), (0.95, 0.9, 0.1), (0.05, 0.7, 0.15), (0.1, 0.15, 0.9)
-_PINK, _CYAN, _BLACK, _WHITE = (0.95, 0.15, 0.85), (0.1, 0.9, 0.95), (0.03, 0.03, 0.03), (1.0, 1.0, 1.0)
+# Light ones: a dark part looks like stuff, so that debiasing takes it off its object.
+_RED, _YELLOW, _GREEN, _BLUE = (1.0, 0.35, 0.35), (1.0, 0.95, 0.25), (0.25, 0.95, 0.35), (0.35, 0.5, 1.0)
+_PINK, _CYAN, _ORANGE, _WHITE = (1.0, 0.4, 0.95), (0.3, 0.95, 1.0), (1.0, 0.65, 0.15), (1.0, 1.0, 1.0)
 PART_COLOURS = (
-    *((_RED, _YELLOW), (_RED, _BLUE), (_GREEN, _PINK), (_BLUE, _YELLOW), (_CYAN, _BLACK)),
-    *((_RED, _WHITE), (_BLUE, _PINK), (_GREEN, _YELLOW), (_BLACK, _YELLOW), (_CYAN, _RED)),
-    *((_BLUE, _WHITE), (_GREEN, _BLACK), (_PINK, _WHITE), (_RED, _GREEN), (_CYAN, _BLUE)),
-    *((_PINK, _BLACK), (_GREEN, _WHITE), (_RED, _BLACK), (_PINK, _YELLOW), (_GREEN, _BLUE)),
+    *((_RED, _YELLOW), (_RED, _BLUE), (_GREEN, _PINK), (_BLUE, _YELLOW), (_CYAN, _ORANGE)),
+    *((_RED, _WHITE), (_BLUE, _PINK), (_GREEN, _YELLOW), (_ORANGE, _YELLOW), (_CYAN, _RED)),
+    *((_BLUE, _WHITE), (_GREEN, _ORANGE), (_PINK, _WHITE), (_RED, _GREEN), (_CYAN, _BLUE)),
+    *((_PINK, _ORANGE), (_GREEN, _WHITE), (_RED, _ORANGE), (_PINK, _YELLOW), (_GREEN, _BLUE)),
 )  # one pair a class; no two classes share both colours
 
 

@@ -91,7 +91,8 @@ def _load(network: nn.Module, path: str | None) -> None:
 
 def _resnet(name: str, output_stride: int, dilate: bool, pretrained: str | None) -> Backbone:
     removed = [False, output_stride < 16, output_stride < 32]
-    network = getattr(torchvision.models, name)(replace_stride_with_dilation=removed)
+    # Residual branches that start at zero: with random weights and frozen statistics, activations would overflow.
+    network = getattr(torchvision.models, name)(replace_stride_with_dilation=removed, zero_init_residual=True)
     _load(network, pretrained)
     if not dilate:
         for layer in (network.layer3, network.layer4):
