@@ -23,7 +23,7 @@ def read_image(path: str | Path, short_side: int | None = None) -> np.ndarray:
     size = resized(image.height, image.width, short_side)
     image = image.convert("RGB")
     if size != (image.height, image.width):
-        image = image.resize(size[::-1], Image.Resampling.BOX, reducing_gap=None)
+        image = image.resize(size[::-1], Image.Resampling.BOX)
     return np.array(image)
 
 

@@ -121,7 +121,7 @@ def _efficientnet_lite0(name: str, output_stride: int, dilate: bool, pretrained:
 
 
 def _sample_cnn(name: str, output_stride: int, dilate: bool, pretrained: str | None) -> Backbone:
-    """A network small enough to learn the sample scenes from scratch on a CPU in a minute (0.3 M parameters)."""
+    """A network small enough to learn the sample scenes from scratch on a CPU in a minute (0.2 M parameters)."""
     channels, strides = [24, 32, 64, 96, 128], [2, 4, 8, 8, 8]
     stages, width, stride = [], 3, 1
     for out, target in zip(channels, strides, strict=True):
