@@ -42,8 +42,7 @@ def main(
                 for s in scales
             ]
             classes = records[image_id].classes
-            cam, _ = merge_scales(activations, size, classes)
-            store.write(image_id, cam.half().cpu().numpy(), classes=classes)
+            store.write(image_id, merge_scales(activations, size, classes).half().cpu().numpy(), classes=classes)
 
 
 if __name__ == "__main__":

@@ -90,6 +90,7 @@ class BackbonePyramid(nn.Module):
         self.patch, self.mean, self.std = patch, self.backbone.mean, self.backbone.std
         self.stages = [index for index, stride in enumerate(self.backbone.strides) if 4 <= stride <= 16]
         self.channels = sum(self.backbone.channels[index] for index in self.stages)
+        del self.backbone.stages[self.stages[-1] + 1 :]  # no feature is taken from them
 
     def forward(self, x: Tensor) -> Tensor:
         grid = (x.shape[2] // self.patch, x.shape[3] // self.patch)

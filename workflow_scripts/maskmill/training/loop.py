@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -120,14 +121,13 @@ def train(
     fabric.barrier()
 
 
-class RandomDataset:
-    """What the loop draws from: `len()` and `sample(index, rng)`, where all randomness comes from `rng`."""
+class RandomDataset(Protocol):
+    """What the loop draws from."""
 
-    def __len__(self) -> int:
-        raise NotImplementedError
+    def __len__(self) -> int: ...
 
     def sample(self, index: int, rng: np.random.Generator) -> dict:
-        raise NotImplementedError
+        """One example, in which all randomness comes from `rng`."""
 
 
 def batch_indices(count: int, batch_size: int, seed: int, iteration: int) -> list[int]:
