@@ -18,6 +18,7 @@ include: "rules/features.smk"
 include: "rules/mars.smk"
 include: "rules/student.smk"
 include: "rules/prediction.smk"
+include: "rules/deeplab.smk"
 include: "rules/results.smk"
 
 

@@ -12,7 +12,7 @@ from code_digest import code_digest as code
 from maskmill.data.catalog import DATASETS, averaged_ids
 from maskmill.errors import InputError
 
-TARGETS = ["mars_voc_miou"]
+TARGETS = ["mars_voc_miou", "deeplab_voc_miou"]
 
 
 def merged(base: dict, changes: dict) -> dict:
@@ -68,8 +68,27 @@ def check_names(settings: dict) -> None:
             averaged_ids(DATASETS[dataset], settings["data"][dataset]["classes"])
         except InputError as error:
             raise WorkflowError(f"config: data.{dataset}.classes: {error}")
+    check_deeplab(settings["deeplab"])
     if settings["mars"]["provider"] == "external" and not settings["mars"]["external"]:
         raise WorkflowError("config: mars.provider is external; set mars.external to the folder with <image id>.png")
+
+
+def check_deeplab(settings: dict) -> None:
+    backbone, init = settings["network"]["backbone"], settings["init"]
+    if init == "coco" and not backbone.endswith("_caffe"):
+        raise WorkflowError(
+            f"config: deeplab.init is coco, but weights from COCO are published for Caffe's networks only, not {backbone}; "
+            "set deeplab.network.backbone to resnet101_caffe or vgg16_caffe"
+        )
+    searched = settings["crf_search"]["variant"]
+    if searched not in settings["variants"]:
+        known = ", ".join(settings["variants"])
+        raise WorkflowError(f"config: deeplab.crf_search.variant {searched!r} is not one of deeplab.variants ({known})")
+    if init != "none" and backbone.endswith("_caffe") and not settings["caffe_weights"]:
+        raise WorkflowError(
+            f"config: deeplab.caffe_weights is null, but {backbone} starts from a .caffemodel of your own; give its path, "
+            "or set deeplab.network.backbone to resnet101 or vgg16 (torchvision's weights)"
+        )
 
 
 # What the user gave on the command line becomes the whole configuration, for rules and scripts alike.
@@ -80,37 +99,58 @@ WORK = f"work/{SCALE}"
 
 
 wildcard_constraints:
-    dataset="voc",
+    dataset="|".join(DATASETS),
     provider="irn|external",
-    split="labelled_train|train|val|gallery",
+    split="labelled_train|train|val|gallery|crf_search",
 
 
-def voc_root() -> str:
-    """The VOC2012 folder: the user's own, the drawn one, or the downloaded one."""
-    if config["data"]["voc"]["root"]:
-        return config["data"]["voc"]["root"]
-    return f"{WORK}/voc/VOC2012" if SCALE == "sample" else "downloads/voc/VOC2012"
+def root_of(dataset: str) -> str | None:
+    """A data set's folder: the user's own, the drawn one, or the downloaded one; None for one still to be named."""
+    folder = DATASETS[dataset].folder
+    if config["data"][dataset]["root"]:
+        return config["data"][dataset]["root"]
+    if SCALE == "sample":
+        return f"{WORK}/{dataset}/{folder}"
+    return f"downloads/{dataset}/{folder}" if DATASETS[dataset].downloadable else None
 
 
-# The role that a split list plays in the workflow, and the list's name in the root.
-VOC_LISTS = {
-    "train": config["data"]["voc"]["train_split"],
-    "labelled_train": config["data"]["voc"]["eval_split"],
-    "val": config["data"]["voc"]["val_split"],
-}
+ROLES = {"train": "train_split", "labelled_train": "eval_split", "val": "val_split"}
 
 
-def voc_complete():
+def lists_of(wildcards) -> dict[str, str]:
+    """The role that a split list plays in the workflow, and the list's name in the root."""
+    return {role: config["data"][wildcards.dataset][key] for role, key in ROLES.items()}
+
+
+def made_here(dataset: str) -> bool:
+    """Whether a rule makes the root."""
+    return not config["data"][dataset]["root"] and root_of(dataset) is not None
+
+
+def complete_flag(wildcards) -> list[str]:
     """The flag of a root that a rule makes; nothing for the user's own."""
-    return [] if config["data"]["voc"]["root"] else [f"{voc_root()}/.complete"]
+    return [f"{root_of(wildcards.dataset)}/.complete"] if made_here(wildcards.dataset) else []
 
 
-def voc_list_digests():
+def list_digests(wildcards) -> list[str | None]:
     """SHA-256 of the user's split lists, None for one that is missing; nothing for a root that a rule makes."""
-    if not config["data"]["voc"]["root"]:
-        return []
-    paths = [Path(voc_root(), "ImageSets/Segmentation", f"{name}.txt") for name in VOC_LISTS.values()]
-    return [hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None for path in paths]
+    root = config["data"][wildcards.dataset]["root"]
+    return [list_digest(Path(root), wildcards.dataset, name) for name in lists_of(wildcards).values()] if root else []
+
+
+def list_digest(root: Path, dataset: str, name: str) -> str | None:
+    """SHA-256 of a split list, or of the images' names where there are no lists (Cityscapes)."""
+    layout = DATASETS[dataset].layout
+    if layout is None:
+        names = sorted(path.name for path in root.glob(f"leftImg8bit/{name}/*/*.png"))
+        return hashlib.sha256("\n".join(names).encode()).hexdigest()
+    path = root / layout.lists / f"{name}.txt"
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
+
+
+def subset(wildcards) -> bool:
+    """Whether a part of the data set will do: the user says so, or there are fewer scenes drawn than cities."""
+    return config["data"][wildcards.dataset].get("subset", False) or made_here(wildcards.dataset)
 
 
 def short_side(wildcards) -> int | None:
@@ -137,7 +177,7 @@ def predicted_ids(wildcards) -> str:
 
 def evaluated_ids(wildcards) -> str:
     """Pseudo labels are scored on the training images that have masks, predictions on their own split."""
-    if "students/" in wildcards.store:
+    if "students/" in wildcards.store or "deeplab/" in wildcards.store:
         return f"{WORK}/{wildcards.dataset}/splits/{wildcards.store.split('/')[-2]}.txt"
     return f"{WORK}/{wildcards.dataset}/splits/labelled_train.txt"
 
@@ -173,3 +213,29 @@ def labels_of(variant: str) -> str:
     """The pseudo labels a student variant learns from."""
     folder = "{provider}" if variant == "baseline" else "mars/{provider}"
     return f"{WORK}/{{dataset}}/{folder}/pseudo_labels.h5"
+
+
+def deeplab_head(wildcards) -> dict:
+    """Rates and scales of a variant of DeepLab v2."""
+    return config["deeplab"]["variants"][wildcards.variant]
+
+
+def deeplab_ids(wildcards) -> str:
+    """The id list of the images to predict: a split, or the ones that the CRF's setting is searched on."""
+    folder = "deeplab" if wildcards.split == "crf_search" else "splits"
+    return f"{WORK}/{wildcards.dataset}/{folder}/{wildcards.split}.txt"
+
+
+def caffe_weights() -> str | list:
+    """The .caffemodel that the user gave."""
+    return config["deeplab"]["caffe_weights"] or []
+
+
+def deeplab_weights() -> list[str]:
+    """What DeepLab's backbone starts from: nothing, published weights, or the user's .caffemodel."""
+    backbone, init = config["deeplab"]["network"]["backbone"], config["deeplab"]["init"]
+    if init == "none":
+        return []
+    if backbone.endswith("_caffe"):
+        return [f"{WORK}/weights/caffe/{backbone}.safetensors"]
+    return pretrained(backbone, True)

@@ -1,4 +1,4 @@
-"""Data: download or draw a data set in VOC's layout, then index it.
+"""Data: download or draw a data set, then index it.
 
 A root that the workflow makes is represented by the flag file `.complete` in it, written last: its tens of thousands
 of files are never stat'ed. A user's root has no such flag: its path and its split lists' digests are parameters
@@ -53,11 +53,13 @@ rule prepare_voc:
 
 rule draw_scenes:
     output:
-        complete="work/sample/voc/VOC2012/.complete",
+        complete="work/sample/{dataset}/{folder}/.complete",
     log:
-        "logs/sample/draw_scenes.log",
+        "logs/sample/{dataset}/draw_scenes_{folder}.log",
     benchmark:
-        "benchmarks/sample/draw_scenes.tsv"
+        "benchmarks/sample/{dataset}/draw_scenes_{folder}.tsv"
+    wildcard_constraints:
+        folder="|".join(dataset.folder for dataset in DATASETS.values()),
     conda:
         "../envs/maskmill.yaml"
     resources:
@@ -72,15 +74,15 @@ rule draw_scenes:
 
 rule build_index:
     input:
-        voc_complete(),
+        complete_flag,
     output:
-        index=f"{WORK}/voc/index.csv",
-        splits=[f"{WORK}/voc/splits/{role}.txt" for role in VOC_LISTS],
-        manifest=f"{WORK}/voc/splits/manifest.json",
+        index=f"{WORK}/{{dataset}}/index.csv",
+        splits=[f"{WORK}/{{dataset}}/splits/{role}.txt" for role in ROLES],
+        manifest=f"{WORK}/{{dataset}}/splits/manifest.json",
     log:
-        f"logs/{SCALE}/build_index.log",
+        f"logs/{SCALE}/{{dataset}}/build_index.log",
     benchmark:
-        f"benchmarks/{SCALE}/build_index.tsv"
+        f"benchmarks/{SCALE}/{{dataset}}/build_index.tsv"
     conda:
         "../envs/maskmill.yaml"
     threads: 4
@@ -89,8 +91,9 @@ rule build_index:
         runtime=30,
     params:
         code=code("build_index.py"),
-        root=lambda wildcards: voc_root(),
-        lists=VOC_LISTS,
-        digests=voc_list_digests(),
+        root=lambda wildcards: root_of(wildcards.dataset),
+        lists=lists_of,
+        digests=list_digests,
+        subset=subset,
     script:
         "../workflow_scripts/build_index.py"

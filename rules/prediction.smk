@@ -67,7 +67,7 @@ rule merge_maps:
     benchmark:
         f"benchmarks/{SCALE}/merge_maps/{{store}}.tsv"
     wildcard_constraints:
-        store=r".*/(cams|affinity_labels|pseudo_labels|features|argmax|predictions)",
+        store=r".*/(cams|affinity_labels|pseudo_labels|features|logits|argmax|predictions)",
     conda:
         "../envs/maskmill.yaml"
     resources:
@@ -99,5 +99,6 @@ rule evaluate:
     params:
         code=code("evaluate.py"),
         classes=averaged_classes,
+        counted=config["evaluation"]["counted"],
     script:
         "../workflow_scripts/evaluate.py"

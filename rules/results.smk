@@ -35,19 +35,22 @@ rule mars_table:
         f"logs/{SCALE}/{{dataset}}/mars_table.log",
     benchmark:
         f"benchmarks/{SCALE}/{{dataset}}/mars_table.tsv"
+    wildcard_constraints:
+        dataset="|".join(name for name in DATASETS if DATASETS[name].has_background),
     conda:
         "../envs/maskmill.yaml"
     resources:
         mem_mb=500,
         runtime=10,
     params:
-        code=code("mars_table.py"),
-        variants=list(MARS_SCORES),
+        code=code("result_table.py"),
+        method="mars",
+        roles={variant: "labelled_train" if variant.startswith("label/") else "val" for variant in MARS_SCORES},
+        published=PROVIDER == "irn",
         scale=SCALE,
-        provider=PROVIDER,
         seed=config["seed"],
     script:
-        "../workflow_scripts/mars_table.py"
+        "../workflow_scripts/result_table.py"
 
 
 rule select_gallery:

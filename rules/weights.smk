@@ -13,7 +13,7 @@ rule prepare_weights:
     benchmark:
         "benchmarks/downloads/prepare_weights_{network}.tsv"
     wildcard_constraints:
-        network="resnet50|resnet101|efficientnet_lite0|dino_vitb8",
+        network="resnet50|resnet101|vgg16|efficientnet_lite0|dino_vitb8",
     conda:
         "../envs/maskmill.yaml"
     resources:

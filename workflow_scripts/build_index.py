@@ -1,26 +1,45 @@
-"""Index a VOC root: which images, masks, sizes (pixels) and tags (mask ids) there are.
+"""Index a data set's root: which images, masks, sizes (pixels) and tags (mask ids) there are.
 
 Out: `index` (CSV, one row per image); `splits` (id lists, named after their role: train, labelled_train,
 val); `manifest` (JSON: per role the counts, the list's SHA-256 and its relation to the published list).
-Params: `root`, a folder in the devkit's layout; `lists`, role to the name of the root's list that plays it.
+Params: `root`, a folder as `maskmill.data.catalog` describes it for `dataset`; `lists`, role to the name of the root's
+list (Cityscapes: folder) that plays it; `subset`, whether cities of Cityscapes may be missing.
 """
 
 import json
 from pathlib import Path
 
 import stage
-from maskmill.data import voc
+from maskmill.data import cityscapes, voc
+from maskmill.data.catalog import DATASETS
 from maskmill.data.index import write_index
+from maskmill.errors import InputError
 from maskmill.storage.atomic import write_text
 
 
-def main(root: str, lists: dict, index: str, splits: list[str], manifest: str, threads: int = 1) -> None:
-    ids = {role: voc.read_list(root, name) for role, name in lists.items()}
-    records = voc.build_index(root, ids, threads=threads)
+def main(
+    dataset: str,
+    root: str | None,
+    lists: dict,
+    index: str,
+    splits: list[str],
+    manifest: str,
+    subset: bool = False,
+    threads: int = 1,
+) -> None:
+    about = DATASETS[dataset]
+    if root is None:
+        raise InputError(f"config: data.{dataset}.root is not set; set it to {about.origin}")
+    if about.layout is None:
+        ids = {role: cityscapes.read_split(root, name, subset=subset) for role, name in lists.items()}
+        records = cityscapes.build_index(root, ids, lists, threads=threads)
+    else:
+        ids = {role: voc.read_list(root, name, about) for role, name in lists.items()}
+        records = voc.build_index(root, ids, about, threads=threads)
     write_index(index, records)
     for path in splits:
         write_text(path, voc.list_text(ids[Path(path).stem]))
-    write_text(manifest, json.dumps(voc.manifest(records, ids, lists), indent=2) + "\n")
+    write_text(manifest, json.dumps(voc.manifest(records, ids, lists, about), indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ def main(
     scores_table: str,
     confusion_table: str,
     classes: list[str] | None = None,
+    counted: str = "occurring",
 ) -> None:
     names, num_classes = DATASETS[dataset].classes, DATASETS[dataset].num_classes
     records, store = read_index(index), open_maps(maps)
@@ -36,7 +37,8 @@ def main(
     for image_id in progress(read_ids(ids), "evaluate"):
         truth = read_mask(records[image_id].mask, num_classes)
         matrix += confusion(truth, resize_labels(store[image_id], truth.shape), num_classes)
-    table = pd.DataFrame(scores(matrix, names, averaged_ids(DATASETS[dataset], classes)))
+    averaged, has_background = averaged_ids(DATASETS[dataset], classes), DATASETS[dataset].has_background
+    table = pd.DataFrame(scores(matrix, names, averaged, counted=counted, has_background=has_background))
     with atomic_path(confusion_table) as path:
         pd.DataFrame(matrix, index=pd.Index(names, name="truth"), columns=names).to_csv(path)
     with atomic_path(scores_table) as path:

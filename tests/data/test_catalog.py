@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from maskmill.data.catalog import VOC, class_ids, voc_palette
+from maskmill.data.catalog import CITYSCAPES, DATASETS, VOC, averaged_ids, class_ids, voc_palette
 from maskmill.data.images import read_mask
 from maskmill.data.index import read_ids
 from maskmill.data.voc import tags_from_mask
@@ -68,6 +68,40 @@ def test_tags_of_real_masks_are_those_of_the_class_lists():
 def test_class_ids_are_the_mask_ids():
     assert VOC.num_classes == 21
     assert class_ids(["aeroplane", "tvmonitor", "person", "background"]) == (1, 20, 15, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "first", "last", "train", "val"),
+    [  # spec 2.6
+        ("voc", 21, "background", "tvmonitor", 1_464, 1_449),
+        ("context", 60, "background", "wood", 4_998, 5_105),
+        ("person_part", 7, "background", "lower leg", 1_716, 1_817),
+        ("cityscapes", 19, "road", "bicycle", 2_975, 500),
+    ],
+)
+def test_data_sets_have_the_published_numbers_of_classes_and_images(name, count, first, last, train, val):
+    dataset = DATASETS[name]
+    assert dataset.name == name
+    assert dataset.num_classes == len(set(dataset.classes)) == count
+    assert (dataset.classes[0], dataset.classes[-1]) == (first, last)
+    assert (dataset.splits["train"].images, dataset.splits["val"].images) == (train, val)
+    assert dataset.has_background == (first == "background")
+
+
+def test_contexts_ids_rise_with_the_names():
+    """mmsegmentation's converter numbers the 59 classes by their rising ids in the full, alphabetical list."""
+    names = DATASETS["context"].classes[1:]
+    assert list(names) == sorted(names)
+
+
+def test_scores_of_named_classes_count_background_only_where_there_is_one():
+    assert averaged_ids(VOC, ["cat", "dog"]) == (0, 8, 12)
+    assert averaged_ids(CITYSCAPES, ["sidewalk", "car"]) == (1, 13)
+    assert averaged_ids(CITYSCAPES, None) is averaged_ids(VOC, None) is None
+
+
+def test_only_voc_is_downloaded():
+    assert [name for name, dataset in DATASETS.items() if dataset.downloadable] == ["voc"]
 
 
 @given(st.lists(st.integers(0, 20)))

@@ -217,6 +217,7 @@ def test_broken_xml_is_one_line_with_the_file(tmp_path):
 
 def test_tags_from_a_mask_leave_out_background_and_void():
     assert tags_from_mask(mask_of(255, 3, 20, 3)) == (3, 20)
+    assert tags_from_mask(mask_of(255, 3, 20, 3), background=False) == (0, 3, 20)
 
 
 # ---- index
@@ -344,6 +345,11 @@ def test_a_split_is_published_or_custom():
     assert check_split(["a", "c"], PUBLISHED) == "custom: 2 images, published 3"
     assert check_split(["a", "b", "d"], PUBLISHED) == "custom: 3 images, published 3"
     assert check_split(IDS, None) == "custom"
+
+
+def test_a_split_of_unknown_hash_is_never_called_published():
+    assert check_split(IDS, Split(3)) == "unverified: 3 images, as published"
+    assert check_split(IDS, Split(4)) == "custom: 3 images, published 4"
 
 
 def test_a_repeated_id_is_refused():

@@ -75,3 +75,37 @@ def test_seed_curve_equals_thresholding_one_by_one():
             matrix += confusion(truth, np.array([0, 1, 3])[planes.argmax(axis=0)].astype(np.uint8), 4)
     for number, matrix in enumerate(direct):
         np.testing.assert_array_equal(curve.matrix(number), matrix)
+
+
+def barm_reference():
+    """The input of a run of BARM's released metric, as a confusion matrix."""
+    position = np.arange(800)
+    truth = (7 * position) % 17
+    prediction = (truth + (position % 5 == 0)) % 17
+    truth[:5] = 255
+    return confusion(truth, prediction, 17), confusion(np.where(truth == 16, 0, truth), prediction, 17)
+
+
+def test_scores_are_those_of_the_reference_metric():
+    whole, without_16 = barm_reference()
+    names = [str(n) for n in range(17)]
+    assert value(scores(whole, names), "miou") == pytest.approx(66.67531, abs=5e-5)
+    assert value(scores(whole, names), "iou", "16") == pytest.approx(67.85714, abs=5e-5)
+    assert value(scores(whole, names, range(16)), "miou") == pytest.approx(66.60145, abs=5e-5)
+    rows = scores(without_16, names, counted="all")
+    assert value(rows, "iou", "16") == 0
+    assert value(rows, "miou") == pytest.approx(61.63329, abs=5e-5)
+
+
+def test_absent_classes_count_as_asked():
+    matrix = confusion(np.array([0, 0, 1, 1]), np.array([0, 2, 1, 1]), 4)  # 2 only predicted, 3 nowhere
+    mean = {counted: value(scores(matrix, NAMES, counted=counted), "miou") for counted in ("occurring", "truth", "all")}
+    assert mean == pytest.approx({"occurring": 50, "truth": 75, "all": 37.5})
+    with pytest.raises(ValueError, match="occurring, truth, all"):
+        scores(matrix, NAMES, counted="some")
+
+
+def test_class_0_counts_as_foreground_where_there_is_no_background():
+    matrix = confusion(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1]), 2)
+    assert value(scores(matrix, NAMES[:2]), "fn") == 0
+    assert value(scores(matrix, NAMES[:2], has_background=False), "fn") == pytest.approx(25)

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import yaml
 
-from maskmill.data.sample_scenes import draw_scenes
+from maskmill.data.catalog import CITYSCAPES
+from maskmill.data.sample_scenes import draw_scenes, draw_stand_ins
+from maskmill.data.voc import write_mask
 
 INDEX = "work/sample/voc/index.csv"
 CLASSIFIER = "work/sample/voc/classifier/classifier.safetensors"
@@ -54,8 +56,6 @@ def test_truncated_image(project, own_root):
 
 
 def test_mask_with_a_class_id_out_of_range(project, own_root):
-    from maskmill.data.voc import write_mask
-
     root, configfile = own_root
     shutil.rmtree(root / "Annotations")  # tags then come from the masks
     mask = sorted((root / "SegmentationClass").iterdir())[0]
@@ -98,6 +98,39 @@ def test_names_in_the_configuration_are_checked_before_anything_runs(project):
     line = project.fail(INDEX, "--config", "data={voc: {classes: [cat, hors]}}")
     assert line == "config: data.voc.classes: unknown class 'hors'; did you mean 'horse'?"
     assert "set mars.external" in project.fail(INDEX, "--config", "mars={provider: external}")
+
+
+@pytest.mark.parametrize("dataset", ["context", "person_part", "cityscapes"])
+def test_data_set_that_is_not_downloaded_needs_a_root_and_the_sample_draws_one(project, dataset):
+    index = f"work/paper/{dataset}/index.csv"
+    line = project.fail(index, "--config", "scale=paper")
+    assert line.startswith(f"config: data.{dataset}.root is not set; ") and "never downloaded" in line
+    assert not (project.folder / index).exists() and not project.partial_files()
+    assert project.planned(f"work/sample/{dataset}/index.csv") == {"draw_scenes": 1, "build_index": 1}
+    project.run(f"work/sample/{dataset}/index.csv")
+
+
+def test_cityscapes_without_a_city_and_with_labelids_for_trainids(project):
+    root, index = project.folder / "cityscapes", "work/sample/cityscapes/index.csv"
+    draw_stand_ins(root, CITYSCAPES, train=18, val=3, size=32)
+    own = ("--config", f"data={{cityscapes: {{root: {root}}}}}")
+    away = (root / "leftImg8bit/train/ulm").rename(project.folder / "ulm")
+    line = project.fail(index, *own)
+    assert str(root) in line and "(ulm)" in line and "data.cityscapes.subset" in line
+    subset = f"data={{cityscapes: {{root: {root}, subset: true}}}}"
+    assert project.planned(index, "--config", subset) == {"build_index": 1}
+    away.rename(root / "leftImg8bit/train/ulm")
+
+    mask = next((root / "gtFine/val").rglob("*.png"))
+    whole = mask.read_bytes()
+    write_mask(mask, np.full((32, 32), 26, np.uint8))  # "car" among labelIds
+    line = project.fail(index, *own)
+    assert str(mask) in line and "class id 26" in line and "csCreateTrainIdLabelImgs" in line
+    assert not (project.folder / index).exists() and not project.partial_files()
+    mask.write_bytes(whole)
+    project.run(index, *own)
+    (root / "leftImg8bit/train/ulm").rename(away)  # another set of images is another index
+    assert project.planned(index, "--config", subset) == {"build_index": 1}
 
 
 def test_map_store_cut_off_by_a_kill(project):

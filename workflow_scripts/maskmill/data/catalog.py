@@ -26,18 +26,40 @@ class Archive:
 
 @dataclass(frozen=True)
 class Split:
-    """A published split: the number of its images, the SHA-256 of its id list (one id a line, LF)."""
+    """A published split: the number of its images, the SHA-256 of its sorted id list (one id a line, LF); None where
+    no list was at hand to take it from."""
 
     images: int
-    sha256: str
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a data set in VOC's layout has its files, as folders below its root.
+
+    `lists` holds <list>.txt, `masks` <id>.png (the first folder that has the image's counts), `images` <id>.jpg or
+    .png, `annotations` <id>.xml; None where there are none, and tags come from the masks.
+    """
+
+    lists: str
+    masks: tuple[str, ...]
+    images: str = "JPEGImages"
+    annotations: str | None = None
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set. `classes` are in the order of the mask ids, from 0 (background)."""
+    """A data set.
+
+    `classes` are in the order of the mask ids, from 0; `folder` is the usual name of its root; `origin` says what that
+    root is and where it comes from, for messages; `layout` is None where the files do not lie as VOC's do.
+    """
 
     name: str
     classes: tuple[str, ...]
+    folder: str
+    origin: str
+    layout: Layout | None = None
     archives: dict[str, Archive] = field(default_factory=dict)
     splits: dict[str, Split] = field(default_factory=dict)
 
@@ -45,9 +67,30 @@ class Dataset:
     def num_classes(self) -> int:
         return len(self.classes)
 
+    @property
+    def has_background(self) -> bool:
+        """Whether mask id 0 means "none of the classes"; if not, it is a class like the others."""
+        return self.classes[0] == "background"
+
+    @property
+    def downloadable(self) -> bool:
+        return bool(self.archives)
+
+
+VOC_URL = "https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar"
 
 VOC = Dataset(
     name="voc",
+    folder="VOC2012",
+    origin=(
+        "VOCdevkit/VOC2012 (JPEGImages, SegmentationClass, ImageSets/Segmentation) of "
+        f"{VOC_URL}, or to null to have it downloaded"
+    ),
+    layout=Layout(
+        lists="ImageSets/Segmentation",
+        masks=("SegmentationClassAug", "SegmentationClass"),
+        annotations="Annotations",
+    ),
     classes=(
         *("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair"),
         *("cow", "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa"),
@@ -59,7 +102,7 @@ VOC = Dataset(
         "voc2012": Archive(
             name="VOCtrainval_11-May-2012.tar",
             urls=(
-                "https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
+                VOC_URL,
                 "https://data.pjreddie.com/files/VOCtrainval_11-May-2012.tar",
             ),
             checksum="md5:6cd6e144f989b92b3379bac3b3de84fd",
@@ -86,6 +129,70 @@ VOC = Dataset(
         "val": Split(1_449, "cdc1326d12f69ce5153aa5da04a4d8783e146868d42d19f82f44e74b97ac907d"),
     },
 )
+
+# Numbers of images: DeepLab v2, section 4 (spec 2.6). Classes and their order: the class list and the converter
+# tools/dataset_converters/pascal_context.py of OpenMMLab's mmsegmentation, whose ids rise with the names.
+CONTEXT = Dataset(
+    name="context",
+    folder="VOC2010",
+    origin=(
+        "VOCdevkit/VOC2010 (JPEGImages, SegmentationClassContext, ImageSets/SegmentationContext) as mmsegmentation's "
+        "tools/dataset_converters/pascal_context.py leaves it; PASCAL-Context is never downloaded"
+    ),
+    layout=Layout(lists="ImageSets/SegmentationContext", masks=("SegmentationClassContext",)),
+    classes=(
+        *("background", "aeroplane", "bag", "bed", "bedclothes", "bench", "bicycle", "bird", "boat", "book"),
+        *("bottle", "building", "bus", "cabinet", "car", "cat", "ceiling", "chair", "cloth", "computer", "cow"),
+        *("cup", "curtain", "dog", "door", "fence", "floor", "flower", "food", "grass", "ground", "horse"),
+        *("keyboard", "light", "motorbike", "mountain", "mouse", "person", "plate", "platform", "pottedplant"),
+        *("road", "rock", "sheep", "shelves", "sidewalk", "sign", "sky", "snow", "sofa", "table", "track"),
+        *("train", "tree", "truck", "tvmonitor", "wall", "water", "window", "wood"),
+    ),
+    splits={"train": Split(4_998), "val": Split(5_105)},
+)
+
+# Numbers of images: DeepLab v2, section 4 (spec 2.6). Order of the ids: that of the masks that DeepLab's authors
+# distribute, as its users list them. The folder names are ours, after the devkit's.
+PERSON_PART = Dataset(
+    name="person_part",
+    folder="pascal_person_part",
+    origin=(
+        "a folder with VOC 2010's JPEGImages, the merged part masks as SegmentationPart/<id>.png (0 background, 1 head "
+        "to 6 lower leg) and ImageSets/SegmentationPart/train.txt and val.txt; PASCAL-Person-Part is never downloaded"
+    ),
+    layout=Layout(lists="ImageSets/SegmentationPart", masks=("SegmentationPart",)),
+    classes=("background", "head", "torso", "upper arm", "lower arm", "upper leg", "lower leg"),
+    splits={"train": Split(1_716), "val": Split(1_817)},
+)
+
+# Classes: trainIds of the data set's own labels.py. Hashes: the lists of ids that MGD trains and tests on, sorted.
+CITYSCAPES = Dataset(
+    name="cityscapes",
+    folder="cityscapes",
+    origin=(
+        "the folder with leftImg8bit and gtFine; Cityscapes is never downloaded: register at "
+        "https://www.cityscapes-dataset.com for leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip"
+    ),
+    classes=(
+        *("road", "sidewalk", "building", "wall", "fence", "pole", "traffic light", "traffic sign", "vegetation"),
+        *("terrain", "sky", "person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle"),
+    ),
+    splits={
+        "train": Split(2_975, "7f56ebec1d2eb8db59a3600206fcf7f05b53a7f3a8cf66381e6de73356b9eb7a"),
+        "val": Split(500, "73099b252b778d6fa89467ad05a7068b8a6a0f931693f909e1acbf189a36fb52"),
+    },
+)
+
+# The cities of Cityscapes' splits, as in those lists.
+CITIES = {
+    "train": (
+        *("aachen", "bochum", "bremen", "cologne", "darmstadt", "dusseldorf", "erfurt", "hamburg", "hanover", "jena"),
+        *("krefeld", "monchengladbach", "strasbourg", "stuttgart", "tubingen", "ulm", "weimar", "zurich"),
+    ),
+    "val": ("frankfurt", "lindau", "munster"),
+}
+
+DATASETS = {dataset.name: dataset for dataset in (VOC, CONTEXT, PERSON_PART, CITYSCAPES)}
 
 
 def class_ids(names: Iterable[str], classes: Sequence[str] = VOC.classes) -> tuple[int, ...]:
@@ -118,9 +225,9 @@ def voc_palette() -> np.ndarray:
     return palette
 
 
-DATASETS = {"voc": VOC}
-
-
 def averaged_ids(dataset: Dataset, names: Sequence[str] | None) -> tuple[int, ...] | None:
-    """Mask ids that scores are averaged over: background and the named classes; None (all) where no names are given."""
-    return None if names is None else (0, *class_ids(names, dataset.classes))
+    """Mask ids that scores are averaged over: the named classes, and background where the data set has one; None (all)
+    where no names are given."""
+    if names is None:
+        return None
+    return (*((0,) if dataset.has_background else ()), *class_ids(names, dataset.classes))

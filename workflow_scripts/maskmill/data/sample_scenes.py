@@ -23,7 +23,9 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image
 
-from maskmill.data.catalog import VOC, voc_palette
+from maskmill.data import cityscapes
+from maskmill.data.catalog import CITIES, VOC, Dataset, voc_palette
+from maskmill.data.voc import write_mask
 
 CLASSES = VOC.classes[1:]  # mask id = position + 1
 
@@ -115,6 +117,49 @@ def draw_scenes(root: str | Path, *, train_aug: int, train: int, val: int, size:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([("image_id", "caption"), *captions])
     (root / "captions.csv").write_text(text.getvalue(), encoding="utf-8")
+
+
+def draw_stand_ins(root: str | Path, dataset: Dataset, *, train: int, val: int, size: int = 96, seed: int = 0) -> None:
+    """Draw the scenes of `draw_scenes` in another data set's layout, with its lists train and val.
+
+    They stand in for that data set so that the workflow runs without it: ids are in its range, but the names of its
+    classes do not describe what is drawn (`stand_in_ids`). Cityscapes' images are PNG files spread over its cities.
+
+    Args:
+        train, val: numbers of scenes; for Cityscapes, at least one a city makes it whole (18 and 3).
+        size: height and width in pixels.
+    """
+    ids = stand_in_ids(dataset)
+    for split, first, count in (("train", 1, train), ("val", VAL_OFFSET + 1, val)):
+        names = []
+        for number in range(first, first + count):
+            name, image, mask = _stand_in_files(Path(root), dataset, split, number)
+            scene = draw_scene(number, size, seed)
+            for path in (image, mask):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(scene.image).save(image, quality=95, subsampling=0)
+            write_mask(mask, ids[scene.mask])
+            names.append(name)
+        if dataset.layout:
+            path = Path(root, dataset.layout.lists, f"{split}.txt")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+
+
+def stand_in_ids(dataset: Dataset) -> np.ndarray:
+    """What each id of a scene becomes in `dataset`: uint8 [21]. 0 stays 0, background or (Cityscapes) road; the
+    objects' 1..20 go round the other ids in turn, so that 1..6 of PASCAL-Person-Part stand for several each."""
+    ids = np.arange(len(VOC.classes))
+    return np.where(ids > 0, (ids - 1) % (dataset.num_classes - 1) + 1, 0).astype(np.uint8)
+
+
+def _stand_in_files(root: Path, dataset: Dataset, split: str, number: int) -> tuple[str, Path, Path]:
+    """Image id, image and mask."""
+    if dataset.layout is None:
+        name = f"{CITIES[split][number % len(CITIES[split])]}_{number:06d}_000000"
+        return name, cityscapes.image_path(root, split, name), cityscapes.mask_path(root, split, name)
+    name = _image_id(number)
+    return name, root / dataset.layout.images / f"{name}.jpg", root / dataset.layout.masks[0] / f"{name}.png"
 
 
 @dataclass(frozen=True)

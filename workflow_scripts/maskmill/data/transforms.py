@@ -18,18 +18,24 @@ class Augmentation:
     Attributes:
         crop: side of the square crop, pixels; smaller images are padded (image with its mean colour, labels with 255).
         long_side: range from which the longer side is drawn, pixels; or
-        scale: range from which the scale is drawn. Exactly one of the two is given.
+        scale: range from which the scale is drawn; or
+        scales: from which one is drawn. Exactly one of the three is given.
+        pad: where padding goes: `around` at random on both ends, `end` right and below (DeepLab v2).
         color_jitter: strength of brightness, contrast, saturation and hue changes, or None.
     """
 
     crop: int
     long_side: tuple[int, int] | None = None
     scale: tuple[float, float] | None = None
+    scales: tuple[float, ...] | None = None
+    pad: str = "around"
     color_jitter: tuple[float, float, float, float] | None = None
 
     def __post_init__(self):
-        if (self.long_side is None) == (self.scale is None):
-            raise ValueError("give either long_side or scale")
+        if [self.long_side, self.scale, self.scales].count(None) != 2:
+            raise ValueError("give one of long_side, scale and scales")
+        if self.pad not in ("around", "end"):
+            raise ValueError(f"pad is {self.pad!r}; choose around or end")
 
     def __call__(
         self, image: np.ndarray, label: np.ndarray | None, mean, std, rng: np.random.Generator
@@ -44,7 +50,7 @@ class Augmentation:
         if rng.random() < 0.5:
             image, label = image[:, ::-1], None if label is None else label[:, ::-1]
         pixels = to_tensor(image, jitter=self._jitter(rng))
-        offsets = [_offset(length, self.crop, rng) for length in size]
+        offsets = [_offset(length, self.crop, rng, self.pad) for length in size]
         pixels = _place(normalise(pixels, mean, std), offsets, self.crop, fill=0.0)
         if label is None:
             return pixels, None
@@ -54,8 +60,10 @@ class Augmentation:
     def _size(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
         if self.long_side is not None:
             factor = rng.integers(self.long_side[0], self.long_side[1] + 1) / max(size)
-        else:
+        elif self.scale is not None:
             factor = rng.uniform(*self.scale)
+        else:
+            factor = rng.choice(self.scales)
         return scaled(size, factor)
 
     def _jitter(self, rng: np.random.Generator):
@@ -109,10 +117,12 @@ def network_input(image: np.ndarray, mean, std, size: tuple[int, int] | None = N
     return normalise(to_tensor(image), mean, std)[None]
 
 
-def _offset(length: int, crop: int, rng: np.random.Generator) -> int:
+def _offset(length: int, crop: int, rng: np.random.Generator, pad: str) -> int:
     """Start of the crop inside a longer side; minus the start of a shorter side inside the crop."""
     if length >= crop:
         return int(rng.integers(0, length - crop + 1))
+    if pad == "end":
+        return 0
     return -int(rng.integers(0, crop - length + 1))
 
 

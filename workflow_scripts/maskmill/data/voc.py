@@ -1,7 +1,8 @@
 """PASCAL VOC 2012 with SBD's extra masks: conversion to one devkit folder, tags, index, the splits' manifest.
 
 A root is a folder in the devkit's layout: `JPEGImages/<id>.jpg` (.png), `ImageSets/Segmentation/<list>.txt`;
-where there are any, `SegmentationClassAug/<id>.png`, `SegmentationClass/<id>.png`, `Annotations/<id>.xml`.
+where there are any, `SegmentationClassAug/<id>.png`, `SegmentationClass/<id>.png`, `Annotations/<id>.xml`. Data sets
+made of VOC's images have the same layout with other folder names: `catalog.Layout`.
 """
 
 import hashlib
@@ -17,14 +18,14 @@ from PIL import Image, UnidentifiedImageError
 from scipy.io import loadmat
 from tqdm import tqdm
 
-from maskmill.data.catalog import VOC, Split, class_ids, voc_palette
+from maskmill.data.catalog import VOC, Dataset, Split, class_ids, voc_palette
 from maskmill.data.download import check, move_folder, unpack
 from maskmill.data.images import IGNORE, read_mask
 from maskmill.data.index import Record, read_ids
 from maskmill.errors import InputError
 from maskmill.storage.atomic import atomic_path, write_text
 
-LISTS = "ImageSets/Segmentation"
+LISTS = VOC.layout.lists
 MADE_HERE = ".made_by_prepare_voc"  # tells a root that `prepare` made, and may replace, from a user's own
 
 T, R = TypeVar("T"), TypeVar("R")
@@ -86,7 +87,7 @@ def convert(voc: str | Path, sbd: str | Path, *, threads: int = 1) -> None:
         else:
             write_mask(target / f"{image_id}.png", sbd_mask(sbd / "cls" / f"{image_id}.mat"))
 
-    _in_threads(convert_one, sorted({*ids, *val}), threads, "masks")
+    in_threads(convert_one, sorted({*ids, *val}), threads, "masks")
     write_text(voc / LISTS / "train_aug.txt", list_text(ids))
 
 
@@ -138,22 +139,19 @@ def tags_from_xml(path: str | Path, classes: Sequence[str] = VOC.classes) -> tup
         raise InputError(f"{path}: {error}") from None
 
 
-def tags_from_mask(mask: np.ndarray) -> tuple[int, ...]:
-    """Mask ids present in a mask [H, W], rising, without background (0) and ignore (255)."""
-    return tuple(int(c) for c in np.unique(mask) if c not in (0, IGNORE))
+def tags_from_mask(mask: np.ndarray, *, background: bool = True) -> tuple[int, ...]:
+    """Mask ids present in a mask [H, W], rising, without ignore (255) and, if the data set has one, background (0)."""
+    absent = (0, IGNORE) if background else (IGNORE,)
+    return tuple(int(c) for c in np.unique(mask) if c not in absent)
 
 
 def build_index(
-    root: str | Path,
-    splits: Mapping[str, Sequence[str]],
-    classes: Sequence[str] = VOC.classes,
-    *,
-    threads: int = 1,
+    root: str | Path, splits: Mapping[str, Sequence[str]], dataset: Dataset = VOC, *, threads: int = 1
 ) -> list[Record]:
     """One record per image of the splits, in the order of the ids.
 
-    The mask is SegmentationClassAug's, else SegmentationClass's, else None. Tags come from the XML
-    annotation, or from the mask where there is none. Of images, only the headers are read here.
+    The mask is that of the first folder of the layout that has one, else None. Tags come from the XML annotation, or
+    from the mask where there is none. Of images, only the headers are read here.
 
     Args:
         splits: split name to its image ids.
@@ -163,24 +161,46 @@ def build_index(
             unreadable; a class is unknown; a mask id is out of range.
     """
     root = Path(root)
+    return index_images(
+        splits,
+        lambda image_id: (_image_path(root, image_id, dataset), _mask_path(root, image_id, dataset)),
+        lambda image_id, mask: _tags(root, image_id, mask, dataset),
+        threads=threads,
+    )
+
+
+def index_images(
+    splits: Mapping[str, Sequence[str]],
+    files: Callable[[str], tuple[Path, Path | None]],
+    tags: Callable[[str, Path | None], tuple[int, ...]],
+    *,
+    threads: int = 1,
+) -> list[Record]:
+    """One record per image of the splits, in the order of the ids.
+
+    Args:
+        files: image id to its image and mask.
+        tags: image id and mask to the image's tags.
+
+    Raises:
+        InputError: an image and its mask differ in size, a file is unreadable.
+    """
     splits_of: dict[str, list[str]] = {}
     for split, ids in splits.items():
         for image_id in ids:
             splits_of.setdefault(image_id, []).append(split)
 
     def record(image_id: str) -> Record:
-        image = _image_path(root, image_id)
-        mask = _mask_path(root, image_id)
+        image, mask = files(image_id)
         height, width = _size(image)
         if mask and _size(mask) != (height, width):
             raise InputError(f"{mask}: height and width are {_size(mask)}, its image's {height, width}; replace it")
-        tags = _tags(root, image_id, mask, classes)
-        return Record(image_id, image, mask, height, width, tags, tuple(splits_of[image_id]))
+        return Record(image_id, image, mask, height, width, tags(image_id, mask), tuple(splits_of[image_id]))
 
-    return _in_threads(record, sorted(splits_of), threads, "index")
+    return in_threads(record, sorted(splits_of), threads, "index")
 
 
-def read_list(root: str | Path, name: str) -> list[str]:
+def read_list(root: str | Path, name: str, dataset: Dataset = VOC) -> list[str]:
     """The ids of a root's split list.
 
     Raises:
@@ -189,11 +209,8 @@ def read_list(root: str | Path, name: str) -> list[str]:
     """
     root = Path(root)
     if not root.is_dir():
-        raise InputError(
-            f"{root}: no such folder; set data.voc.root to VOCdevkit/VOC2012 (JPEGImages, SegmentationClass, "
-            f"{LISTS}) of {VOC.archives['voc2012'].urls[0]}, or to null to have it downloaded"
-        )
-    path = root / LISTS / f"{name}.txt"
+        raise InputError(f"{root}: no such folder; set data.{dataset.name}.root to {dataset.origin}")
+    path = root / dataset.layout.lists / f"{name}.txt"
     if not path.exists():
         there = ", ".join(sorted(p.stem for p in path.parent.glob("*.txt"))) or "none"
         raise InputError(f"{path}: no such split list; put one id a line there, or choose one that exists: {there}")
@@ -204,17 +221,18 @@ def read_list(root: str | Path, name: str) -> list[str]:
     return ids
 
 
-def _image_path(root: Path, image_id: str) -> Path:
-    for suffix in (".jpg", ".png"):
-        path = root / "JPEGImages" / f"{image_id}{suffix}"
+def _image_path(root: Path, image_id: str, dataset: Dataset) -> Path:
+    folder = root / dataset.layout.images
+    for path in (folder / f"{image_id}.jpg", folder / f"{image_id}.png"):
         if path.exists():
             return path
-    path = root / "JPEGImages" / f"{image_id}.jpg"
-    raise InputError(f"{path}: no such image (nor .png); restore it, or remove its id from the split list")
+    raise InputError(
+        f"{folder / image_id}.jpg: no such image (nor .png); restore it, or remove its id from the split list"
+    )
 
 
-def _mask_path(root: Path, image_id: str) -> Path | None:
-    paths = (root / folder / f"{image_id}.png" for folder in ("SegmentationClassAug", "SegmentationClass"))
+def _mask_path(root: Path, image_id: str, dataset: Dataset) -> Path | None:
+    paths = (root / folder / f"{image_id}.png" for folder in dataset.layout.masks)
     return next((path for path in paths if path.exists()), None)
 
 
@@ -227,16 +245,22 @@ def _size(path: Path) -> tuple[int, int]:
         raise InputError(f"{path}: truncated or not an image ({error}); replace the file and run again") from None
 
 
-def _tags(root: Path, image_id: str, mask: Path | None, classes: Sequence[str]) -> tuple[int, ...]:
-    annotation = root / "Annotations" / f"{image_id}.xml"
-    if annotation.exists():
-        return tags_from_xml(annotation, classes)
+def _tags(root: Path, image_id: str, mask: Path | None, dataset: Dataset) -> tuple[int, ...]:
+    layout = dataset.layout
+    annotation = root / layout.annotations / f"{image_id}.xml" if layout.annotations else None
+    if annotation and annotation.exists():
+        return tags_from_xml(annotation, dataset.classes)
     if mask:
-        return tags_from_mask(read_mask(mask, len(classes)))
-    raise InputError(f"{annotation}: no such annotation and no mask, so the image has no tags; add either")
+        return tags_from_mask(read_mask(mask, dataset.num_classes), background=dataset.has_background)
+    if annotation:
+        raise InputError(f"{annotation}: no such annotation and no mask, so the image has no tags; add either")
+    raise InputError(
+        f"{root / layout.masks[0] / image_id}.png: no such mask, so the image has no tags; restore it, or remove its "
+        "id from the split list"
+    )
 
 
-def _in_threads(function: Callable[[T], R], items: Sequence[T], threads: int, title: str) -> list[R]:
+def in_threads(function: Callable[[T], R], items: Sequence[T], threads: int, title: str) -> list[R]:
     """Results in order; the first error ends the rest. Threads do: Pillow and zlib release the lock."""
     pool = ThreadPoolExecutor(max(1, threads))
     try:
@@ -259,7 +283,8 @@ def list_sha256(ids: Iterable[str]) -> str:
 
 
 def check_split(ids: Sequence[str], split: Split | None) -> str:
-    """How a list relates to the published list of its name: "published", or "custom" with both sizes.
+    """How a list relates to the published list of its name: "published", "custom" with both sizes, or "unverified"
+    where the size is right and no hash is known.
 
     The order of the ids does not matter (the published lists are sorted).
 
@@ -271,6 +296,8 @@ def check_split(ids: Sequence[str], split: Split | None) -> str:
         return "custom"
     if list_sha256(sorted(ids)) == split.sha256:
         return "published"
+    if split.sha256 is None and len(ids) == split.images:
+        return f"unverified: {len(ids):,} images, as published"
     return f"custom: {len(ids):,} images, published {split.images:,}"
 
 
@@ -278,7 +305,7 @@ def manifest(
     records: Iterable[Record],
     splits: Mapping[str, Sequence[str]],
     lists: Mapping[str, str],
-    classes: Sequence[str] = VOC.classes,
+    dataset: Dataset = VOC,
 ) -> dict:
     """What the splits are made of: per split the list it is, the number of images, the list's SHA-256, how it
     relates to the published list of that name, and the number of images tagged with each class.
@@ -293,11 +320,11 @@ def manifest(
             "list": lists[split],
             "images": len(ids),
             "sha256": list_sha256(ids),
-            "published": check_split(ids, VOC.splits.get(lists[split])),
+            "published": check_split(ids, dataset.splits.get(lists[split])),
             "images_per_class": {
                 name: sum(number in tags[image_id] for image_id in ids)
-                for number, name in enumerate(classes)
-                if number > 0
+                for number, name in enumerate(dataset.classes)
+                if number > 0 or not dataset.has_background
             },
         }
         for split, ids in splits.items()

@@ -19,30 +19,46 @@ def confusion(truth: np.ndarray, prediction: np.ndarray, num_classes: int) -> np
     return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def scores(matrix: np.ndarray, class_names: Sequence[str], averaged: Sequence[int] | None = None) -> list[dict]:
+def scores(
+    matrix: np.ndarray,
+    class_names: Sequence[str],
+    averaged: Sequence[int] | None = None,
+    *,
+    counted: str = "occurring",
+    has_background: bool = True,
+) -> list[dict]:
     """Rows with metric, class_name and value (percent) of a confusion matrix.
 
     Per class: iou = TP/(P + T - TP), fp = (P - TP)/union, fn = (T - TP)/union, so that the three add up to 100
-    (spec 2.8). Aggregates (empty class_name): miou over the classes that occur in truth or prediction; fp and fn over
-    the foreground classes among them (as in MARS, Table 6).
+    (spec 2.8). Aggregates (empty class_name): miou over the counted classes; fp and fn over the foreground classes
+    among them (as in MARS, Table 6).
 
     Args:
         averaged: class ids that rows and aggregates are restricted to, for subsets of a data set; default all.
+        counted: classes that count: `occurring` in truth or prediction; `truth`, only those in the truth, so that
+            predicting an absent class goes unpunished (evaluation code of public DeepLab v2 and FCN); `all`, where a
+            class that does not occur has IoU 0 (evaluation code of BARM and PIDNet).
+        has_background: whether class 0 is the background, which no fp and fn count.
+
+    Raises:
+        ValueError: another value of `counted`.
     """
     true_positive = np.diag(matrix).astype(float)
     predicted, truth = matrix.sum(axis=0), matrix.sum(axis=1)
     union = predicted + truth - true_positive
-    occurs = union > 0
+    rules = {"occurring": union > 0, "truth": truth > 0, "all": np.ones(len(matrix), bool)}
+    if counted not in rules:
+        raise ValueError(f"counted is {counted!r}; choose one of {', '.join(rules)}")
+    occurs, union = rules[counted], np.maximum(union, 1)
     if averaged is not None:
         occurs &= np.isin(np.arange(len(matrix)), averaged)
-    with np.errstate(invalid="ignore"):
-        per_class = {
-            "iou": 100 * true_positive / union,
-            "fp": 100 * (predicted - true_positive) / union,
-            "fn": 100 * (truth - true_positive) / union,
-        }
+    per_class = {
+        "iou": 100 * true_positive / union,
+        "fp": 100 * (predicted - true_positive) / union,
+        "fn": 100 * (truth - true_positive) / union,
+    }
     foreground = occurs.copy()
-    foreground[0] = False
+    foreground[0] &= not has_background
     rows = [{"metric": "miou", "class_name": "", "value": _mean(per_class["iou"], occurs)}]
     rows += [{"metric": m, "class_name": "", "value": _mean(per_class[m], foreground)} for m in ("fp", "fn")]
     for metric, values in per_class.items():

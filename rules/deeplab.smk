@@ -1,0 +1,207 @@
+"""DeepLab v2: variants of its head trained on true masks, and the dense CRF with a searched setting."""
+
+DEEPLAB = f"{WORK}/{{dataset}}/deeplab/{{variant}}"
+DEEPLAB_SCORES = {
+    row: f"{WORK}/{{dataset}}/deeplab/{variant}/val/{store}_scores.csv"
+    for variant in config["deeplab"]["variants"]
+    for row, store in ((variant, "argmax"), (f"{variant}+crf", "predictions"))
+}
+
+
+rule convert_caffe_weights:
+    input:
+        caffemodel=caffe_weights(),
+    output:
+        weights=f"{WORK}/weights/caffe/{{backbone}}.safetensors",
+    log:
+        f"logs/{SCALE}/convert_caffe_weights/{{backbone}}.log",
+    benchmark:
+        f"benchmarks/{SCALE}/convert_caffe_weights/{{backbone}}.tsv"
+    conda:
+        "../envs/maskmill.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=10,
+    params:
+        code=code("convert_caffe_weights.py"),
+    script:
+        "../workflow_scripts/convert_caffe_weights.py"
+
+
+rule train_deeplab:
+    input:
+        index=f"{WORK}/{{dataset}}/index.csv",
+        ids=ids_of("train"),
+        weights=deeplab_weights(),
+    output:
+        checkpoint=f"{DEEPLAB}/network.safetensors",
+    log:
+        f"logs/{SCALE}/{{dataset}}/train_deeplab/{{variant}}.log",
+    benchmark:
+        f"benchmarks/{SCALE}/{{dataset}}/train_deeplab/{{variant}}.tsv"
+    conda:
+        "../envs/maskmill.yaml"
+    threads: config["resources"]["threads_train"]
+    resources:
+        mem_mb=32000,
+        runtime=1440,
+        gpu=config["resources"]["gpu"],
+    params:
+        **without(config["deeplab"], "variants", "init", "caffe_weights", "crf", "crf_search"),
+        **training(),
+        code=code("train_deeplab.py"),
+        head=deeplab_head,
+    script:
+        "../workflow_scripts/train_deeplab.py"
+
+
+rule predict_logits:
+    input:
+        index=f"{WORK}/{{dataset}}/index.csv",
+        ids=deeplab_ids,
+        checkpoint=f"{DEEPLAB}/network.safetensors",
+    output:
+        maps=f"{DEEPLAB}/{{split}}/logits/{{scatteritem}}.h5",
+    log:
+        f"logs/{SCALE}/{{dataset}}/predict_logits/{{variant}}_{{split}}/{{scatteritem}}.log",
+    benchmark:
+        f"benchmarks/{SCALE}/{{dataset}}/predict_logits/{{variant}}_{{split}}/{{scatteritem}}.tsv"
+    conda:
+        "../envs/maskmill.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=240,
+        gpu=config["resources"]["gpu"],
+    params:
+        code=code("predict_logits.py"),
+        short_side=short_side,
+    script:
+        "../workflow_scripts/predict_logits.py"
+
+
+rule label_logits:
+    input:
+        index=f"{WORK}/{{dataset}}/index.csv",
+        ids=deeplab_ids,
+        logits=f"{DEEPLAB}/{{split}}/logits/{{scatteritem}}.h5",
+    output:
+        maps=f"{DEEPLAB}/{{split}}/argmax/{{scatteritem}}.h5",
+    log:
+        f"logs/{SCALE}/{{dataset}}/label_logits/{{variant}}_{{split}}/{{scatteritem}}.log",
+    benchmark:
+        f"benchmarks/{SCALE}/{{dataset}}/label_logits/{{variant}}_{{split}}/{{scatteritem}}.tsv"
+    conda:
+        "../envs/maskmill.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=60,
+    params:
+        code=code("label_logits.py"),
+        short_side=short_side,
+    script:
+        "../workflow_scripts/label_logits.py"
+
+
+rule crf_logits:
+    input:
+        index=f"{WORK}/{{dataset}}/index.csv",
+        ids=deeplab_ids,
+        logits=f"{DEEPLAB}/{{split}}/logits/{{scatteritem}}.h5",
+        setting=[f"{WORK}/{{dataset}}/deeplab/crf_setting.json"] if config["deeplab"]["crf"] == "search" else [],
+    output:
+        maps=f"{DEEPLAB}/{{split}}/predictions/{{scatteritem}}.h5",
+    log:
+        f"logs/{SCALE}/{{dataset}}/crf_logits/{{variant}}_{{split}}/{{scatteritem}}.log",
+    benchmark:
+        f"benchmarks/{SCALE}/{{dataset}}/crf_logits/{{variant}}_{{split}}/{{scatteritem}}.tsv"
+    conda:
+        "../envs/maskmill.yaml"
+    threads: config["resources"]["threads_crf"]
+    resources:
+        mem_mb=300 * config["resources"]["threads_crf"],
+        runtime=120,
+    params:
+        code=code("crf_logits.py"),
+        crf=config["crf"]["deeplab"],
+        short_side=short_side,
+    script:
+        "../workflow_scripts/crf_logits.py"
+
+
+rule select_search_images:
+    input:
+        ids=ids_of(config["deeplab"]["crf_search"]["split"]),
+    output:
+        selected=f"{WORK}/{{dataset}}/deeplab/crf_search.txt",
+    log:
+        f"logs/{SCALE}/{{dataset}}/select_search_images.log",
+    benchmark:
+        f"benchmarks/{SCALE}/{{dataset}}/select_search_images.tsv"
+    conda:
+        "../envs/maskmill.yaml"
+    resources:
+        mem_mb=300,
+        runtime=10,
+    params:
+        code=code("select_search_images.py"),
+        images=config["deeplab"]["crf_search"]["images"],
+    script:
+        "../workflow_scripts/select_search_images.py"
+
+
+rule crf_search:
+    input:
+        index=f"{WORK}/{{dataset}}/index.csv",
+        ids=f"{WORK}/{{dataset}}/deeplab/crf_search.txt",
+        logits=f"{WORK}/{{dataset}}/deeplab/{config['deeplab']['crf_search']['variant']}/crf_search/logits.h5",
+    output:
+        setting_file=f"{WORK}/{{dataset}}/deeplab/crf_setting.json",
+        table=f"{WORK}/{{dataset}}/deeplab/crf_search.csv",
+    log:
+        f"logs/{SCALE}/{{dataset}}/crf_search.log",
+    benchmark:
+        f"benchmarks/{SCALE}/{{dataset}}/crf_search.tsv"
+    conda:
+        "../envs/maskmill.yaml"
+    threads: config["resources"]["threads_crf"]
+    resources:
+        mem_mb=300 * config["resources"]["threads_crf"],
+        runtime=600,
+    params:
+        **only(config["deeplab"]["crf_search"], "coarse", "fine_steps"),
+        code=code("crf_search.py"),
+        crf={**config["crf"]["deeplab"], **config["deeplab"]["crf_search"]["fixed"]},
+        classes=averaged_classes,
+        short_side=short_side,
+    script:
+        "../workflow_scripts/crf_search.py"
+
+
+localrules:
+    deeplab_table,
+
+
+rule deeplab_table:
+    input:
+        manifest=f"{WORK}/{{dataset}}/splits/manifest.json",
+        scores=list(DEEPLAB_SCORES.values()),
+    output:
+        table="results/deeplab_{dataset}_miou.csv",
+    log:
+        f"logs/{SCALE}/{{dataset}}/deeplab_table.log",
+    benchmark:
+        f"benchmarks/{SCALE}/{{dataset}}/deeplab_table.tsv"
+    conda:
+        "../envs/maskmill.yaml"
+    resources:
+        mem_mb=500,
+        runtime=10,
+    params:
+        code=code("result_table.py"),
+        method="deeplab",
+        roles={variant: "val" for variant in DEEPLAB_SCORES},
+        published=True,
+        scale=SCALE,
+        seed=config["seed"],
+    script:
+        "../workflow_scripts/result_table.py"
