@@ -17,7 +17,7 @@ from maskmill.data.sample_scenes import CONTEXT_CLASSES
 
 ROOT = Path(__file__).resolve().parents[1]
 SEEDS = (0, 1, 2)
-TARGETS = ["results/mars_voc_miou.csv"]
+TARGETS = ["results/mars_voc_miou.csv", "results/deeplab_voc_miou.csv"]
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,16 @@ def mars_gain(run: Path) -> float:
     return miou(run, "mars_voc_miou", "student/mars") - miou(run, "mars_voc_miou", "student/baseline")
 
 
+def deeplab_gain(variant: str, baseline: str) -> Callable[[Path], float]:
+    """mIoU of one row of DeepLab's table above another's."""
+    return lambda run: miou(run, "deeplab_voc_miou", variant) - miou(run, "deeplab_voc_miou", baseline)
+
+
 CLAIMS = [
     Claim("mars: less false-positive area on context-biased classes in the labels", "%", 30, bias_removed),
     Claim("mars: student/mars above student/baseline", "mIoU", 3, mars_gain),
+    Claim("deeplab: aspp_l above largefov", "mIoU", 0, deeplab_gain("aspp_l", "largefov")),
+    Claim("deeplab: the CRF on aspp_l", "mIoU", 1, deeplab_gain("aspp_l+crf", "aspp_l")),
 ]
 
 
