@@ -14,6 +14,7 @@ rule affinity_labels:
         f"benchmarks/{SCALE}/{{dataset}}/affinity_labels/{{scatteritem}}.tsv"
     conda:
         "../envs/maskmill.yaml"
+    threads: config["resources"]["threads_crf"]
     resources:
         mem_mb=2000,
         runtime=120,

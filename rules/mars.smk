@@ -61,6 +61,7 @@ rule debias_labels:
         f"benchmarks/{SCALE}/{{dataset}}/debias_labels/{{provider}}/{{scatteritem}}.tsv"
     conda:
         "../envs/maskmill.yaml"
+    threads: config["resources"]["threads_crf"]
     resources:
         mem_mb=2000,
         runtime=120,

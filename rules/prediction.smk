@@ -42,6 +42,7 @@ rule crf_predictions:
         f"benchmarks/{SCALE}/{{dataset}}/crf_predictions/{{provider}}_{{variant}}_{{split}}/{{scatteritem}}.tsv"
     conda:
         "../envs/maskmill.yaml"
+    threads: config["resources"]["threads_crf"]
     resources:
         mem_mb=2000,
         runtime=120,

@@ -109,3 +109,14 @@ def test_class_0_counts_as_foreground_where_there_is_no_background():
     matrix = confusion(np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1]), 2)
     assert value(scores(matrix, NAMES[:2]), "fn") == 0
     assert value(scores(matrix, NAMES[:2], has_background=False), "fn") == pytest.approx(25)
+
+
+def test_scores_are_those_of_mgds_reference_run():
+    position = np.arange(400)
+    truth = np.where(3 * position % 23 > 20, 255, 3 * position % 23).astype(np.uint8)
+    matrix = confusion(truth, (5 * position % 21).astype(np.uint8), 21)
+    rows = scores(matrix, [str(n) for n in range(21)])
+    assert matrix.sum() == 365
+    assert value(rows, "miou") == pytest.approx(2.398414, abs=1e-6)
+    assert np.mean([value(rows, "iou", str(n)) for n in range(1, 21)]) == pytest.approx(2.375477, abs=1e-6)
+    assert np.trace(matrix) / matrix.sum() == pytest.approx(0.04657534, abs=1e-8)

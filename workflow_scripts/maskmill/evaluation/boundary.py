@@ -1,0 +1,67 @@
+"""Boundary IoU: the intersection over union of what lies near the classes' outlines.
+
+B. Cheng, R. Girshick, P. Dollár, A. C. Berg, A. Kirillov: "Boundary IoU: Improving Object-Centric Image Segmentation
+Evaluation", CVPR 2021; definition and width as in its released code. It scores objects one by one; here a class is one
+object in each image, and pixels are counted over the whole data set, as for mIoU.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.ndimage import maximum_filter, minimum_filter
+
+from maskmill.data.images import IGNORE
+
+OUTSIDE = -1
+
+
+def band_width(height: int, width: int, ratio: float = 0.02) -> int:
+    """Width of the band inside an outline, pixels: a share of the image's diagonal, at least 1."""
+    return max(1, round(ratio * float(np.hypot(height, width))))
+
+
+def band(labels: np.ndarray, width: int) -> np.ndarray:
+    """bool [H, W]: pixels with another label, or the end of the image, within `width` steps (8 neighbours each)."""
+    window, labels = 2 * width + 1, labels.astype(np.int16)
+    lowest = minimum_filter(labels, window, mode="constant", cval=OUTSIDE)
+    return lowest != maximum_filter(labels, window, mode="constant", cval=OUTSIDE)
+
+
+def boundary_counts(truth: np.ndarray, prediction: np.ndarray, num_classes: int, ratio: float = 0.02) -> np.ndarray:
+    """Pixels of one image, to be summed over images: int64 [3, num_classes] in the band of the truth, in that of the
+    prediction, and in both under the same class.
+
+    Pixels whose truth is 255 do not count, and both have the same outline towards them, so that a right prediction
+    scores 100. Predicted ids that are no class (254, 255) count as background, as in `confusion`.
+
+    Args:
+        truth, prediction: uint8 [H, W].
+        ratio: see `band_width`.
+    """
+    prediction = np.where(prediction < num_classes, prediction, 0)
+    prediction = np.where(truth == IGNORE, IGNORE, prediction)
+    width = band_width(*truth.shape, ratio)
+    in_truth, in_prediction = (band(labels, width) & (labels != IGNORE) for labels in (truth, prediction))
+    both = in_truth & in_prediction & (truth == prediction)
+    counted = truth[in_truth], prediction[in_prediction], truth[both]
+    return np.stack([np.bincount(labels, minlength=num_classes) for labels in counted])
+
+
+def boundary_scores(
+    counts: np.ndarray, class_names: Sequence[str], averaged: Sequence[int] | None = None
+) -> list[dict]:
+    """Rows with metric, class_name and value (percent) of summed `boundary_counts`: the mean over the classes that
+    occur in truth or prediction (empty class_name), then each of them.
+
+    Args:
+        averaged: class ids that rows and mean are restricted to; default all.
+    """
+    truth, prediction, both = counts
+    union = truth + prediction - both
+    occurs = union > 0
+    if averaged is not None:
+        occurs &= np.isin(np.arange(len(union)), averaged)
+    values = 100 * both / np.maximum(union, 1)
+    mean = float(values[occurs].mean()) if occurs.any() else float("nan")
+    rows = [("", mean), *((class_names[k], float(values[k])) for k in np.flatnonzero(occurs))]
+    return [{"metric": "boundary_iou", "class_name": name, "value": value} for name, value in rows]
