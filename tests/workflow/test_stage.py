@@ -24,11 +24,12 @@ def test_help_names_the_arguments_and_says_what_goes_in_and_out(script):
     assert "--" in shown.stdout and "Out:" in shown.stdout
 
 
-@pytest.mark.parametrize("script", STAGES)
-def test_every_script_belongs_to_a_rule_of_its_name_or_is_a_command(script):
+@pytest.mark.parametrize("script", [s for s in STAGES if s != "export_labels.py"])  # a command
+def test_every_script_belongs_to_a_rule_of_its_name(script):
     rules = "\n".join(path.read_text() for path in (SCRIPTS.parent / "rules").glob("*.smk"))
     name = script.removesuffix(".py")
-    assert (f"rule {name}:" in rules and f'"../workflow_scripts/{script}"' in rules) or script == "export_labels.py"
+    assert f'"../workflow_scripts/{script}"' in rules
+    assert f"rule {name}:" in rules or name == "result_table", "every target's table is made by that one script"
 
 
 def test_a_bad_input_by_hand_is_one_line_and_exit_code_1(tmp_path):
