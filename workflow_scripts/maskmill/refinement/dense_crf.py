@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 from pydensecrf.densecrf import DenseCRF2D
 
-from maskmill.refinement.permutohedral import Lattice, build_lattice, mean_field, merge, survey
+from maskmill.refinement.permutohedral import Lattice, build_lattice, mean_field, merge, share_out, survey
 
 SMALLEST_PROBABILITY = 1e-5
 NEGLIGIBLE = 0.2  # odds against the best plane of each pixel; see `_fast`
@@ -132,19 +132,17 @@ def _fast(image, unary, gaussian, bilateral, iterations):
     least, odds = survey(unary)
     merged = _merged_planes(unary, odds)
     live = np.setdiff1d(np.arange(len(unary)), merged)
-    q = np.empty_like(unary)
-    total, masses = merge(unary, least, merged, q)
-    rest = np.float32(1)
+    total, masses = merge(unary, least, merged)
+    planes, rest = np.empty((0, len(least)), np.float32), np.float32(1)
     if len(live):
         share = (masses**2).sum() / masses.sum() ** 2
-        kernels = [
-            (bilateral[2], _bilateral_lattice(image, *bilateral[:2])),
-            (gaussian[1], _spatial_lattice(*image.shape[:2], gaussian[0])),
-        ]
-        q[live], rest = mean_field(unary, live, least - np.log(total), share, kernels, iterations)
-    rest = rest / total
-    for plane in merged:
-        q[plane] *= rest
+        spatial = _spatial_lattice(*image.shape[:2], gaussian[0])
+        kernels = [(bilateral[2], _bilateral_lattice(image, *bilateral[:2])), (gaussian[1], spatial)]
+        planes, rest = mean_field(unary, live, least - np.log(total), share, kernels, iterations)
+        del kernels
+    q = np.empty_like(unary)
+    q[live] = planes
+    share_out(unary, least, merged, rest / total, q)
     return q
 
 
@@ -169,7 +167,7 @@ def _bilateral_lattice(image: np.ndarray, sxy: float, srgb: float) -> Lattice:
     return build_lattice(features.reshape(5, -1))
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)
 def _spatial_lattice(height: int, width: int, sxy: float) -> Lattice:
     """Shared by images of one size."""
     return build_lattice(_positions(height, width, sxy).reshape(2, -1))

@@ -399,21 +399,30 @@ def survey(unary):
 
 
 @njit(cache=True)
-def merge(unary, least, members, odds):
-    """Write the members' odds e^(least - U) into odds [L, N]; return their sum [N] and every member's mass."""
+def merge(unary, least, members):
+    """Sum over the members of their odds e^(least - U), float32 [N], and over the pixels, float32 [members]."""
     total = np.zeros(least.size, np.float32)
     masses = np.zeros((len(members), BLOCK), np.float32)
+    odds = np.empty(BLOCK, np.float32)
     for start in range(0, least.size, BLOCK):
         block, sums = least[start : start + BLOCK], total[start : start + BLOCK]
         for m in range(len(members)):
             energies, mass = unary[members[m], start : start + BLOCK], masses[m]
-            out = odds[members[m], start : start + BLOCK]
             for b in range(block.size):
-                out[b] = _exp(block[b] - energies[b])
+                odds[b] = _exp(block[b] - energies[b])
             for b in range(block.size):
-                sums[b] += out[b]
-                mass[b] += out[b]
+                sums[b] += odds[b]
+                mass[b] += odds[b]
     return total, masses.sum(axis=1)
+
+
+@njit(cache=True)
+def share_out(unary, least, members, factor, q):
+    """Write the members' odds times a factor [N] into their rows of q [L, N]."""
+    for member in members:
+        out, energies = q[member], unary[member]
+        for p in range(least.size):
+            out[p] = factor[p] * _exp(least[p] - energies[p])
 
 
 @njit(cache=True)
