@@ -177,9 +177,9 @@ def predicted_ids(wildcards) -> str:
 
 def evaluated_ids(wildcards) -> str:
     """Pseudo labels are scored on the training images that have masks, predictions on their own split."""
-    if "students/" in wildcards.store or "deeplab/" in wildcards.store:
-        return f"{WORK}/{wildcards.dataset}/splits/{wildcards.store.split('/')[-2]}.txt"
-    return f"{WORK}/{wildcards.dataset}/splits/labelled_train.txt"
+    folder = Path(wildcards.store).parent.name
+    role = folder if folder in ROLES else "labelled_train"
+    return f"{WORK}/{wildcards.dataset}/splits/{role}.txt"
 
 
 def pretrained(network: str, wanted: bool) -> list[str]:

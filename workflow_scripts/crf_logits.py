@@ -14,7 +14,7 @@ import stage
 from maskmill.data.images import read_image
 from maskmill.data.index import Record, read_ids, read_index, shard
 from maskmill.processes import in_processes
-from maskmill.refinement.score_maps import crf_labels
+from maskmill.refinement.score_maps import crf_labels, unary_of
 from maskmill.storage.maps import Maps, create_maps, open_maps
 
 
@@ -41,7 +41,8 @@ def main(
 
 def label_of(record: Record, scores: Maps, crf: dict, short_side: int | None) -> np.ndarray:
     image = read_image(record.image, short_side)
-    return crf_labels(image, scores[record.image_id], crf, f"{scores.path}: {record.image_id}")
+    unary = unary_of(scores[record.image_id], image.shape[:2], f"{scores.path}: {record.image_id}")
+    return crf_labels(image, unary, crf)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from maskmill.evaluation.segmentation import confusion, scores
 from maskmill.methods.crf_search import coarse_settings, fine_settings
 from maskmill.processes import in_processes
 from maskmill.refinement.resize import resize_labels, resize_planes
-from maskmill.refinement.score_maps import crf_labels
+from maskmill.refinement.score_maps import crf_labels, unary_of
 from maskmill.storage.atomic import atomic_path, write_text
 from maskmill.storage.maps import Maps, open_maps
 
@@ -50,7 +50,8 @@ def main(
     plain, *values = measure([None, *grid], "coarse")
     rows = [("coarse", setting, value) for setting, value in zip(grid, values, strict=True)]
     steps = [s for s in fine_settings(best_of(rows)[1], fine_steps) if s not in grid]
-    rows += [("fine", setting, value) for setting, value in zip(steps, measure(steps, "fine"), strict=True)]
+    if steps:  # none where the fine grid is within the coarse one
+        rows += [("fine", setting, value) for setting, value in zip(steps, measure(steps, "fine"), strict=True)]
 
     tried = [{"stage": "none", "miou": plain}, *({"stage": n, **s, "miou": v} for n, s, v in rows)]
     with atomic_path(table) as path:
@@ -66,13 +67,14 @@ def best_of(rows: list[tuple[str, dict, float]]) -> tuple[str, dict, float]:
 def matrices(record: Record, scores: Maps, settings: list, classes: int, short_side: int | None) -> np.ndarray:
     """Confusion matrices [S, C, C] of one image, one for each setting; None is the highest score without CRF."""
     image, logits = read_image(record.image, short_side), scores[record.image_id]
-    truth = read_mask(record.mask, classes)
+    size, truth = image.shape[:2], read_mask(record.mask, classes)
+    unary = unary_of(logits, size, f"{scores.path}: {record.image_id}")
     out = []
     for crf in settings:
         if crf is None:
-            labels = resize_planes(logits.astype(np.float32), image.shape[:2]).argmax(axis=0).astype(np.uint8)
+            labels = resize_planes(logits.astype(np.float32), size).argmax(axis=0).astype(np.uint8)
         else:
-            labels = crf_labels(image, logits, crf, f"{scores.path}: {record.image_id}")
+            labels = crf_labels(image, unary, crf)
         out.append(confusion(truth, resize_labels(labels, truth.shape), classes))
     return np.stack(out)
 

@@ -26,8 +26,9 @@ def main(
     with create_maps(maps, "label", producer="label_logits", inputs=[logits]) as store:
         for image_id in progress(shard(read_ids(ids), scatteritem), f"labels {scatteritem}"):
             size = resized(records[image_id].height, records[image_id].width, short_side)
-            check_scores(scores[image_id], size, f"{logits}: {image_id}")
-            planes = resize_planes(scores[image_id].astype(np.float32), size)
+            planes = scores[image_id]
+            check_scores(planes, size, f"{logits}: {image_id}")
+            planes = resize_planes(planes.astype(np.float32), size)
             store.write(image_id, planes.argmax(axis=0).astype(np.uint8))
 
 

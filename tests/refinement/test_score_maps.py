@@ -12,7 +12,7 @@ from maskmill.errors import InputError
 from maskmill.evaluation.segmentation import confusion, scores
 from maskmill.networks.backbones import build_backbone
 from maskmill.networks.weights import WEIGHTS, convert, package_file
-from maskmill.refinement.score_maps import check_scores, crf_labels, probabilities_of
+from maskmill.refinement.score_maps import check_scores, crf_labels, probabilities_of, unary_of
 from maskmill.storage.checkpoints import save_tensors
 
 CRF = {"gaussian_sxy": 3, "gaussian_compat": 3, "bilateral_sxy": 30, "bilateral_srgb": 5, "bilateral_compat": 4}
@@ -62,7 +62,7 @@ def test_scores_that_are_not_finite_are_refused():
     logits = np.zeros((3, 5, 5), np.float16)
     logits[1, 2, 3] = np.nan
     with pytest.raises(InputError, match=r"val/1-of-2\.h5: a: 1 scores are not finite"):
-        crf_labels(np.zeros((40, 40, 3), np.uint8), logits, {**CRF, "iterations": 1}, "val/1-of-2.h5: a")
+        unary_of(logits, (40, 40), "val/1-of-2.h5: a")
 
 
 @pytest.mark.parametrize(("grid", "fits"), [((41, 63), True), ((42, 63), True), ((63, 41), False), ((41, 90), False)])
@@ -77,5 +77,6 @@ def test_scores_of_another_image_are_refused(grid, fits):
 
 def test_one_class_leaves_nothing_to_decide():
     image = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
-    labels = crf_labels(image, np.zeros((1, 3, 4), np.float16), {**CRF, "iterations": 5}, "store")
+    unary = unary_of(np.zeros((1, 3, 4), np.float16), (24, 32), "store")
+    labels = crf_labels(image, unary, {**CRF, "iterations": 5})
     assert labels.dtype == np.uint8 and not labels.any()

@@ -5,7 +5,6 @@ name here, and a partition is only called published when it is that protocol's, 
 """
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -13,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from maskmill.data.catalog import DATASETS
 from maskmill.data.download import check, download
 from maskmill.data.index import Record
-from maskmill.data.voc import check_split, list_sha256
+from maskmill.data.voc import check_split, list_sha256, refuse_twins
 from maskmill.errors import InputError
 
 
@@ -228,7 +227,7 @@ def read_listed(path: str | Path) -> list[str]:
     ids = [_image_id(line.split()[0]) for line in lines if line.strip()]
     if not ids:
         raise InputError(f"{path}: is empty; put one image a line there")
-    _refuse_twins(ids, str(path))
+    refuse_twins(ids, str(path))
     return ids
 
 
@@ -268,7 +267,7 @@ def _image_id(path: str) -> str:
 
 def _check_lists(pool: Sequence[str], labelled: Sequence[str], unlabelled: Sequence[str], name: str) -> None:
     for role, ids in (("labelled", labelled), ("unlabelled", unlabelled)):
-        _refuse_twins(ids, f"{name}: {role} list")
+        refuse_twins(ids, f"{name}: {role} list")
         stranger = next(iter(sorted(set(ids) - set(pool))), None)
         if stranger is not None:
             raise InputError(f"{name}: {role} image {stranger} is not among the training images; remove its id")
@@ -277,12 +276,6 @@ def _check_lists(pool: Sequence[str], labelled: Sequence[str], unlabelled: Seque
     both = sorted(set(labelled) & set(unlabelled))
     if both:
         raise InputError(f"{name}: image {both[0]} is in both lists ({len(both)} in all); remove it from one of them")
-
-
-def _refuse_twins(ids: Sequence[str], where: str) -> None:
-    twin = next((image_id for image_id, count in Counter(ids).items() if count > 1), None)
-    if twin is not None:
-        raise InputError(f"{where} names {twin} twice; remove one of the two lines")
 
 
 def _check_published(

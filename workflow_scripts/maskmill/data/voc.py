@@ -217,7 +217,7 @@ def read_list(root: str | Path, name: str, dataset: Dataset = VOC) -> list[str]:
     ids = read_ids(path)
     if not ids:
         raise InputError(f"{path}: is empty; put one id a line there")
-    _refuse_twins(ids, path)
+    refuse_twins(ids, f"{path}:")
     return ids
 
 
@@ -291,7 +291,7 @@ def check_split(ids: Sequence[str], split: Split | None) -> str:
     Raises:
         InputError: an id occurs twice.
     """
-    _refuse_twins(ids, "split list")
+    refuse_twins(ids, "split list:")
     if split is None:
         return "custom"
     if list_sha256(sorted(ids)) == split.sha256:
@@ -331,7 +331,15 @@ def manifest(
     }
 
 
-def _refuse_twins(ids: Sequence[str], path: object) -> None:
+def refuse_twins(ids: Sequence[str], where: str) -> None:
+    """Refuse a list that names an image twice.
+
+    Args:
+        where: what the list is; the message begins with it.
+
+    Raises:
+        InputError: names the image.
+    """
     if len(set(ids)) < len(ids):
         twin = next(i for n, i in enumerate(ids) if i in ids[:n])
-        raise InputError(f"{path}: names {twin} twice; remove one of the lines")
+        raise InputError(f"{where} names {twin} twice; remove one of the lines")

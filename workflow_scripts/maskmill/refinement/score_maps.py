@@ -15,20 +15,22 @@ def probabilities_of(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return scores / scores.sum(axis=0)
 
 
-def crf_labels(image: np.ndarray, logits: np.ndarray, crf: dict, source: str) -> np.ndarray:
-    """Labels uint8 [H, W] of the dense CRF on the softmax of score maps [C, h, w].
+def unary_of(logits: np.ndarray, size: tuple[int, int], source: str) -> np.ndarray:
+    """Unary energies float32 [C, H*W] of the softmax of score maps [C, h, w], for `dense_crf`.
 
     Args:
-        image: uint8 [H, W, 3].
-        crf: settings of `dense_crf`.
         source: what the score maps are, for errors.
 
     Raises:
-        InputError: score maps that are not finite, or of another shape than the image.
+        InputError: score maps that are not finite, or of another shape than an image of `size`.
     """
-    check_scores(logits, image.shape[:2], source)
-    marginals = dense_crf(image, probability_unary(probabilities_of(logits, image.shape[:2])), **crf)
-    return marginals.argmax(axis=0).astype(np.uint8)
+    check_scores(logits, size, source)
+    return probability_unary(probabilities_of(logits, size))
+
+
+def crf_labels(image: np.ndarray, unary: np.ndarray, crf: dict) -> np.ndarray:
+    """Labels uint8 [H, W] of the dense CRF with the settings `crf` on an image uint8 [H, W, 3] and `unary_of` it."""
+    return dense_crf(image, unary, **crf).argmax(axis=0).astype(np.uint8)
 
 
 def check_scores(logits: np.ndarray, size: tuple[int, int], source: str) -> None:
