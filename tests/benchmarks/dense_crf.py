@@ -24,6 +24,7 @@ import numpy as np
 
 from maskmill.data.images import read_image
 from maskmill.errors import InputError
+from maskmill.processes import return_freed_memory
 from maskmill.refinement import dense_crf as crf
 from maskmill.refinement import permutohedral
 
@@ -100,7 +101,8 @@ def read_input(path: Path, name: str) -> tuple[np.ndarray, np.ndarray, dict]:
 
 
 def warm_up() -> None:
-    """Compile, or load from numba's cache, the kernels for every number of planes."""
+    """Compile, or load from numba's cache, the kernels for every number of planes; memory as in the stages."""
+    return_freed_memory()
     image, arguments = np.zeros((8, 8, 3), np.uint8), {**dict.fromkeys(NAMES, 3), "iterations": 1}
     for planes in range(2, 22):
         unary = np.random.default_rng(0).random((planes, 64))
@@ -148,6 +150,7 @@ def timed(function, part: str, spent: dict):
 
 
 def peak_memory(paths: list[Path], name: str) -> float:
+    return_freed_memory()
     for path in paths:
         image, unary, arguments = read_input(path, name)
         crf.dense_crf(image, unary, **arguments)
