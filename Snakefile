@@ -19,6 +19,9 @@ include: "rules/mars.smk"
 include: "rules/student.smk"
 include: "rules/prediction.smk"
 include: "rules/deeplab.smk"
+include: "rules/partitions.smk"
+include: "rules/cwbass.smk"
+include: "rules/mgd.smk"
 include: "rules/results.smk"
 
 

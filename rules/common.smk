@@ -10,9 +10,10 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow_scripts"))
 from code_digest import code_digest as code
 from maskmill.data.catalog import DATASETS, averaged_ids
+from maskmill.data.partitions import PROTOCOLS, find_part
 from maskmill.errors import InputError
 
-TARGETS = ["mars_voc_miou", "deeplab_voc_miou"]
+TARGETS = ["mars_voc_miou", "deeplab_voc_miou", "cwbass_voc_miou", "mgd_voc_miou"]
 
 
 def merged(base: dict, changes: dict) -> dict:
@@ -61,6 +62,11 @@ def check_settings(settings: dict) -> None:
         raise WorkflowError(f"config: {where}: {error.message}; see rules/config.schema.yaml")
 
 
+def part_name(part: str | int) -> str:
+    """A partition's name in paths: 1_8 for 1/8."""
+    return str(part).replace("/", "_")
+
+
 def check_names(settings: dict) -> None:
     """What a schema cannot tell, found before hours of work."""
     for dataset in DATASETS:
@@ -69,6 +75,11 @@ def check_names(settings: dict) -> None:
         except InputError as error:
             raise WorkflowError(f"config: data.{dataset}.classes: {error}")
     check_deeplab(settings["deeplab"])
+    for dataset, chosen in settings["partitions"].items():
+        try:
+            find_part(dataset, chosen["protocol"], part_name(chosen["part"]))
+        except InputError as error:
+            raise WorkflowError(str(error))
     if settings["mars"]["provider"] == "external" and not settings["mars"]["external"]:
         raise WorkflowError("config: mars.provider is external; set mars.external to the folder with <image id>.png")
 
@@ -102,6 +113,11 @@ wildcard_constraints:
     dataset="|".join(DATASETS),
     provider="irn|external",
     split="labelled_train|train|val|gallery|crf_search",
+    protocol="|".join(PROTOCOLS),
+    part=r"[0-9_]+",
+    method="cwbass|mgd",
+    row=r"[a-z0-9_]+",
+    student="|".join(config["mgd"]["students"]),
 
 
 def root_of(dataset: str) -> str | None:
@@ -239,3 +255,111 @@ def deeplab_weights() -> list[str]:
     if backbone.endswith("_caffe"):
         return [f"{WORK}/weights/caffe/{backbone}.safetensors"]
     return pretrained(backbone, True)
+
+
+def partition_of(dataset: str) -> str:
+    """Folder of the partition that the configuration chooses."""
+    chosen = config["partitions"][dataset]
+    return f"{WORK}/{dataset}/partitions/{chosen['protocol']}/{part_name(chosen['part'])}"
+
+
+def list_sources(wildcards) -> dict[str, str | None]:
+    """The user's lists for a partition: files or URLs."""
+    return only(config["partitions"][wildcards.dataset], "order", "labelled", "unlabelled")
+
+
+def given_lists(wildcards) -> list[str]:
+    """Those of them that are files."""
+    return [source for source in list_sources(wildcards).values() if source and "://" not in source]
+
+
+def method_settings(method: str, dataset: str) -> dict:
+    """A method's section, with what differs for a data set laid over it."""
+    return merged(without(config[method], "datasets"), config[method]["datasets"].get(dataset, {}))
+
+
+def setting(method: str, key: str):
+    """A value of a method's section for the wildcard's data set."""
+
+    def value(wildcards):
+        return method_settings(method, wildcards.dataset)[key]
+
+    return value
+
+
+def varied(method: str, *keys: str) -> dict:
+    return {key: setting(method, key) for key in keys}
+
+
+def window(wildcards) -> int | None:
+    """Side of the sliding windows that a method is evaluated with; None for whole images."""
+    return method_settings(wildcards.method, wildcards.dataset).get("window")
+
+
+def crop_of(wildcards) -> int:
+    """Side of a method's training crops."""
+    return method_settings(wildcards.method, wildcards.dataset)["augmentation"]["crop"]
+
+
+def cwbass_teacher(checkpoint: str, cache: str) -> dict:
+    """What the variant `paper` reads: the teacher, its labels and its confidence. The others' teacher is online."""
+    if config["cwbass"]["variant"] != "paper":
+        return {}
+    return {"teacher": [checkpoint], "labels": [f"{cache}/labels.h5"], "confidence": [f"{cache}/confidence.h5"]}
+
+
+def mgd_network(group: str, wildcard: str, key: str):
+    """A value of one of MGD's teachers or students."""
+
+    def value(wildcards):
+        return method_settings("mgd", wildcards.dataset)[group][wildcards[wildcard]][key]
+
+    return value
+
+
+def mgd_weights(group: str, name: str) -> list[str]:
+    return pretrained(weights_of(config["mgd"][group][name]["network"]["backbone"]), config["mgd"]["pretrained"])
+
+
+def mgd_ohem(role: str):
+    """Pixels an image that the hard-pixel loss keeps; None for the plain cross entropy."""
+
+    def value(wildcards):
+        kept = method_settings("mgd", wildcards.dataset)["ohem"]
+        return kept and kept[role]
+
+    return value
+
+
+def mgd_stores(cache: str, *kinds: str):
+    """The stores that a student reads; none where its teachers run beside it."""
+
+    def stores(wildcards):
+        return [f"{cache}/{kind}.h5" for kind in kinds] if wildcards.mode == "cached" else []
+
+    return stores
+
+
+def weights_of(backbone: str) -> str:
+    """The weight file that a backbone shares with another: those with a deep stem, and cut ones."""
+    shared = {
+        "resnet18_deep": "resnet18",
+        "resnet101_deep": "resnet101",
+        "efficientnet_lite0_light": "efficientnet_lite0",
+    }
+    return shared.get(backbone, backbone)
+
+
+def mgd_rows(mode: str) -> list[str]:
+    """The rows of MGD's table: its teachers, and every student alone and taught."""
+    students = [f"{student}_{kind}" for student in config["mgd"]["students"] for kind in ("supervised", mode)]
+    return ["teacher_deep", "teacher_wide", *students]
+
+
+def of_partition(method: str, rows: list[str], name: str):
+    """A file of every row of a method, in the folder of the chosen partition."""
+
+    def files(wildcards):
+        return [str(Path(partition_of(wildcards.dataset), method, row, name)) for row in rows]
+
+    return files

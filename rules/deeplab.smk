@@ -175,33 +175,3 @@ rule crf_search:
         short_side=short_side,
     script:
         "../workflow_scripts/crf_search.py"
-
-
-localrules:
-    deeplab_table,
-
-
-rule deeplab_table:
-    input:
-        manifest=f"{WORK}/{{dataset}}/splits/manifest.json",
-        scores=list(DEEPLAB_SCORES.values()),
-    output:
-        table="results/deeplab_{dataset}_miou.csv",
-    log:
-        f"logs/{SCALE}/{{dataset}}/deeplab_table.log",
-    benchmark:
-        f"benchmarks/{SCALE}/{{dataset}}/deeplab_table.tsv"
-    conda:
-        "../envs/maskmill.yaml"
-    resources:
-        mem_mb=500,
-        runtime=10,
-    params:
-        code=code("result_table.py"),
-        method="deeplab",
-        roles={variant: "val" for variant in DEEPLAB_SCORES},
-        published=True,
-        scale=SCALE,
-        seed=config["seed"],
-    script:
-        "../workflow_scripts/result_table.py"

@@ -68,7 +68,7 @@ rule merge_maps:
     benchmark:
         f"benchmarks/{SCALE}/merge_maps/{{store}}.tsv"
     wildcard_constraints:
-        store=r".*/(cams|affinity_labels|pseudo_labels|features|logits|argmax|predictions)",
+        store=r".*/(cams|affinity_labels|pseudo_labels|features|logits|argmax|predictions|labels|confidence)",
     conda:
         "../envs/maskmill.yaml"
     resources:

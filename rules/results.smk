@@ -18,39 +18,83 @@ MARS_STAGES = [
     ),
 ]
 
+CWBASS_ROWS = ["supervised", *config["cwbass"]["ablations"]]
+MGD_ROWS = mgd_rows(config["mgd"]["mode"])
+# One table a method: `roles` is the split that each row was scored on, `scores` and `costs` are in the order of the rows,
+# `beside` is made with the table.
+TABLES = {
+    "mars": {
+        "datasets": [name for name in DATASETS if DATASETS[name].has_background],
+        "roles": {row: "labelled_train" if row.startswith("label/") else "val" for row in MARS_SCORES},
+        "scores": [f"{WORK}/{path}" for path in MARS_SCORES.values()],
+        "beside": ["results/mars_{dataset}_gallery.png", *(f"{WORK}/{path}" for path in MARS_STAGES)],
+        "published": PROVIDER == "irn",
+    },
+    "deeplab": {
+        "datasets": list(DATASETS),
+        "roles": dict.fromkeys(DEEPLAB_SCORES, "val"),
+        "scores": list(DEEPLAB_SCORES.values()),
+        "published": True,
+    },
+    "cwbass": {
+        "datasets": list(config["partitions"]),
+        "roles": dict.fromkeys(CWBASS_ROWS, "val"),
+        "scores": of_partition("cwbass", CWBASS_ROWS, "val/argmax_scores.csv"),
+        "costs": of_partition("cwbass", CWBASS_ROWS, "cost.csv"),
+        "partition": True,
+        "published": False,
+    },
+    "mgd": {
+        "datasets": list(config["partitions"]),
+        "roles": dict.fromkeys(MGD_ROWS, "val"),
+        "scores": of_partition("mgd", MGD_ROWS, "val/argmax_scores.csv"),
+        "costs": of_partition("mgd", MGD_ROWS, "cost.csv"),
+        "partition": True,
+        "published": False,
+    },
+}
+
 
 localrules:
     mars_table,
+    deeplab_table,
+    cwbass_table,
+    mgd_table,
 
 
-rule mars_table:
-    input:
-        manifest=f"{WORK}/{{dataset}}/splits/manifest.json",
-        scores=[f"{WORK}/{path}" for path in MARS_SCORES.values()],
-        stages=[f"{WORK}/{path}" for path in MARS_STAGES],
-        picture="results/mars_{dataset}_gallery.png",
-    output:
-        table="results/mars_{dataset}_miou.csv",
-    log:
-        f"logs/{SCALE}/{{dataset}}/mars_table.log",
-    benchmark:
-        f"benchmarks/{SCALE}/{{dataset}}/mars_table.tsv"
-    wildcard_constraints:
-        dataset="|".join(name for name in DATASETS if DATASETS[name].has_background),
-    conda:
-        "../envs/maskmill.yaml"
-    resources:
-        mem_mb=500,
-        runtime=10,
-    params:
-        code=code("result_table.py"),
-        method="mars",
-        roles={variant: "labelled_train" if variant.startswith("label/") else "val" for variant in MARS_SCORES},
-        published=PROVIDER == "irn",
-        scale=SCALE,
-        seed=config["seed"],
-    script:
-        "../workflow_scripts/result_table.py"
+for method, table in TABLES.items():
+
+    rule:
+        name:
+            f"{method}_table"
+        input:
+            table.get("beside", []),
+            manifest=f"{WORK}/{{dataset}}/splits/manifest.json",
+            partition=of_partition("", [""], "manifest.json") if table.get("partition") else [],
+            scores=table["scores"],
+            costs=table.get("costs", []),
+        output:
+            table=f"results/{method}_{{dataset}}_miou.csv",
+        log:
+            f"logs/{SCALE}/{{dataset}}/{method}_table.log",
+        benchmark:
+            f"benchmarks/{SCALE}/{{dataset}}/{method}_table.tsv"
+        wildcard_constraints:
+            dataset="|".join(table["datasets"]),
+        conda:
+            "../envs/maskmill.yaml"
+        resources:
+            mem_mb=500,
+            runtime=10,
+        params:
+            code=code("result_table.py"),
+            method=method,
+            roles=table["roles"],
+            published=table["published"],
+            scale=SCALE,
+            seed=config["seed"],
+        script:
+            "../workflow_scripts/result_table.py"
 
 
 rule select_gallery:

@@ -1,21 +1,18 @@
 """Class probabilities of one shard's images: several scales and mirrored, averaged (spec 3.5).
 
-In: index, id list, DeepLabV3Plus. Out: map store of kind `probability`: float16 [k, H, W] at working size, of
+In: index, id list, a segmentation network. Out: map store of kind `probability`: float16 [k, H, W] at working size, of
 background and every class that exceeds `keep` somewhere; attribute `classes` names the planes. And their argmax as a
 map store of kind `label`, to tell what the CRF adds.
 """
 
 import torch
-from torch.nn import functional as F
 
 import stage
 from maskmill.data.images import read_image
 from maskmill.data.index import read_ids, read_index, shard
-from maskmill.data.transforms import network_input, scaled
-from maskmill.networks.deeplab import DeepLabV3Plus
 from maskmill.networks.device import inference_device
+from maskmill.networks.segmentation import class_probabilities, load_segmentation
 from maskmill.progress import progress
-from maskmill.storage.checkpoints import load_network
 from maskmill.storage.maps import create_maps
 
 
@@ -33,19 +30,13 @@ def main(
     short_side: int | None = None,
 ) -> None:
     records, device = read_index(index), inference_device()
-    model = load_network(checkpoint, DeepLabV3Plus).to(device)
+    model = load_segmentation(checkpoint).to(device)
     parameters = {"scales": scales, "flip": flip, "keep": keep}
     origin = {"producer": "predict", "parameters": parameters, "inputs": [checkpoint]}
     with create_maps(maps, "probability", **origin) as store, create_maps(labels, "label", **origin) as argmax:
         for image_id in progress(shard(read_ids(ids), scatteritem), f"predict {scatteritem}"):
             image = read_image(records[image_id].image, short_side)
-            size, total = image.shape[:2], 0
-            for scale in scales:
-                pixels = network_input(image, model.backbone.mean, model.backbone.std, scaled(size, scale)).to(device)
-                logits = model(pixels)
-                views = [logits, model(pixels.flip(-1)).flip(-1)] if flip else [logits]
-                total = total + sum(F.interpolate(v, size, mode="bilinear").softmax(dim=1) for v in views)
-            probabilities = (total / total.sum(dim=1, keepdim=True))[0]
+            probabilities = class_probabilities(model, image, scales, flip, device)
             peaks = probabilities.flatten(1).amax(dim=1)
             classes = [0, *(c for c in range(1, len(peaks)) if peaks[c] >= keep)]
             store.write(image_id, probabilities[classes].half().cpu().numpy(), classes=classes)

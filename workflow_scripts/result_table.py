@@ -1,8 +1,9 @@
 """The result table of a target: every variant's scores, baselines beside the method.
 
-In: scores of every variant, the splits' manifest. Out: CSV with the columns of every result table (DESIGN: one tidy
-CSV a target); its aggregates are also printed. Params: `roles`, variant to the split it was scored on (train,
-labelled_train, val), in the order of `scores`; `published`, whether the papers' numbers belong beside these variants.
+In: scores (and costs) of every variant, the splits' manifest, and that of the partition where some training images have
+no masks. Out: CSV with the columns of every result table (DESIGN: one tidy CSV a target); its aggregates are also
+printed. Params: `roles`, variant to the split it was scored on (train, labelled_train, val), in the order of `scores`;
+`published`, whether the papers' numbers belong beside these variants.
 """
 
 import json
@@ -12,7 +13,7 @@ import pandas as pd
 
 import stage
 from maskmill.evaluation.papers import PAPERS
-from maskmill.reporting.tables import data_name, result_rows, summary
+from maskmill.reporting.tables import data_name, partition_name, result_rows, summary
 from maskmill.storage.atomic import atomic_path
 
 
@@ -26,18 +27,21 @@ def main(
     dataset: str,
     scale: str,
     seed: int,
+    costs: list[str] = (),
+    partition: list[str] = (),
 ) -> None:
     splits = json.loads(Path(manifest).read_text())
     papers = PAPERS.get((method, dataset), {}) if published else {}
+    learned = partition_name(json.loads(Path(partition[0]).read_text())) if partition else ""
     parts = []
-    for (variant, role), path in zip(roles.items(), scores, strict=True):
+    for (variant, role), *paths in zip(roles.items(), scores, costs or [None] * len(scores), strict=True):
         data, same_split = data_name(dataset, scale, splits[role])
         parts.append(
             result_rows(
-                pd.read_csv(path, keep_default_na=False),
+                pd.concat([pd.read_csv(path, keep_default_na=False) for path in paths if path]),
                 variant=variant,
                 constants={"method": method, "dataset": dataset, "scale": scale, "seed": seed},
-                data=data,
+                data=data + learned,
                 images=splits[role]["images"],
                 paper=papers.get(variant),
                 comparable=same_split and scale == "paper",

@@ -3,13 +3,25 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
+from fills import digest
 from maskmill.data.datasets import TrainingImages
 from maskmill.data.index import Record
-from maskmill.data.transforms import Augmentation, network_input, resize_image, resize_label, scaled
+from maskmill.data.transforms import (
+    Augmentation,
+    Geometry,
+    StrongAugmentation,
+    cutout_box,
+    network_input,
+    resize_image,
+    resize_label,
+    scaled,
+)
 
 HALF = (0.5, 0.5, 0.5)
+PLAIN = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # mean and standard deviation that leave pixels as they are
 
 
 def picture(height=40, width=60):
@@ -88,3 +100,201 @@ def test_images_are_resized_as_in_the_reference_run(factor, total, first, last):
     resized = resize_image(RAMP[..., None].repeat(3, axis=2), scaled(RAMP.shape, factor))
     for channel in np.moveaxis(resized, 2, 0):
         assert (int(channel.sum()), int(channel[0, 0]), int(channel[-1, -1])) == (total, first, last)
+
+
+# Digests of this test's five crops, taken when Augmentation had no Geometry yet: results of old runs stay as they are.
+@pytest.mark.parametrize(
+    ("arguments", "pixels", "labels"),
+    [
+        ({"long_side": (30, 90)}, "6bf47e2004ebba68", "4afa57eaac9342bb"),
+        ({"scale": (0.5, 1.5), "pad": "end"}, "263895c631e9de4c", "8dbf4b23b1b0ef8f"),
+        (
+            {"scales": (0.5, 1.0, 1.5), "color_jitter": (0.3, 0.3, 0.3, 0.1)},
+            "65d745f3ea13d533",
+            "858a9259c4d795a2",
+        ),
+        ({"long_side": (30, 90), "color_jitter": (0.3, 0.3, 0.3, 0.1)}, "e33d34ef2e0764af", "21a1752a9f95272b"),
+    ],
+)
+def test_crops_are_bit_equal_to_those_of_old_runs(arguments, pixels, labels):
+    y, x = np.mgrid[:40, :60]
+    image = np.stack([(5 * x + 3 * y) % 256, (x * y) % 256, (7 * y + x) % 256], axis=2).astype(np.uint8)
+    label = ((x // 7 + y // 5) % 21).astype(np.uint8)
+    rng, augment = np.random.default_rng(7), Augmentation(crop=48, **arguments)
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    crops = [augment(image, shown, mean, std, rng) for shown in (label, label, label, label, None)]
+    assert digest(np.stack([crop for crop, _ in crops]), "<f4") == pixels
+    assert digest(np.stack([cropped for _, cropped in crops[:-1]])) == labels
+
+
+def smooth(height=75, width=100):
+    """uint8 [H, W, 3]: a ramp to the right, one downwards and a wave."""
+    y, x = np.mgrid[:height, :width]
+    wave = 128 + 100 * np.sin(x / 9) * np.cos(y / 7)
+    return np.stack([255 * x / width, 255 * y / height, wave], axis=2).astype(np.uint8)
+
+
+def drawn(seed, crop=64, size=(75, 100), **arguments):
+    arguments = arguments or {"scale": (0.5, 2.0)}
+    return Augmentation(crop=crop, **arguments).draw(size, np.random.default_rng(seed))[0]
+
+
+def test_centred_padding_has_the_odd_pixel_behind():
+    """Golden number G12: 375 x 500 in 512 has margins of 68, 69, 6 and 6 pixels at its top, bottom, left and right."""
+    rng = np.random.default_rng(0)
+    shown = ~drawn(0, crop=512, size=(375, 500), scale=(1.0, 1.0), pad="centre").padding()
+    rows, columns = shown.any(dim=1).nonzero(), shown.any(dim=0).nonzero()
+    assert (int(rows[0]), 511 - int(rows[-1]), int(columns[0]), 511 - int(columns[-1])) == (68, 69, 6, 6)
+    labels = Augmentation(crop=512, scale=(1.0, 1.0), pad="centre")(
+        np.zeros((375, 500, 3), np.uint8), np.zeros((375, 500), np.uint8), HALF, HALF, rng
+    )[1]
+    assert torch.equal(labels == 255, ~shown)
+
+
+def test_an_unknown_padding_is_refused():
+    with pytest.raises(ValueError, match="pad is 'left'; choose around, end or centre"):
+        Augmentation(crop=8, scale=(1, 1), pad="left")
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_crop_without_resizing_is_a_slice(flip):
+    image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    geometry = Geometry(size=(20, 30), flip=flip, offsets=(-3, 5), crop=24)
+    pixels = (255 * geometry.image(image, *PLAIN)).round().byte().permute(1, 2, 0).numpy()
+    np.testing.assert_array_equal(pixels[3:23], (image[:, ::-1] if flip else image)[:, 5:29])
+    assert not pixels[:3].any() and not pixels[23:].any()
+    assert geometry.padding().sum() == 4 * 24
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_image_confidence_and_labels_share_their_geometry(seed):
+    image, geometry = smooth(), drawn(seed)
+    pixels, padding = geometry.image(image, *PLAIN), geometry.padding()
+    for channel, plane in zip(pixels, np.moveaxis(image, 2, 0), strict=True):
+        assert torch.equal(channel, geometry.confidence(plane))
+        labels = geometry.label(plane)  # nearest instead of bilinear: less than one pixel away
+        assert (labels / 255 - channel)[~padding].abs().max() < 0.07
+        assert torch.equal(labels[padding], torch.full_like(labels[padding], 255))
+        assert not channel[padding].any()
+    assert padding.dtype == torch.bool and labels.dtype == torch.int64 and labels.shape == (64, 64)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_geometry_shows_what_the_augmentation_shows(seed):
+    image, label = smooth(), smooth()[..., 2] // 50
+    augment = Augmentation(crop=64, long_side=(50, 200))
+    pixels, labels = augment(image, label, *PLAIN, np.random.default_rng(seed))
+    geometry, jitter = augment.draw(image.shape[:2], np.random.default_rng(seed))
+    assert jitter is None
+    assert torch.equal(labels == 255, geometry.padding())
+    assert (geometry.label(label) == labels).float().mean() > 0.99
+    assert (geometry.image(image, *PLAIN) - pixels).abs().mean() < 0.01, "bilinear and bicubic"
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("side", [4, 8, 13])
+def test_cells_of_a_ramp_are_the_ramp_at_their_centres(seed, side):
+    geometry, (h, w) = drawn(seed), (10, 14)
+    maps = np.stack(np.meshgrid((np.arange(w) + 0.5) / w, (np.arange(h) + 0.5) / h)).astype(np.float16)
+    sampled = geometry.cells(maps, side)
+    assert sampled.shape == (2, side, side) and sampled.dtype == torch.float32
+    centres = (np.arange(side) + 0.5) * 64 / side
+    y, x = ((centres + offset) / length for offset, length in zip(geometry.offsets, geometry.size, strict=True))
+    inside = ((y >= 0) & (y <= 1))[:, None] & ((x >= 0) & (x <= 1))
+    x = 1 - x if geometry.flip else x
+    expected = np.stack(np.meshgrid(np.clip(x, 0.5 / w, 1 - 0.5 / w), np.clip(y, 0.5 / h, 1 - 0.5 / h))) * inside
+    np.testing.assert_allclose(sampled, expected, atol=1e-3)  # float16
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_cells_are_where_the_image_is(seed):
+    image, geometry = smooth(128, 160), drawn(seed, size=(128, 160), scale=(0.6, 2.0))
+    maps = F.avg_pool2d(torch.from_numpy(image).permute(2, 0, 1) / 255, 4)  # cells that tile the image
+    expected = F.avg_pool2d(geometry.image(image, *PLAIN), 8)
+    whole = F.avg_pool2d(geometry.padding().float()[None], 8)[0] == 0
+    assert whole.any()
+    difference = (geometry.cells(maps.numpy(), 8) - expected)[:, whole].abs()
+    assert difference[:2].max() < 0.02 and difference[2].max() < 0.12, "ramps, and the wave that pooling flattens"
+
+
+NOTHING = {"jitter_p": 0, "grayscale_p": 0, "blur_p": 0, "cutout_p": 0}
+
+
+def strong(image, seed=0, **changes):
+    return StrongAugmentation(**NOTHING | changes)(image, np.random.default_rng(seed))
+
+
+def test_strong_augmentation_has_the_stated_numbers():
+    """Spec 3.4; the range of the area is reconstructed."""
+    a = StrongAugmentation()
+    assert a.color_jitter == (0.5, 0.5, 0.5, 0.25)
+    assert (a.jitter_p, a.grayscale_p, a.blur_p, a.cutout_p) == (0.8, 0.2, 0.5, 0.5)
+    assert (a.blur_sigma, a.cutout_aspect, a.cutout_area) == ((0.1, 2.0), (0.3, 1 / 0.3), (0.02, 0.4))
+
+
+def test_strong_colours_come_with_their_probabilities():
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    rng, count = np.random.default_rng(1), 1000
+
+    def share(happened, **kept):
+        augment = StrongAugmentation(**NOTHING | kept)
+        return np.mean([happened(augment(image, rng)) for _ in range(count)])
+
+    def changed(pixels):
+        return not np.array_equal(pixels, image)
+
+    def grey(pixels):
+        return (pixels == pixels[..., :1]).all()
+
+    assert share(changed) == 0
+    assert share(changed, jitter_p=0.8) == pytest.approx(0.8, abs=0.04)
+    assert share(grey, grayscale_p=0.2) == pytest.approx(0.2, abs=0.04)
+    assert share(changed, blur_p=0.5) == pytest.approx(0.5, abs=0.05)
+    everything = [StrongAugmentation()(image, rng) for _ in range(count)]
+    assert np.mean([changed(p) for p in everything]) == pytest.approx(1 - 0.2 * 0.8 * 0.5, abs=0.03)
+    assert np.mean([grey(p) for p in everything]) == pytest.approx(0.2, abs=0.04)
+
+
+def test_brightness_changes_by_up_to_a_half():
+    image = np.full((4, 4, 3), 100, np.uint8)
+    levels = [strong(image, seed, jitter_p=1, color_jitter=(0.5, 0, 0, 0))[0, 0, 0] for seed in range(300)]
+    assert 50 <= min(levels) < 55 and 145 < max(levels) <= 150
+    assert np.mean(levels) == pytest.approx(100, abs=5)
+
+
+def test_blur_has_the_sigma_asked_for():
+    edge = np.zeros((8, 64, 3), np.uint8)
+    edge[:, 32:] = 255
+    blurred = strong(edge, blur_p=1, blur_sigma=(2.0, 2.0))[4, :, 0].astype(float)
+    spread, x = np.diff(blurred) / 255, np.arange(63) - 31
+    assert np.sqrt((spread * x**2).sum()) == pytest.approx(2, rel=0.05)
+
+
+def test_cutout_boxes_are_inside_and_have_the_stated_shapes():
+    rng = np.random.default_rng(0)
+    boxes = np.array([cutout_box(200, rng, (0.02, 0.4), (0.3, 1 / 0.3)) for _ in range(2000)])
+    top, left, height, width = boxes.T
+    assert (boxes >= 0).all() and (top + height).max() <= 200 and (left + width).max() <= 200
+    area, aspect = height * width / 200**2, width / height
+    assert 0.018 < area.min() < 0.025 and 0.3 < area.max() < 0.4
+    assert 0.28 < aspect.min() < 0.4 and 2.9 < aspect.max() < 3.5
+    assert np.median(aspect) > 1, "width / height is uniform, hence mostly above 1"
+
+
+def test_every_other_crop_has_one_hole():
+    rng = np.random.default_rng(0)
+    holes = [StrongAugmentation().cutout(64, rng) for _ in range(1000)]
+    cut = [hole for hole in holes if hole.any()]
+    assert len(cut) / len(holes) == pytest.approx(0.5, abs=0.05)
+    for hole in cut:
+        rows, columns = hole.any(dim=1), hole.any(dim=0)
+        assert torch.equal(hole, rows[:, None] & columns), "a rectangle"
+        assert 0.015 < hole.float().mean() < 0.4
+
+
+def test_strong_augmentation_follows_its_generator_and_leaves_its_input():
+    image = smooth()
+    first, again, other = (StrongAugmentation()(image, np.random.default_rng(seed)) for seed in (3, 3, 4))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other) and first.shape == image.shape and first.dtype == np.uint8
+    np.testing.assert_array_equal(image, smooth())

@@ -2,22 +2,32 @@
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 from maskmill.errors import InputError
-from maskmill.networks.backbones import build_backbone, freeze_batchnorm
+from maskmill.evaluation.cost import parameters
+from maskmill.networks.backbones import SAMPLE_CNNS, build_backbone, freeze_batchnorm
 from maskmill.networks.classifier import Classifier
 from maskmill.networks.deeplab import DeepLabV3Plus
 from maskmill.networks.weights import WEIGHTS, convert, package_file
 from maskmill.storage.checkpoints import load_network, save_network, save_tensors
 
+EITHER = ["resnet50", "efficientnet_lite0", "efficientnet_lite0_light", *SAMPLE_CNNS]
+COARSE = ["resnet18_deep", "resnet101_deep", "wide_resnet50_2", "mobilenet_v2"]
 
-@pytest.mark.parametrize("name", ["resnet50", "efficientnet_lite0", "sample_cnn"])
-@pytest.mark.parametrize("output_stride", [8, 16])
+
+@pytest.mark.parametrize(
+    ("name", "output_stride"),
+    [(name, stride) for name in EITHER for stride in (8, 16)]
+    + [(name, stride) for name in COARSE for stride in (16, 32)],
+)
 def test_stages_have_the_promised_channels_and_strides(name, output_stride):
-    backbone = build_backbone(name, output_stride=output_stride, dilate=True).eval()
-    with torch.no_grad():
-        maps = backbone(torch.zeros(1, 3, 64, 96))
+    with torch.device("meta"):
+        backbone = build_backbone(name, output_stride=output_stride, dilate=True)
+        maps = backbone(torch.empty(1, 3, 64, 96))
+    assert len(maps) == 5 and 4 in backbone.strides
+    assert name in SAMPLE_CNNS or backbone.strides[-1] == min(output_stride, 16 if "light" in name else 32)
     assert [m.shape[1] for m in maps] == backbone.channels
     assert [(64 // m.shape[2], 96 // m.shape[3]) for m in maps] == [(s, s) for s in backbone.strides]
 
@@ -26,6 +36,41 @@ def test_irn_removes_the_last_stride_without_dilation_and_deeplab_dilates():
     plain, dilated = build_backbone("resnet50"), build_backbone("resnet50", dilate=True)
     assert {block.conv2.dilation for block in plain.stages[4]} == {(1, 1)}
     assert dilated.stages[4][1].conv2.dilation == (2, 2)
+
+
+@pytest.mark.parametrize(("name", "dilations"), [("resnet18_deep", [2, 4]), ("wide_resnet50_2", [2, 4, 8])])
+def test_mgd_dilates_all_3x3_convolutions_of_the_last_stage_block_by_block(name, dilations):
+    with torch.device("meta"):
+        backbone = build_backbone(name, output_stride=16)
+    for block, dilation in zip(backbone.stages[4], dilations, strict=True):
+        convolutions = [m for m in block.modules() if isinstance(m, nn.Conv2d)]
+        assert {c.dilation[0] for c in convolutions if c.kernel_size == (3, 3)} == {dilation}
+        assert {c.stride for c in convolutions} == {(1, 1)}
+    assert {m.dilation for m in backbone.stages[3].modules() if isinstance(m, nn.Conv2d)} == {(1, 1)}
+
+
+@pytest.mark.parametrize(("output_stride", "stride"), [(32, 2), (16, 1)])
+def test_mobilenet_dilates_behind_block_14_which_keeps_its_stride_as_released(output_stride, stride):
+    with torch.device("meta"):
+        backbone = build_backbone("mobilenet_v2", output_stride=output_stride)
+    depthwise = [next(m for m in block.modules() if getattr(m, "groups", 1) > 1) for block in backbone.stages[4]]
+    assert [c.stride[0] for c in depthwise] == [stride, 1, 1, 1]
+    assert [c.dilation[0] for c in depthwise] == [1, 2, 4, 8]
+
+
+@pytest.mark.parametrize("name", COARSE)
+def test_mgds_backbones_have_no_output_stride_8(name):
+    with pytest.raises(InputError, match=f"output_stride 8 of {name}; it has 16 or 32"):
+        build_backbone(name, output_stride=8)
+
+
+def test_sample_networks_are_deep_wide_and_light():
+    sizes = {name: parameters(build_backbone(name)) for name in SAMPLE_CNNS}
+    assert sizes["sample_cnn_wide"] == pytest.approx(4 * sizes["sample_cnn"], rel=0.01)
+    assert sizes["sample_cnn_light"] == pytest.approx(sizes["sample_cnn"] / 3, rel=0.05)
+    assert sizes["sample_cnn_slim"] < sizes["sample_cnn"] / 5
+    layers = {name: sum(isinstance(m, nn.Conv2d) for m in build_backbone(name).modules()) for name in SAMPLE_CNNS}
+    assert layers["sample_cnn_deep"] == 3 * layers["sample_cnn_wide"]
 
 
 def test_unknown_backbone_is_named():
@@ -83,3 +128,63 @@ def test_packaged_weights_load_and_weights_of_another_network_are_refused(tmp_pa
     assert backbone.stages[0][0].weight.abs().sum() > 0
     with pytest.raises(InputError, match="weights do not fit"):
         build_backbone("resnet50", pretrained=str(path))
+
+
+def test_light_efficientnet_is_the_other_ones_first_blocks(tmp_path):
+    path = tmp_path / "efficientnet_lite0.safetensors"
+    save_tensors(path, convert("efficientnet_lite0", package_file(WEIGHTS["efficientnet_lite0"])), {})
+    whole = build_backbone("efficientnet_lite0", pretrained=str(path)).eval()
+    light = build_backbone("efficientnet_lite0_light", pretrained=str(path)).eval()
+    x = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(light(x)[-1], whole(x)[3])
+
+
+def random_file(path, network: nn.Module) -> dict[str, torch.Tensor]:
+    """Tensors of a network of this shape, all different from what any network starts with, and saved."""
+    tensors = {name: torch.rand(t.shape) if t.is_floating_point() else t for name, t in network.state_dict().items()}
+    save_tensors(path, tensors, {})
+    return tensors
+
+
+def test_torchvisions_weights_fit_wide_resnet_and_mobilenet(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    tensors = random_file(path, torchvision.models.wide_resnet50_2())
+    backbone = build_backbone("wide_resnet50_2", pretrained=str(path))
+    assert torch.equal(backbone.stages[0][0].weight, tensors["conv1.weight"])
+    assert torch.equal(backbone.stages[4][2].conv2.weight, tensors["layer4.2.conv2.weight"])
+
+    tensors = random_file(path, torchvision.models.mobilenet_v2())
+    backbone = build_backbone("mobilenet_v2", output_stride=32, pretrained=str(path))
+    assert torch.equal(backbone.stages[0][0][0].weight, tensors["features.0.0.weight"])
+    assert torch.equal(backbone.stages[4][3].conv[2].weight, tensors["features.17.conv.2.weight"])
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet101"])
+def test_deep_stems_stay_random_where_the_file_has_a_plain_one(tmp_path, name):
+    tensors = random_file(tmp_path / "plain.safetensors", getattr(torchvision.models, name)())
+    backbone = build_backbone(f"{name}_deep", pretrained=str(tmp_path / "plain.safetensors"))
+    assert torch.equal(backbone.stages[1][1].conv1.weight, tensors["layer1.1.conv1.weight"])
+    assert torch.equal(backbone.stages[1][0].bn2.weight, tensors["layer1.0.bn2.weight"])
+    assert torch.equal(backbone.stages[4][0].downsample[0].weight, tensors["layer4.0.downsample.0.weight"])
+    assert backbone.stages[0][0][6].weight.min() < 0  # the file has positive values only
+    # The norm behind the stem is as wide in ResNet-18, and named alike: the released code loads it.
+    assert torch.equal(backbone.stages[0][1].weight, tensors["bn1.weight"]) == (name == "resnet18")
+
+
+def test_weights_of_a_deep_stem_are_loaded_whole(tmp_path):
+    source = build_backbone("resnet101_deep")
+    names = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
+    network = nn.Sequential()
+    for key, module in zip(names, (*source.stages[0], *source.stages[1:]), strict=True):
+        network.add_module(key, module)
+    tensors = random_file(tmp_path / "deep.safetensors", network)
+    backbone = build_backbone("resnet101_deep", pretrained=str(tmp_path / "deep.safetensors"))
+    assert torch.equal(backbone.stages[0][0][0].weight, tensors["conv1.0.weight"])
+    assert torch.equal(backbone.stages[1][0].conv1.weight, tensors["layer1.0.conv1.weight"])
+
+
+def test_weights_of_another_depth_are_refused_by_deep_stems_too(tmp_path):
+    random_file(tmp_path / "resnet34.safetensors", torchvision.models.resnet34())
+    with pytest.raises(InputError, match="weights do not fit ResNet"):
+        build_backbone("resnet18_deep", pretrained=str(tmp_path / "resnet34.safetensors"))

@@ -34,13 +34,22 @@ class Points:
         return {"x": torch.tensor(rng.normal(size=4) + index, dtype=torch.float32)}
 
 
+class Count(nn.Module):
+    """What a step carries on: the sum of all iterations' numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("total", torch.zeros(()))
+
+
 class Killed(BaseException):
     pass
 
 
-def fit(path, *, killed_at=None, optimizer="sgd", ema=True, run="run", iterations=20, **options):
+def fit(path, *, killed_at=None, optimizer="sgd", ema=True, save="ema", run="run", iterations=20, **options):
     torch.manual_seed(0)
-    network = Net()
+    network, state = Net(), Count()
+    teacher = EMA(network, decay=0.9) if ema else None
     optimizers = {
         "sgd": lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9),
         "adam": lambda p: torch.optim.Adam(p, lr=0.01),
@@ -50,7 +59,8 @@ def fit(path, *, killed_at=None, optimizer="sgd", ema=True, run="run", iteration
     def step(model, batch):
         if next(calls) == killed_at:
             raise Killed
-        return {"square": model(batch["x"]).square().mean()}
+        state.total += batch["iteration"]
+        return {"square": model(batch["x"]).square().mean() * (1 + state.total / 1000)}
 
     train(
         network,
@@ -58,7 +68,9 @@ def fit(path, *, killed_at=None, optimizer="sgd", ema=True, run="run", iteration
         optimizers[optimizer](network.parameters()),
         poly(iterations),
         Points(),
-        ema=EMA(network, decay=0.9) if ema else None,
+        ema=teacher,
+        state=state,
+        result=teacher.module if ema and save == "ema" else None,
         checkpoint=path,
         run=run,
         iterations=iterations,
@@ -142,9 +154,9 @@ def test_tensorboard_log_is_written(tmp_path):
     assert list((tmp_path / "tensorboard" / "net").glob("events.*"))
 
 
-def test_saved_network_is_the_moving_average_unless_the_student_is_wanted(tmp_path):
+def test_saved_network_is_the_result_where_one_is_named(tmp_path):
     fit(tmp_path / "ema")
-    fit(tmp_path / "student", save_ema=False)
+    fit(tmp_path / "student", save="student")
     fit(tmp_path / "plain", ema=False)
     assert bits(tmp_path / "student") == bits(tmp_path / "plain") != bits(tmp_path / "ema")
     assert isinstance(load_network(tmp_path / "ema", Net), Net)
@@ -181,3 +193,22 @@ def test_ema_ramp_of_rs_epm():
     ema = EMA(nn.Linear(1, 1), decay=0.9999, ramp=2000)
     assert ema.decay_at(2000) == pytest.approx(0.9999 * (1 - np.exp(-1)))
     assert EMA(nn.Linear(1, 1), decay=0.999).decay_at(1) == 0.999
+
+
+def test_ema_of_cwbass_releases():
+    """v1 copies running statistics; v2 has min(1 - 1/(t + 1), 0.996) with t counted from 0, spec 3.3."""
+    network = nn.BatchNorm1d(1)
+    ema = EMA(network, decay=0.9, buffers="copied")
+    nn.init.constant_(network.weight, 2.0)
+    network.running_mean.fill_(5.0)
+    ema.update(network, 1)
+    assert ema.module.weight.item() == pytest.approx(0.9 * 1 + 0.1 * 2)
+    assert ema.module.running_mean.item() == 5.0
+    v2 = EMA(network, decay=0.996, warm_up=True)
+    assert [v2.decay_at(t) for t in (1, 2, 250, 10_000)] == [0, 0.5, 0.996, 0.996]
+
+
+def test_poly_schedule_of_mgd():
+    """G11: base 0.01, 100 iterations, at 0, 50 and 99; the golden numbers are float32."""
+    rates = [0.01 * poly(100)(t) for t in (0, 50, 99)]
+    assert rates == pytest.approx([0.01, 0.00535886731, 0.000158489323], rel=float(np.finfo(np.float32).eps))

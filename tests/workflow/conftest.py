@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "tests/overlays/tiny.yaml"
@@ -17,6 +18,8 @@ class Project:
 
     def __init__(self, folder: Path):
         self.folder = folder
+        if (folder / "Snakefile").exists():
+            return
         for name in ("Snakefile", "config.yaml"):
             shutil.copy(ROOT / name, folder / name)
         for name in ("rules", "workflow_scripts", "profiles", "envs"):
@@ -63,9 +66,27 @@ def project(tmp_path) -> Project:
     return Project(tmp_path)
 
 
+def shared(name: str, targets: list[str], tmp_path_factory, worker_id: str) -> Project:
+    """Targets, complete, at the tiny overlay: made once for all test processes, copied for each."""
+    base = tmp_path_factory.getbasetemp()
+    made = (base if worker_id == "master" else base.parent) / f"{name}_made"
+    with FileLock(f"{made}.lock"):
+        if not (made / "printed").exists():
+            made.mkdir()
+            printed = Project(made).run(*targets)
+            (made / "printed").write_text(printed)
+    folder = tmp_path_factory.mktemp(name)
+    shutil.copytree(made, folder, dirs_exist_ok=True, symlinks=True)
+    return Project(folder)
+
+
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory) -> Project:
-    """The first target, complete, at the tiny overlay. Tests must leave its files as they are."""
-    project = Project(tmp_path_factory.mktemp("finished"))
-    project.printed = project.run("results/mars_voc_miou.csv")
-    return project
+def finished(tmp_path_factory, worker_id) -> Project:
+    """The first target, complete. Tests must leave its files as they are."""
+    return shared("finished", ["results/mars_voc_miou.csv"], tmp_path_factory, worker_id)
+
+
+@pytest.fixture(scope="session")
+def semi(tmp_path_factory, worker_id) -> Project:
+    """CW-BASS's and MGD's targets, complete. Tests must leave their files as they are."""
+    return shared("semi", ["results/cwbass_voc_miou.csv", "results/mgd_voc_miou.csv"], tmp_path_factory, worker_id)

@@ -9,8 +9,6 @@ import pytest
 import maskmill
 from maskmill.data.index import read_ids
 
-pytestmark = pytest.mark.xdist_group("finished")
-
 TARGET = "results/deeplab_voc_miou.csv"
 WORK = "work/sample/voc/deeplab"
 VARIANTS = ("largefov", "aspp_s", "aspp_l", "aspp_l_msc")

@@ -1,14 +1,87 @@
 """Augmentation for training and multi-scale input for prediction. All randomness comes from the generator given."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
+import torch.nn.functional as F
+from PIL import Image, ImageFilter
 from torch import Tensor
 from torchvision.transforms import v2
 
 from maskmill.data.images import IGNORE
+
+
+class Geometry(NamedTuple):
+    """Resize, flip and crop of one image, and of all maps of it.
+
+    Only what the crop shows is resized, bilinearly, as in the code of MGD and ST++ (spec 2.5, 3.5); labels by nearest
+    neighbour.
+
+    Attributes:
+        size: height and width that the image is resized to, pixels.
+        flip: whether it is flipped, left to right, before it is cropped.
+        offsets: start of the crop in rows and columns; minus the start of an image that is shorter than the crop.
+        crop: side of the square crop, pixels.
+    """
+
+    size: tuple[int, int]
+    flip: bool
+    offsets: tuple[int, int]
+    crop: int
+
+    def image(self, image: np.ndarray, mean, std, jitter: list[float] | None = None) -> Tensor:
+        """uint8 [H, W, 3] to the normalised crop, float32 [3, crop, crop]; padding has the mean colour, 0."""
+        return self.normalised(self.window(image), mean, std, jitter)
+
+    def label(self, label: np.ndarray) -> Tensor:
+        """uint8 [H, W] to int64 [crop, crop]; padding is 255."""
+        return self._pad(torch.from_numpy(self.window(label, Image.Resampling.NEAREST)).long(), fill=IGNORE)
+
+    def confidence(self, confidence: np.ndarray) -> Tensor:
+        """uint8 [H, W], 255 times the confidence, to float32 [crop, crop] in 0..1; padding is 0."""
+        return self._pad(torch.from_numpy(self.window(confidence)) / 255, fill=0.0)
+
+    def cells(self, maps: np.ndarray, side: int) -> Tensor:
+        """float [C, h, w], whose cells tile the image, to float32 [C, side, side], whose cells tile the crop.
+
+        Values are those at the centres of the cells, bilinear; 0 where the centre is outside the image.
+        """
+        centres = (torch.arange(side) + 0.5) * self.crop / side
+        y, x = (2 * (centres + offset) / length - 1 for offset, length in zip(self.offsets, self.size, strict=True))
+        grid = torch.stack(torch.meshgrid(-x if self.flip else x, y, indexing="xy"), dim=-1)  # in -1..1 on the image
+        source = torch.from_numpy(maps).float()[None]
+        sampled = F.grid_sample(source, grid[None], padding_mode="border", align_corners=False)[0]
+        return sampled.masked_fill((grid.abs() > 1).any(dim=-1), 0)
+
+    def padding(self) -> Tensor:
+        """bool [crop, crop], true where there is no image."""
+        rows, columns = (extent.stop - extent.start for extent in self._visible())
+        return self._pad(torch.zeros(rows, columns, dtype=torch.bool), fill=True)
+
+    def window(self, array: np.ndarray, resample: Image.Resampling = Image.Resampling.BILINEAR) -> np.ndarray:
+        """What the crop shows of uint8 [H, W] or [H, W, 3], without padding."""
+        rows, columns = self._visible()
+        if self.flip:
+            columns = slice(self.size[1] - columns.stop, self.size[1] - columns.start)
+        corners = np.array([[columns.start, rows.start], [columns.stop, rows.stop]])
+        box = corners * (array.shape[1], array.shape[0]) / self.size[::-1]
+        window = Image.fromarray(array).resize(tuple(corners[1] - corners[0]), resample, tuple(box.flat))
+        return _flip(np.array(window), self.flip)
+
+    def normalised(self, window: np.ndarray, mean, std, jitter: list[float] | None = None) -> Tensor:
+        """A `window` of the image as the normalised crop, float32 [3, crop, crop]."""
+        return self._pad(normalise(to_tensor(window, jitter), mean, std), fill=0.0)
+
+    def _visible(self) -> list[slice]:
+        """Rows and columns of the resized, flipped image that are in the crop."""
+        pairs = zip(self.offsets, self.size, strict=True)
+        return [slice(max(offset, 0), min(offset + self.crop, length)) for offset, length in pairs]
+
+    def _pad(self, window: Tensor, fill: float) -> Tensor:
+        return _place(window, [min(offset, 0) for offset in self.offsets], self.crop, fill)
 
 
 @dataclass(frozen=True)
@@ -20,7 +93,8 @@ class Augmentation:
         long_side: range from which the longer side is drawn, pixels; or
         scale: range from which the scale is drawn; or
         scales: from which one is drawn. Exactly one of the three is given.
-        pad: where padding goes: `around` at random on both ends, `end` right and below (DeepLab v2).
+        pad: where padding goes: `around` at random on both ends, `end` right and below (DeepLab v2, ST++), `centre` in
+            equal parts on both ends, an odd pixel right or below (MGD).
         color_jitter: strength of brightness, contrast, saturation and hue changes, or None.
     """
 
@@ -34,8 +108,8 @@ class Augmentation:
     def __post_init__(self):
         if [self.long_side, self.scale, self.scales].count(None) != 2:
             raise ValueError("give one of long_side, scale and scales")
-        if self.pad not in ("around", "end"):
-            raise ValueError(f"pad is {self.pad!r}; choose around or end")
+        if self.pad not in ("around", "end", "centre"):
+            raise ValueError(f"pad is {self.pad!r}; choose around, end or centre")
 
     def __call__(
         self, image: np.ndarray, label: np.ndarray | None, mean, std, rng: np.random.Generator
@@ -44,18 +118,23 @@ class Augmentation:
 
         Returns the normalised image float32 [3, crop, crop] and the labels int64 [crop, crop] or None.
         """
-        size = self._size(image.shape[:2], rng)
-        image = resize_image(image, size)
-        label = None if label is None else resize_label(label, size)
-        if rng.random() < 0.5:
-            image, label = image[:, ::-1], None if label is None else label[:, ::-1]
-        pixels = to_tensor(image, jitter=self._jitter(rng))
-        offsets = [_offset(length, self.crop, rng, self.pad) for length in size]
-        pixels = _place(normalise(pixels, mean, std), offsets, self.crop, fill=0.0)
+        geometry, jitter = self.draw(image.shape[:2], rng)
+        # Not by `Geometry.image`: it resizes otherwise, and colours here refer to the whole image's mean.
+        image = _flip(resize_image(image, geometry.size), geometry.flip)
+        pixels = normalise(to_tensor(image, jitter), mean, std)
+        pixels = _place(pixels, geometry.offsets, self.crop, fill=0.0)
         if label is None:
             return pixels, None
-        labels = torch.from_numpy(np.ascontiguousarray(label)).long()
-        return pixels, _place(labels, offsets, self.crop, fill=IGNORE)
+        labels = torch.from_numpy(_flip(resize_label(label, geometry.size), geometry.flip)).long()
+        return pixels, _place(labels, geometry.offsets, self.crop, fill=IGNORE)
+
+    def draw(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[Geometry, list[float] | None]:
+        """Geometry and colours (factors, see `to_tensor`) for an image of a height and width, pixels."""
+        size = self._size(size, rng)
+        flip = bool(rng.random() < 0.5)
+        jitter = None if self.color_jitter is None else _draw_jitter(self.color_jitter, rng)
+        y, x = (_offset(length, self.crop, rng, self.pad) for length in size)
+        return Geometry(size, flip, (y, x), self.crop), jitter
 
     def _size(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
         if self.long_side is not None:
@@ -66,11 +145,64 @@ class Augmentation:
             factor = rng.choice(self.scales)
         return scaled(size, factor)
 
-    def _jitter(self, rng: np.random.Generator):
-        if self.color_jitter is None:
-            return None
-        *strengths, hue = self.color_jitter
-        return [*(rng.uniform(1 - s, 1 + s) for s in strengths), rng.uniform(-hue, hue)]
+
+@dataclass(frozen=True)
+class StrongAugmentation:
+    """Strong colours and a hole, for unlabelled crops (spec 3.4, after ST++).
+
+    Strengths, probabilities, sigma and the range of the aspect are those of the spec (3.4; 4.2, C6). Reconstructed: the
+    range of the area, that a box is drawn anew until it fits, and the fixed order of the colour changes.
+
+    Attributes:
+        color_jitter, jitter_p: strength of brightness, contrast, saturation and hue changes; their probability.
+        grayscale_p: probability of grey.
+        blur_sigma, blur_p: standard deviation of the Gaussian, pixels.
+        cutout_area, cutout_aspect, cutout_p: area of the hole, as a share of the crop's, and its width / height.
+    """
+
+    color_jitter: tuple[float, float, float, float] = (0.5, 0.5, 0.5, 0.25)
+    jitter_p: float = 0.8
+    grayscale_p: float = 0.2
+    blur_sigma: tuple[float, float] = (0.1, 2.0)
+    blur_p: float = 0.5
+    cutout_area: tuple[float, float] = (0.02, 0.4)
+    cutout_aspect: tuple[float, float] = (0.3, 1 / 0.3)
+    cutout_p: float = 0.5
+
+    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Change the colours of uint8 [H, W, 3]."""
+        picture = Image.fromarray(image)  # Pillow changes colours at half of a tensor's cost
+        if rng.random() < self.jitter_p:
+            picture = _adjust(picture, _draw_jitter(self.color_jitter, rng))
+        if rng.random() < self.grayscale_p:
+            picture = v2.functional.rgb_to_grayscale(picture, num_output_channels=3)
+        if rng.random() < self.blur_p:
+            picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(*self.blur_sigma)))
+        return np.array(picture)
+
+    def cutout(self, crop: int, rng: np.random.Generator) -> Tensor:
+        """bool [crop, crop], true in the hole, if there is one."""
+        hole = torch.zeros(crop, crop, dtype=torch.bool)
+        if rng.random() < self.cutout_p:
+            top, left, height, width = cutout_box(crop, rng, self.cutout_area, self.cutout_aspect)
+            hole[top : top + height, left : left + width] = True
+        return hole
+
+
+def cutout_box(
+    crop: int, rng: np.random.Generator, area: tuple[float, float], aspect: tuple[float, float]
+) -> tuple[int, int, int, int]:
+    """Top, left, height and width of a random box inside a square of side `crop`, pixels.
+
+    Area and width / height are uniform before boxes that reach beyond the square are drawn anew, which favours small
+    ones.
+    """
+    while True:
+        pixels, ratio = rng.uniform(*area) * crop**2, rng.uniform(*aspect)
+        height, width = int((pixels / ratio) ** 0.5), int((pixels * ratio) ** 0.5)
+        top, left = map(int, rng.integers(0, crop, size=2))
+        if top + height <= crop and left + width <= crop:
+            return top, left, height, width
 
 
 def scaled(size: tuple[int, int], factor: float) -> tuple[int, int]:
@@ -96,18 +228,12 @@ def to_tensor(image: np.ndarray, jitter: list[float] | None = None) -> Tensor:
     """uint8 [H, W, 3] to float32 [3, H, W] in 0..1, with brightness, contrast, saturation and hue changed by
     `jitter` (factors; the last a shift)."""
     pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
-    if jitter is not None:
-        brightness, contrast, saturation, hue = jitter
-        pixels = v2.functional.adjust_brightness(pixels, brightness)
-        pixels = v2.functional.adjust_contrast(pixels, contrast)
-        pixels = v2.functional.adjust_saturation(pixels, saturation)
-        pixels = v2.functional.adjust_hue(pixels, hue)
-    return pixels.float() / 255
+    return (pixels if jitter is None else _adjust(pixels, jitter)).float().div_(255)
 
 
 def normalise(pixels: Tensor, mean, std) -> Tensor:
     """Subtract the mean and divide by the standard deviation of each channel; pixels [..., 3, H, W] in 0..1."""
-    return (pixels - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
+    return (pixels - torch.tensor(mean)[:, None, None]).div_(torch.tensor(std)[:, None, None])
 
 
 def network_input(image: np.ndarray, mean, std, size: tuple[int, int] | None = None) -> Tensor:
@@ -117,16 +243,36 @@ def network_input(image: np.ndarray, mean, std, size: tuple[int, int] | None = N
     return normalise(to_tensor(image), mean, std)[None]
 
 
+def _draw_jitter(strengths: tuple[float, float, float, float], rng: np.random.Generator) -> list[float]:
+    *factors, hue = strengths
+    return [*(rng.uniform(1 - s, 1 + s) for s in factors), rng.uniform(-hue, hue)]
+
+
+def _adjust(pixels, jitter: list[float]):
+    """Colours of a uint8 tensor [3, H, W] or a Pillow image."""
+    brightness, contrast, saturation, hue = jitter
+    pixels = v2.functional.adjust_brightness(pixels, brightness)
+    pixels = v2.functional.adjust_contrast(pixels, contrast)
+    pixels = v2.functional.adjust_saturation(pixels, saturation)
+    return v2.functional.adjust_hue(pixels, hue)
+
+
+def _flip(array: np.ndarray, flip: bool) -> np.ndarray:
+    return array[:, ::-1].copy() if flip else array
+
+
 def _offset(length: int, crop: int, rng: np.random.Generator, pad: str) -> int:
     """Start of the crop inside a longer side; minus the start of a shorter side inside the crop."""
     if length >= crop:
         return int(rng.integers(0, length - crop + 1))
     if pad == "end":
         return 0
+    if pad == "centre":
+        return -((crop - length) // 2)
     return -int(rng.integers(0, crop - length + 1))
 
 
-def _place(pixels: Tensor, offsets: list[int], crop: int, fill: float) -> Tensor:
+def _place(pixels: Tensor, offsets: Sequence[int], crop: int, fill: float) -> Tensor:
     out = pixels.new_full((*pixels.shape[:-2], crop, crop), fill)
     y, x = offsets
     source = pixels[..., max(y, 0) : y + crop, max(x, 0) : x + crop]

@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
 
@@ -10,13 +11,27 @@ def parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def macs(network: nn.Module, height: int, width: int) -> int:
+def macs(network: nn.Module, height: int, width: int, *, count_norms: bool = False) -> int:
     """Multiply-accumulates of convolutions and matrix products for one image of height x width.
 
-    Counted on the meta device: nothing is computed. Norms, activations and interpolations do not count.
+    Counted on the meta device, where the network stays: nothing is computed. Activations and interpolations do not
+    count.
+
+    Args:
+        network: of images [1, 3, height, width]; whatever it returns.
+        count_norms: add two for each value that a batch norm gives, as the counter `thop` does (spec 2.2).
     """
     network = network.to("meta").eval()
+    normalised = 0
+
+    def count(module: nn.Module, inputs: tuple, output: torch.Tensor) -> None:
+        nonlocal normalised
+        normalised += output.numel()
+
+    hooks = [module.register_forward_hook(count) for module in network.modules() if isinstance(module, _BatchNorm)]
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
         network(torch.empty(1, 3, height, width, device="meta"))
-    return counter.get_total_flops() // 2
+    for hook in hooks:
+        hook.remove()
+    return counter.get_total_flops() // 2 + (2 * normalised if count_norms else 0)

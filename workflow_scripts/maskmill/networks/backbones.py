@@ -12,6 +12,14 @@ from maskmill.errors import InputError
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # Caffe's networks take 0..255 minus a mean; ours take 0..1, so its standard deviation is 1/255.
 CAFFE_MEAN, CAFFE_STD = (122.675 / 255, 116.669 / 255, 104.008 / 255), (1 / 255, 1 / 255, 1 / 255)
+# Small networks for the sample scenes: channels of the stages, 3x3 convolutions in each, depthwise-separable or not.
+SAMPLE_CNNS = {
+    "sample_cnn": ((24, 32, 64, 96, 128), 1, False),
+    "sample_cnn_deep": ((24, 32, 48, 64, 96), 3, False),
+    "sample_cnn_wide": ((48, 64, 128, 192, 256), 1, False),
+    "sample_cnn_light": ((14, 18, 36, 56, 72), 1, False),
+    "sample_cnn_slim": ((24, 32, 64, 96, 128), 1, True),
+}
 
 
 class Backbone(nn.Module):
@@ -53,14 +61,20 @@ def build_backbone(
 
     Args:
         name: resnet50, resnet101, vgg16 (torchvision), resnet101_caffe (DeepLab's: stride on the first 1x1 convolution,
-            pooling in ceil mode), vgg16_caffe, efficientnet_lite0 (timm's tf_efficientnet_lite0) or sample_cnn.
-        output_stride: of the last stage: 8, 16 or 32.
+            pooling in ceil mode), vgg16_caffe, efficientnet_lite0 (timm's tf_efficientnet_lite0).
+            MGD's: resnet18_deep and resnet101_deep (three 3x3 convolutions for a stem), wide_resnet50_2 and
+            mobilenet_v2 (torchvision).
+            Small ones: efficientnet_lite0_light (without its last two stages of blocks) and, of a random start, for
+            the sample scenes: sample_cnn, sample_cnn_deep, sample_cnn_wide, sample_cnn_light, sample_cnn_slim.
+        output_stride: of the last stage: 8, 16 or 32. VGG's is 8, the sample networks' too, whatever is asked for;
+            MGD's have 16 or 32; mobilenet_v2's released one is 32, though it dilates as if it were 16.
         dilate: where a stride is removed to reach `output_stride`, dilate the convolutions behind it (DeepLab) or
-            not (IRN). Only torchvision's ResNets leave the choice, the others dilate. VGG's output stride is 8.
-        pretrained: safetensors file with the weights, or None for random ones.
+            not (IRN). Only resnet50 and resnet101 leave the choice, the others dilate.
+        pretrained: safetensors file with the weights, or None for random ones. The deep stems of resnet18_deep and
+            resnet101_deep stay random where the file is of torchvision's plain resnet18 or resnet101.
 
     Raises:
-        InputError: unknown name, or weights of another network.
+        InputError: unknown name, an output stride that it has not, or weights of another network.
     """
     builders = {
         "resnet50": _resnet,
@@ -68,8 +82,13 @@ def build_backbone(
         "resnet101_caffe": _resnet_caffe,
         "vgg16": _vgg16,
         "vgg16_caffe": _vgg16,
+        "resnet18_deep": _resnet_mgd,
+        "resnet101_deep": _resnet_mgd,
+        "wide_resnet50_2": _resnet_mgd,
+        "mobilenet_v2": _mobilenet_v2,
         "efficientnet_lite0": _efficientnet_lite0,
-        "sample_cnn": _sample_cnn,
+        "efficientnet_lite0_light": _efficientnet_lite0,
+        **dict.fromkeys(SAMPLE_CNNS, _sample_cnn),
     }
     if name not in builders:
         raise InputError(f"config: unknown backbone {name!r}; choose one of {', '.join(builders)}")
@@ -86,15 +105,17 @@ def freeze_batchnorm(network: nn.Module) -> None:
             module.train = lambda mode=True, module=module: module
 
 
-def _load(network: nn.Module, path: str | None) -> None:
+def _load(network: nn.Module, path: str | None, stem: tuple[str, ...] = ()) -> None:
+    """Load all weights; those whose names start as in `stem` only where the file's have the same name and shape."""
     if path is None:
         return
-    tensors = load_file(path)
-    own = network.state_dict()
+    own, tensors = network.state_dict(), load_file(path)
+    same = {name for name in own.keys() & tensors.keys() if own[name].shape == tensors[name].shape}
+    other = {name for name in own.keys() | tensors.keys() if name.startswith(stem)} - same
     # Not every publisher counts batches, and Caffe's have no classifier of torchvision's; neither is used.
-    unused = {name: value for name, value in own.items() if name.endswith("num_batches_tracked") or name[:3] == "fc."}
+    kept = {n: t for n, t in own.items() if n in other or n.endswith("num_batches_tracked") or n.startswith("fc.")}
     try:
-        network.load_state_dict({**unused, **tensors})
+        network.load_state_dict(kept | {name: tensor for name, tensor in tensors.items() if name not in other})
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise InputError(f"{path}: weights do not fit {type(network).__name__} ({reason}); delete the file") from None
@@ -137,6 +158,68 @@ def _resnet_caffe(
     return Backbone([stem, *layers], [64, 256, 512, 1024, 2048], total, CAFFE_MEAN, CAFFE_STD)
 
 
+def _resnet_mgd(name: str, output_stride: int, dilate: bool, pretrained: str | None) -> Backbone:
+    _check_stride_16_or_32(name, output_stride)
+    network = getattr(torchvision.models, name.removesuffix("_deep"))(zero_init_residual=True)
+    if name == "wide_resnet50_2":
+        _load(network, pretrained)
+    else:
+        _deepen_stem(network, width={"resnet18_deep": 32, "resnet101_deep": 64}[name])
+        # The released ResNet-18 takes torchvision's weights by name: all but those of the stem's convolutions and the
+        # norms between them. The released ResNet-101 has a deep stem's weights; torchvision's are a deviation, and
+        # also leave random what is as wide as its stem's map: the norm behind the stem and two 1x1 convolutions.
+        _load(network, pretrained, stem=("conv1.", "bn1.", "layer1.0."))
+    layers = [network.layer1, network.layer2, network.layer3, network.layer4]
+    if output_stride == 16:
+        for block, dilation in zip(network.layer4, (2, 4, 8), strict=False):  # ResNet-18 has two blocks
+            _dilate(block, dilation)
+    stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)
+    channels = [network.bn1.num_features, *(out * layers[0][0].expansion for out in (64, 128, 256, 512))]
+    return Backbone([stem, *layers], channels, [4, 4, 8, 16, output_stride], IMAGENET_MEAN, IMAGENET_STD)
+
+
+def _deepen_stem(network: nn.Module, width: int) -> None:
+    """Three 3x3 convolutions, the last twice as wide, in place of the 7x7; named as is usual for such ResNets."""
+    last = nn.Conv2d(width, 2 * width, 3, padding=1, bias=False)
+    network.conv1 = nn.Sequential(*_conv_block(3, width, 2), *_conv_block(width, width, 1), last)
+    network.bn1 = nn.BatchNorm2d(2 * width)
+    first = network.layer1[0]
+    if first.conv1.in_channels != 2 * width:
+        for parent, name in ((first, "conv1"), (first.downsample, "0")):
+            narrow = parent.get_submodule(name)
+            parent.add_module(name, nn.Conv2d(2 * width, narrow.out_channels, 1, bias=False))
+    for module in (*network.conv1, *first.modules()):  # as torchvision starts its ResNets
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+def _dilate(block: nn.Module, dilation: int) -> None:
+    """Take a block's stride away and dilate its 3x3 convolutions."""
+    for module in block.modules():
+        if isinstance(module, nn.Conv2d):
+            module.stride = (1, 1)
+            if module.kernel_size == (3, 3):
+                module.dilation = module.padding = (dilation, dilation)
+
+
+def _mobilenet_v2(name: str, output_stride: int, dilate: bool, pretrained: str | None) -> Backbone:
+    _check_stride_16_or_32(name, output_stride)
+    network = torchvision.models.mobilenet_v2()
+    _load(network, pretrained)
+    blocks = network.features[:18]  # without the last 1x1 convolution to 1280 channels
+    for block, dilation in zip(blocks[15:], (2, 4, 8), strict=True):
+        _dilate(block, dilation)
+    if output_stride == 16:  # the released code dilates behind block 14, but leaves its stride
+        blocks[14].conv[1][0].stride = (1, 1)
+    stages = [blocks[start:end] for start, end in ((0, 2), (2, 4), (4, 7), (7, 14), (14, 18))]
+    return Backbone(stages, [16, 24, 32, 96, 320], [2, 4, 8, 16, output_stride], IMAGENET_MEAN, IMAGENET_STD)
+
+
+def _check_stride_16_or_32(name: str, output_stride: int) -> None:
+    if output_stride == 8:
+        raise InputError(f"config: output_stride {output_stride} of {name}; it has 16 or 32")
+
+
 def _vgg16(name: str, output_stride: int, dilate: bool, pretrained: str | None) -> Backbone:
     if output_stride != 8:
         raise InputError(f"config: output_stride {output_stride} of {name}; it has 8")
@@ -156,31 +239,44 @@ def _efficientnet_lite0(name: str, output_stride: int, dilate: bool, pretrained:
     network = timm.create_model("tf_efficientnet_lite0", output_stride=output_stride)
     _load(network, pretrained)
     blocks = network.blocks
-    stages = [
-        nn.Sequential(network.conv_stem, network.bn1, blocks[0]),
-        blocks[1],
-        blocks[2],
-        nn.Sequential(blocks[3], blocks[4]),
-        nn.Sequential(blocks[5], blocks[6]),
-    ]
-    strides = [2, 4, 8, min(16, output_stride), min(32, output_stride)]
-    half = (0.5, 0.5, 0.5)
-    return Backbone(stages, [16, 24, 40, 112, 320], strides, half, half)
+    stages = [nn.Sequential(network.conv_stem, network.bn1, blocks[0]), blocks[1], blocks[2]]
+    half, deep = (0.5, 0.5, 0.5), min(16, output_stride)
+    if name == "efficientnet_lite0_light":
+        return Backbone([*stages, blocks[3], blocks[4]], [16, 24, 40, 80, 112], [2, 4, 8, deep, deep], half, half)
+    stages += [nn.Sequential(blocks[3], blocks[4]), nn.Sequential(blocks[5], blocks[6])]
+    return Backbone(stages, [16, 24, 40, 112, 320], [2, 4, 8, deep, min(32, output_stride)], half, half)
 
 
 def _sample_cnn(name: str, output_stride: int, dilate: bool, pretrained: str | None) -> Backbone:
-    """A network small enough to learn the sample scenes from scratch on a CPU in a minute (0.2 M parameters)."""
-    channels, strides = [24, 32, 64, 96, 128], [2, 4, 8, 8, 8]
+    """Networks small enough to learn the sample scenes from scratch on a CPU in a minute."""
+    channels, depth, separable = SAMPLE_CNNS[name]
+    strides = [2, 4, 8, 8, 8]
     stages, width, stride = [], 3, 1
     for out, target in zip(channels, strides, strict=True):
-        stages.append(_conv_block(width, out, target // stride))
+        stage = _conv_block(width, out, target // stride, separable=separable and width > 3)
+        if depth > 1:
+            stage.append(_Residual(*(_conv_block(out, out, 1) for _ in range(depth - 1))))
+        stages.append(stage)
         width, stride = out, target
     network = nn.Sequential(*stages)
     _load(network, pretrained)
     half = (0.5, 0.5, 0.5)
-    return Backbone(list(network), channels, strides, half, half)
+    return Backbone(list(network), list(channels), strides, half, half)
 
 
-def _conv_block(inputs: int, outputs: int, stride: int) -> nn.Sequential:
-    convolution = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+class _Residual(nn.Sequential):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + super().forward(x)
+
+
+def _conv_block(inputs: int, outputs: int, stride: int, *, separable: bool = False) -> nn.Sequential:
+    """3x3 convolution, batch norm, ReLU; separable: 3x3 in each channel, then 1x1, norm and ReLU behind both."""
+    if separable:
+        depthwise = nn.Conv2d(inputs, inputs, 3, stride, padding=1, groups=inputs, bias=False)
+        pointwise = nn.Conv2d(inputs, outputs, 1, bias=False)
+        return nn.Sequential(*_with_norm(depthwise), *_with_norm(pointwise))
+    return nn.Sequential(*_with_norm(nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)))
+
+
+def _with_norm(convolution: nn.Conv2d) -> list[nn.Module]:
+    return [convolution, nn.BatchNorm2d(convolution.out_channels), nn.ReLU(inplace=True)]

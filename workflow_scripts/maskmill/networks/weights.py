@@ -23,8 +23,11 @@ class Weights:
 
 
 WEIGHTS = {
+    "resnet18": Weights("https://download.pytorch.org/models/resnet18-f37072fd.pth", "f37072fd"),
     "resnet50": Weights("https://download.pytorch.org/models/resnet50-19c8e357.pth", "19c8e357"),
     "resnet101": Weights("https://download.pytorch.org/models/resnet101-5d3b4d8f.pth", "5d3b4d8f"),
+    "wide_resnet50_2": Weights("https://download.pytorch.org/models/wide_resnet50_2-95faca4d.pth", "95faca4d"),
+    "mobilenet_v2": Weights("https://download.pytorch.org/models/mobilenet_v2-b0353104.pth", "b0353104"),
     "vgg16": Weights("https://download.pytorch.org/models/vgg16-397923af.pth", "397923af"),
     "dino_vitb8": Weights("https://dl.fbaipublicfiles.com/dino/dino_vitbase8_pretrain/dino_vitbase8_pretrain.pth"),
     "efficientnet_lite0": Weights(

@@ -51,6 +51,13 @@ def data_name(dataset: str, scale: str, split: dict) -> tuple[str, bool]:
     return f"{dataset} {split['list']}" + ("" if published else f" ({split['published']})"), published
 
 
+def partition_name(partition: dict) -> str:
+    """What a partition's manifest says, to stand behind the name of the evaluated data."""
+    part, labelled = partition["part"].replace("_", "/"), partition["labelled"]["images"]
+    total = labelled + partition["unlabelled"]["images"]
+    return f"; masks: {partition['protocol']} {part}, {partition['published']}, {labelled} of {total}"
+
+
 def summary(table: pd.DataFrame) -> str:
     """The aggregates as text, one line a variant, for the terminal."""
     aggregates = table[table["class_name"].fillna("") == ""]

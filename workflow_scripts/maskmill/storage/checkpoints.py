@@ -1,6 +1,7 @@
 """Checkpoints are safetensors files; their header says which network they are for. Nothing is unpickled."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -24,12 +25,16 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict]:
     Raises:
         InputError: the file is missing or not a whole safetensors file.
     """
+    return _read(path, lambda file: file.keys())
+
+
+def _read(path: str | Path, wanted: Callable) -> tuple[dict[str, Tensor], dict]:
     if not Path(path).exists():
         raise InputError(f"{path}: no such checkpoint; run snakemake to make it")
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get("header", "{}"))
-            return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118
+            return {name: file.get_tensor(name) for name in wanted(file)}, header
     except SafetensorError:
         raise InputError(f"{path}: not a whole safetensors file; delete it and run again") from None
 
@@ -38,6 +43,15 @@ def save_network(path: str | Path, network: nn.Module) -> None:
     """Save a network whose constructor arguments are in `network.arguments` (a dict that JSON can hold)."""
     header = {"network": type(network).__name__, "arguments": network.arguments}
     save_tensors(path, network.state_dict(), header)
+
+
+def read_header(path: str | Path) -> dict:
+    """The JSON header of a safetensors file, without its tensors.
+
+    Raises:
+        InputError: the file is missing or not a whole safetensors file.
+    """
+    return _read(path, lambda file: [])[1]
 
 
 def load_network(path: str | Path, network_class: type[nn.Module]) -> nn.Module:

@@ -171,6 +171,16 @@ def open_maps(path: str | Path) -> Maps:
     return maps
 
 
+def check_origin(store: Maps, source: str | Path) -> None:
+    """Make sure that a store was made from a file as it is now.
+
+    Raises:
+        InputError: it was made from another version of the file, or without it.
+    """
+    if sha256(source) not in json.loads(store.attributes["inputs"]).values():
+        raise InputError(f"{store.path}: was not made with {source} as it is now; delete the store and run snakemake")
+
+
 def _open_checked(path: Path) -> h5py.File:
     if not path.exists():
         raise InputError(f"{path}: no such map store; run snakemake to make it")

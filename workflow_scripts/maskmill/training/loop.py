@@ -44,7 +44,8 @@ def train(
     batch_size: int,
     seed: int,
     ema: EMA | None = None,
-    save_ema: bool = True,
+    state: nn.Module | None = None,
+    result: nn.Module | None = None,
     accelerator: str = "auto",
     devices: int | str = "auto",
     precision: str = "auto",
@@ -58,13 +59,15 @@ def train(
     and ends in the same weights, bit for bit on a CPU. TensorBoard logs go to `tensorboard/` beside the checkpoint.
 
     Args:
-        step: maps (network, batch) to named scalar losses; their sum is minimised.
+        step: maps (network, batch) to named scalar losses; their sum is minimised. `batch["iteration"]` counts from 0.
         schedule: factor on every group's learning rate at an iteration counted from 0.
         dataset: `dataset.sample(index, rng)` gives one example as a dict of tensors or scalars.
         run: identifies everything that shapes the result (settings, code, inputs); a resume state of another run is
             ignored.
         batch_size: images an iteration, over all devices.
-        ema: follows the network after every iteration; its copy is what is saved, unless `save_ema` is false.
+        ema: follows the network after every iteration.
+        state: what else `step` carries from one iteration to the next, in its buffers; each process has its own.
+        result: what is saved; default `network`.
         accelerator: auto, cpu or gpu. `devices`: how many; `precision`: Fabric's names, or auto (bf16-mixed on GPUs
             that have it, 32-true elsewhere).
         max_minutes: pause after so long; the resume state is kept and the next call goes on.
@@ -76,10 +79,12 @@ def train(
     fabric = _fabric(accelerator, devices, precision)
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])
-    start = _resume(checkpoint, run, network, optimizer, ema)
+    others = {"ema": None if ema is None else ema.module, "state": state}
+    start = _resume(checkpoint, run, network, optimizer, others)
     model, optimizer = fabric.setup(network, optimizer)
-    if ema is not None:
-        ema.module.to(fabric.device)
+    for module in others.values():
+        if module is not None:
+            module.to(fabric.device)
     batches = _batches(dataset, batch_size, seed, start, iterations, workers, fabric)
     report = _Report(Path(checkpoint), start, iterations, enabled=fabric.is_global_zero)
     began = saved = time.monotonic()
@@ -89,7 +94,7 @@ def train(
         torch.manual_seed(_seed(seed, iteration, fabric.global_rank))
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * schedule(iteration)
-        losses = step(model, fabric.to_device(batch))
+        losses = step(model, {**fabric.to_device(batch), "iteration": iteration})
         loss = sum(losses.values())
         if iteration % CHECK_EVERY == 0:
             _check_finite(checkpoint, iteration, losses)
@@ -104,7 +109,7 @@ def train(
         paused = max_minutes is not None and now - began >= 60 * max_minutes and not last
         if (paused or now - saved >= 60 * save_minutes) and not last and fabric.is_global_zero:
             _check_finite(checkpoint, iteration, losses)
-            _save_resume(checkpoint, run, iteration + 1, network, optimizer, ema)
+            _save_resume(checkpoint, run, iteration + 1, network, optimizer, others)
             saved = now
         if paused:
             raise InputError(
@@ -114,9 +119,8 @@ def train(
     report.close()
     if start < iterations:
         _check_finite(checkpoint, iteration, losses)
-    result = ema.module if ema is not None and save_ema else network
     if fabric.is_global_zero:
-        save_network(checkpoint, result)
+        save_network(checkpoint, network if result is None else result)
         resume_path(checkpoint).unlink(missing_ok=True)
     fabric.barrier()
 
@@ -206,17 +210,18 @@ def _fabric(accelerator: str, devices: int | str, precision: str) -> Fabric:
     return fabric
 
 
-def _save_resume(checkpoint, run, iteration, network, optimizer, ema) -> None:
-    tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
-    if ema is not None:
-        tensors |= {f"ema.{name}": value for name, value in ema.module.state_dict().items()}
+def _save_resume(checkpoint, run, iteration, network, optimizer, others) -> None:
+    tensors = {}
+    for part, module in {"network": network, **others}.items():
+        if module is not None:
+            tensors |= {f"{part}.{name}": value for name, value in module.state_dict().items()}
     for number, state in optimizer.state_dict()["state"].items():
         # A momentum buffer is absent until its parameter's first step.
         tensors |= {f"optimizer.{number}.{key}": value for key, value in state.items() if value is not None}
     save_tensors(resume_path(checkpoint), tensors, {"run": run, "iteration": iteration})
 
 
-def _resume(checkpoint, run, network, optimizer, ema) -> int:
+def _resume(checkpoint, run, network, optimizer, others) -> int:
     """Load the state of an unfinished run, if there is one of this very run. Returns the iteration to start from."""
     path = resume_path(checkpoint)
     if not path.exists():
@@ -225,9 +230,9 @@ def _resume(checkpoint, run, network, optimizer, ema) -> int:
     if header["run"] != run:
         logger.info("%s belongs to other settings, code or inputs: starting anew", path)
         return 0
-    network.load_state_dict(_part(tensors, "network."))
-    if ema is not None:
-        ema.module.load_state_dict(_part(tensors, "ema."))
+    for part, module in {"network": network, **others}.items():
+        if module is not None:
+            module.load_state_dict(_part(tensors, f"{part}."))
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in _part(tensors, "optimizer.").items():
         number, key = name.split(".", 1)

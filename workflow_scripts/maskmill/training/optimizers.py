@@ -1,5 +1,6 @@
 """Optimisers over groups of parameters with learning rates of their own."""
 
+from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
 
@@ -28,3 +29,24 @@ def build_optimizer(
     official = momentum_quirk == "official"
     groups = [{**group, "momentum": group["weight_decay"] if official else momentum} for group in parameter_groups]
     return SGD(groups, lr=0.0)
+
+
+def backbone_and_new(
+    network: nn.Module, *, lr: float, weight_decay: float, new_factor: float = 1.0, decay_norms: bool = True
+) -> list[dict]:
+    """Parameter groups of a network with a backbone; all other layers are new.
+
+    Args:
+        lr: of the backbone; new layers have `new_factor` times it.
+        weight_decay: of all parameters or, without `decay_norms`, of the weights of convolutions alone (MGD).
+    """
+    groups = []
+    for new in (False, True):
+        own = [p for name, p in network.named_parameters() if ("backbone." not in name) == new]
+        rate = lr * new_factor if new else lr
+        if decay_norms:
+            groups.append({"params": own, "lr": rate, "weight_decay": weight_decay})
+        else:
+            groups.append({"params": [p for p in own if p.ndim > 1], "lr": rate, "weight_decay": weight_decay})
+            groups.append({"params": [p for p in own if p.ndim <= 1], "lr": rate, "weight_decay": 0.0})
+    return groups

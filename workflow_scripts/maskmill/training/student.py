@@ -84,7 +84,7 @@ def train_student(
         poly(iterations),
         images,
         ema=teacher,
-        save_ema=save == "ema",
+        result=teacher.module if save == "ema" else model,
         checkpoint=checkpoint,
         run=run,
         iterations=iterations,

@@ -1,0 +1,103 @@
+"""CW-BASS: a supervised teacher, its labels and confidence, a student that weighs them; and the student's ablations."""
+
+CWBASS = f"{PARTITION}/cwbass"
+CWBASS_TEACHER = f"{CWBASS}/supervised/network.safetensors"
+CWBASS_CACHE = ("labels", "confidence")
+
+
+rule train_supervised:
+    input:
+        index=f"{WORK}/{{dataset}}/index.csv",
+        labelled=f"{PARTITION}/labelled.txt",
+        unlabelled=f"{PARTITION}/unlabelled.txt",
+        weights=pretrained(config["cwbass"]["network"]["backbone"], config["cwbass"]["pretrained"]),
+    output:
+        checkpoint=CWBASS_TEACHER,
+    log:
+        f"logs/{SCALE}/{{dataset}}/train_supervised/{{protocol}}_{{part}}.log",
+    benchmark:
+        f"benchmarks/{SCALE}/{{dataset}}/train_supervised/{{protocol}}_{{part}}.tsv"
+    conda:
+        "../envs/maskmill.yaml"
+    threads: config["resources"]["threads_train"]
+    resources:
+        mem_mb=32000,
+        runtime=1440,
+        gpu=config["resources"]["gpu"],
+    params:
+        **varied(
+            "cwbass",
+            "network",
+            "augmentation",
+            "optimizer",
+            "lr",
+            "new_factor",
+            "weight_decay",
+            "epochs",
+            "batch_size",
+        ),
+        **training(),
+        code=code("train_supervised.py"),
+        architecture="DeepLabV3Plus",
+    script:
+        "../workflow_scripts/train_supervised.py"
+
+
+rule cache_labels:
+    input:
+        index=f"{WORK}/{{dataset}}/index.csv",
+        ids=[f"{PARTITION}/unlabelled.txt"],
+        checkpoint=CWBASS_TEACHER,
+    output:
+        label_maps=f"{CWBASS}/cache/labels/{{scatteritem}}.h5",
+        confidence_maps=f"{CWBASS}/cache/confidence/{{scatteritem}}.h5",
+    log:
+        f"logs/{SCALE}/{{dataset}}/cache_labels/{{protocol}}_{{part}}/{{scatteritem}}.log",
+    benchmark:
+        f"benchmarks/{SCALE}/{{dataset}}/cache_labels/{{protocol}}_{{part}}/{{scatteritem}}.tsv"
+    conda:
+        "../envs/maskmill.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=240,
+        gpu=config["resources"]["gpu"],
+    params:
+        **config["cwbass"]["labelling"],
+        code=code("cache_teacher.py"),
+        short_side=short_side,
+    script:
+        "../workflow_scripts/cache_teacher.py"
+
+
+rule train_cwbass:
+    input:
+        **cwbass_teacher(CWBASS_TEACHER, f"{CWBASS}/cache"),
+        index=f"{WORK}/{{dataset}}/index.csv",
+        labelled=f"{PARTITION}/labelled.txt",
+        unlabelled=f"{PARTITION}/unlabelled.txt",
+        weights=pretrained(config["cwbass"]["network"]["backbone"], config["cwbass"]["pretrained"]),
+    output:
+        checkpoint=f"{CWBASS}/{{ablation}}/network.safetensors",
+    log:
+        f"logs/{SCALE}/{{dataset}}/train_cwbass/{{protocol}}_{{part}}_{{ablation}}.log",
+    benchmark:
+        f"benchmarks/{SCALE}/{{dataset}}/train_cwbass/{{protocol}}_{{part}}_{{ablation}}.tsv"
+    wildcard_constraints:
+        ablation="|".join(config["cwbass"]["ablations"]),
+    conda:
+        "../envs/maskmill.yaml"
+    threads: config["resources"]["threads_train"]
+    resources:
+        mem_mb=32000,
+        runtime=1440,
+        gpu=config["resources"]["gpu"],
+    params:
+        **varied(
+            "cwbass", "variant", "network", "augmentation", "strong", "optimizer", "lr", "new_factor", "weight_decay"
+        ),
+        **varied("cwbass", "epochs", "batch_size", "threshold", "adaptive_threshold", "lambda_u", "ramp_epochs", "ema"),
+        **training(),
+        code=code("train_cwbass.py"),
+        loss=lambda wildcards: merged(config["cwbass"]["loss"], config["cwbass"]["ablations"][wildcards.ablation]),
+    script:
+        "../workflow_scripts/train_cwbass.py"

@@ -1,0 +1,137 @@
+"""MGD: a deep and a wide teacher by cross pseudo supervision, light students that learn from both."""
+
+MGD = f"{PARTITION}/mgd"
+MGD_TEACHER = f"{MGD}/teacher_{{teacher}}/network.safetensors"
+MGD_CACHE = f"{MGD}/cache_{{teacher}}"
+
+
+rule train_cps_teacher:
+    input:
+        index=f"{WORK}/{{dataset}}/index.csv",
+        labelled=f"{PARTITION}/labelled.txt",
+        unlabelled=f"{PARTITION}/unlabelled.txt",
+        weights=lambda wildcards: mgd_weights("teachers", wildcards.teacher),
+    output:
+        checkpoint=MGD_TEACHER,
+    log:
+        f"logs/{SCALE}/{{dataset}}/train_cps_teacher/{{protocol}}_{{part}}_{{teacher}}.log",
+    benchmark:
+        f"benchmarks/{SCALE}/{{dataset}}/train_cps_teacher/{{protocol}}_{{part}}_{{teacher}}.tsv"
+    wildcard_constraints:
+        teacher="deep|wide",
+    conda:
+        "../envs/maskmill.yaml"
+    threads: config["resources"]["threads_train"]
+    resources:
+        mem_mb=64000,
+        runtime=2880,
+        gpu=config["resources"]["gpu"],
+    params:
+        **varied("mgd", "augmentation", "cutmix", "pairing", "optimizer", "weight_decay", "cps_weight", "epochs"),
+        **training(),
+        code=code("train_cps_teacher.py"),
+        network=mgd_network("teachers", "teacher", "network"),
+        lr=mgd_network("teachers", "teacher", "lr"),
+        batch_size=setting("mgd", "teacher_batch_size"),
+        ohem=mgd_ohem("teacher"),
+    script:
+        "../workflow_scripts/train_cps_teacher.py"
+
+
+rule cache_teacher:
+    input:
+        index=f"{WORK}/{{dataset}}/index.csv",
+        ids=[f"{PARTITION}/labelled.txt", f"{PARTITION}/unlabelled.txt"],
+        checkpoint=MGD_TEACHER,
+    output:
+        label_maps=f"{MGD_CACHE}/labels/{{scatteritem}}.h5",
+        confidence_maps=f"{MGD_CACHE}/confidence/{{scatteritem}}.h5",
+        logits_maps=f"{MGD_CACHE}/logits/{{scatteritem}}.h5",
+        features_maps=f"{MGD_CACHE}/features/{{scatteritem}}.h5",
+    log:
+        f"logs/{SCALE}/{{dataset}}/cache_teacher/{{protocol}}_{{part}}_{{teacher}}/{{scatteritem}}.log",
+    benchmark:
+        f"benchmarks/{SCALE}/{{dataset}}/cache_teacher/{{protocol}}_{{part}}_{{teacher}}/{{scatteritem}}.tsv"
+    conda:
+        "../envs/maskmill.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=240,
+        gpu=config["resources"]["gpu"],
+    params:
+        **config["mgd"]["cache"],
+        code=code("cache_teacher.py"),
+        short_side=short_side,
+    script:
+        "../workflow_scripts/cache_teacher.py"
+
+
+rule train_supervised_student:
+    input:
+        index=f"{WORK}/{{dataset}}/index.csv",
+        labelled=f"{PARTITION}/labelled.txt",
+        unlabelled=f"{PARTITION}/unlabelled.txt",
+        weights=lambda wildcards: mgd_weights("students", wildcards.student),
+    output:
+        checkpoint=f"{MGD}/{{student}}_supervised/network.safetensors",
+    log:
+        f"logs/{SCALE}/{{dataset}}/train_supervised_student/{{protocol}}_{{part}}_{{student}}.log",
+    benchmark:
+        f"benchmarks/{SCALE}/{{dataset}}/train_supervised_student/{{protocol}}_{{part}}_{{student}}.tsv"
+    conda:
+        "../envs/maskmill.yaml"
+    threads: config["resources"]["threads_train"]
+    resources:
+        mem_mb=32000,
+        runtime=1440,
+        gpu=config["resources"]["gpu"],
+    params:
+        **varied("mgd", "augmentation", "optimizer", "weight_decay", "epochs", "batch_size"),
+        **training(),
+        code=code("train_supervised.py"),
+        architecture="DeepLabV3PlusMGD",
+        decay_norms=False,
+        network=mgd_network("students", "student", "network"),
+        lr=mgd_network("students", "student", "lr"),
+        ohem=mgd_ohem("student"),
+    script:
+        "../workflow_scripts/train_supervised.py"
+
+
+rule train_mgd_student:
+    input:
+        index=f"{WORK}/{{dataset}}/index.csv",
+        labelled=f"{PARTITION}/labelled.txt",
+        unlabelled=f"{PARTITION}/unlabelled.txt",
+        wide=f"{MGD}/teacher_wide/network.safetensors",
+        deep=f"{MGD}/teacher_deep/network.safetensors",
+        wide_stores=mgd_stores(f"{MGD}/cache_wide", "labels", "features"),
+        deep_stores=mgd_stores(f"{MGD}/cache_deep", "labels", "logits"),
+        weights=lambda wildcards: mgd_weights("students", wildcards.student),
+    output:
+        checkpoint=f"{MGD}/{{student}}_{{mode}}/network.safetensors",
+    log:
+        f"logs/{SCALE}/{{dataset}}/train_mgd_student/{{protocol}}_{{part}}_{{student}}_{{mode}}.log",
+    benchmark:
+        f"benchmarks/{SCALE}/{{dataset}}/train_mgd_student/{{protocol}}_{{part}}_{{student}}_{{mode}}.tsv"
+    wildcard_constraints:
+        mode="cached|online",
+    conda:
+        "../envs/maskmill.yaml"
+    threads: config["resources"]["threads_train"]
+    resources:
+        mem_mb=64000,
+        runtime=1440,
+        gpu=config["resources"]["gpu"],
+    params:
+        **varied("mgd", "augmentation", "cutmix", "pairing", "optimizer", "weight_decay", "epochs", "batch_size"),
+        **varied("mgd", "teacher_batchnorm", "extra_passes", "images_per_device", "padding_counts", "cache"),
+        **training(),
+        code=code("train_mgd_student.py"),
+        network=mgd_network("students", "student", "network"),
+        lr=mgd_network("students", "student", "lr"),
+        lambda_1=mgd_network("students", "student", "lambda_1"),
+        lambda_2=mgd_network("students", "student", "lambda_2"),
+        ohem=mgd_ohem("student"),
+    script:
+        "../workflow_scripts/train_mgd_student.py"

@@ -1,0 +1,76 @@
+"""Semi-supervised learning: which images have masks, and what its methods share."""
+
+PARTITION = f"{WORK}/{{dataset}}/partitions/{{protocol}}/{{part}}"
+
+
+rule partition:
+    input:
+        given_lists,
+        ids=ids_of("train"),
+        high_quality=ids_of("labelled_train"),
+    output:
+        labelled=f"{PARTITION}/labelled.txt",
+        unlabelled=f"{PARTITION}/unlabelled.txt",
+        manifest_file=f"{PARTITION}/manifest.json",
+    log:
+        f"logs/{SCALE}/{{dataset}}/partition/{{protocol}}_{{part}}.log",
+    benchmark:
+        f"benchmarks/{SCALE}/{{dataset}}/partition/{{protocol}}_{{part}}.tsv"
+    conda:
+        "../envs/maskmill.yaml"
+    resources:
+        mem_mb=500,
+        runtime=10,
+    params:
+        code=code("partition.py"),
+        sources=list_sources,
+        sha256=lambda wildcards: config["partitions"][wildcards.dataset]["sha256"],
+    script:
+        "../workflow_scripts/partition.py"
+
+
+rule predict_labels:
+    input:
+        index=f"{WORK}/{{dataset}}/index.csv",
+        ids=ids_of("val"),
+        checkpoint=f"{PARTITION}/{{method}}/{{row}}/network.safetensors",
+    output:
+        maps=f"{PARTITION}/{{method}}/{{row}}/val/argmax/{{scatteritem}}.h5",
+    log:
+        f"logs/{SCALE}/{{dataset}}/predict_labels/{{protocol}}_{{part}}_{{method}}_{{row}}/{{scatteritem}}.log",
+    benchmark:
+        f"benchmarks/{SCALE}/{{dataset}}/predict_labels/{{protocol}}_{{part}}_{{method}}_{{row}}/{{scatteritem}}.tsv"
+    conda:
+        "../envs/maskmill.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=240,
+        gpu=config["resources"]["gpu"],
+    params:
+        code=code("predict_labels.py"),
+        short_side=short_side,
+        window=window,
+    script:
+        "../workflow_scripts/predict_labels.py"
+
+
+rule measure_cost:
+    input:
+        checkpoint=f"{PARTITION}/{{method}}/{{row}}/network.safetensors",
+    output:
+        cost_table=f"{PARTITION}/{{method}}/{{row}}/cost.csv",
+    log:
+        f"logs/{SCALE}/{{dataset}}/measure_cost/{{protocol}}_{{part}}_{{method}}_{{row}}.log",
+    benchmark:
+        f"benchmarks/{SCALE}/{{dataset}}/measure_cost/{{protocol}}_{{part}}_{{method}}_{{row}}.tsv"
+    conda:
+        "../envs/maskmill.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=20,
+        gpu=config["resources"]["gpu"],
+    params:
+        code=code("measure_cost.py"),
+        size=crop_of,
+    script:
+        "../workflow_scripts/measure_cost.py"

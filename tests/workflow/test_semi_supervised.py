@@ -1,0 +1,156 @@
+"""CW-BASS's and MGD's targets at the tiny overlay: tables, caches, what an edit reruns, and bad inputs."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import maskmill
+from maskmill.data.index import read_ids, read_index
+from maskmill.training.loop import resume_path
+
+TARGETS = ["results/cwbass_voc_miou.csv", "results/mgd_voc_miou.csv"]
+PARTITION = "work/sample/voc/partitions/voc_blended/1_4"
+
+
+def test_partition_labels_every_fourth_image_and_says_that_it_is_not_the_published_one(semi):
+    folder = semi.folder / PARTITION
+    labelled, unlabelled = read_ids(folder / "labelled.txt"), read_ids(folder / "unlabelled.txt")
+    every = sorted(read_ids(semi.folder / "work/sample/voc/splits/train.txt"))
+    assert labelled == every[::4] and sorted(labelled + unlabelled) == every
+    assert json.loads((folder / "manifest.json").read_text())["published"] == "custom"
+
+
+def test_cwbass_table_has_the_baseline_the_method_and_its_ablations(semi):
+    table = pd.read_csv(semi.folder / TARGETS[0])
+    assert list(table["variant"].unique()) == [
+        *("supervised", "cwbass", "no_weight", "no_threshold", "no_boundary", "decay"),
+    ]
+    assert table["data"].str.endswith("; masks: voc_blended 1/4, custom, 6 of 24").all()
+    assert table.query("metric == 'miou'")["value"].between(0, 100).all()
+
+
+def test_mgd_table_has_teachers_and_every_student_alone_and_taught(semi):
+    table = pd.read_csv(semi.folder / TARGETS[1])
+    assert list(table["variant"].unique()) == [
+        *("teacher_deep", "teacher_wide", "light_supervised", "light_cached", "mobile_supervised", "mobile_cached"),
+    ]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_every_row_has_its_costs(semi, target):
+    table = pd.read_csv(semi.folder / target)
+    wide = table.pivot_table(index="variant", columns="metric", values="value")
+    assert (wide[["parameters_m", "gmacs_64", "gmacs_with_norms_64", "latency_ms_64"]] > 0).all(axis=None)
+    assert len(wide) == 6
+    assert (wide["gmacs_with_norms_64"] > wide["gmacs_64"]).all()
+
+
+def test_caches_hold_labels_confidence_logits_and_features(semi):
+    unlabelled = set(read_ids(semi.folder / PARTITION / "unlabelled.txt"))
+    cache = semi.folder / PARTITION / "cwbass/cache"
+    labels, confidence = (maskmill.open_maps(cache / f"{kind}.h5") for kind in ("labels", "confidence"))
+    assert set(labels) == set(confidence) == unlabelled
+    for image_id in labels:
+        assert labels[image_id].dtype == confidence[image_id].dtype == np.uint8
+        assert labels[image_id].shape == confidence[image_id].shape == (64, 64)
+        assert confidence[image_id].min() >= round(255 / 21), "the highest of 21 probabilities"
+    cache = semi.folder / PARTITION / "mgd/cache_deep"
+    logits, features = (maskmill.open_maps(cache / f"{kind}.h5") for kind in ("logits", "features"))
+    assert len(logits) == len(features) == 24, "labelled images too"
+    for image_id in logits:
+        assert logits[image_id].shape == (21, 8, 8) and features[image_id].shape == (32, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("change", "first", "untouched"),
+    [
+        ("cwbass={loss: {gamma: 2.0}}", {"train_cwbass": 5}, {"train_supervised", "cache_labels"}),
+        ("cwbass={ablations: {no_weight: {gamma: 2.0}}}", {"train_cwbass": 1}, {"train_supervised"}),
+        ("cwbass={variant: online}", {"train_cwbass": 5}, {"cache_labels"}),
+        ("mgd={students: {light: {lambda_1: 0.5}}}", {"train_mgd_student": 1}, {"train_cps_teacher", "cache_teacher"}),
+        (
+            "mgd={teachers: {wide: {lr: 0.5}}}",
+            {"train_cps_teacher": 1, "cache_teacher": 2},
+            {"train_supervised_student"},
+        ),
+        ("mgd={mode: online}", {"train_mgd_student": 2}, {"train_cps_teacher", "cache_teacher"}),
+    ],
+)
+def test_editing_a_value_reruns_the_stages_that_read_it(semi, change, first, untouched):
+    planned = semi.planned(*TARGETS, "--config", change)
+    assert {rule: planned.get(rule) for rule in first} == first
+    assert not untouched & set(planned)
+
+
+@pytest.mark.parametrize("change", ["cwbass={variant: online}", "cwbass={variant: v2}", "mgd={mode: online}"])
+def test_other_teachers_run_too(semi, change):
+    method, rows = ("mgd", "light_online") if "mgd" in change else ("cwbass", "cwbass")
+    checkpoint = f"{PARTITION}/{method}/{rows}/network.safetensors"
+    before = (semi.folder / checkpoint).read_bytes() if (semi.folder / checkpoint).exists() else None
+    try:
+        semi.run(checkpoint, "--config", change)
+        assert (semi.folder / checkpoint).stat().st_size > 0
+    finally:
+        if before is not None:
+            (semi.folder / checkpoint).write_bytes(before)
+
+
+def test_no_mask_of_an_unlabelled_image_is_opened(semi, tmp_path):
+    """With the masks of all unlabelled images damaged, every training gives the same bits."""
+    project = type(semi)(tmp_path)
+    shutil.copytree(semi.folder / "work", tmp_path / "work")
+    index = read_index(tmp_path / "work/sample/voc/index.csv")
+    for image_id in read_ids(tmp_path / PARTITION / "unlabelled.txt"):
+        if index[image_id].mask is not None:
+            (tmp_path / index[image_id].mask).write_bytes(b"damaged")
+    for row in ("cwbass/no_weight", "mgd/light_cached", "mgd/teacher_deep"):
+        checkpoint = f"{PARTITION}/{row}/network.safetensors"
+        (tmp_path / checkpoint).unlink()
+        project.run(checkpoint, "--rerun-triggers", "input")
+        assert (tmp_path / checkpoint).read_bytes() == (semi.folder / checkpoint).read_bytes()
+
+
+@pytest.mark.parametrize("row", ["cwbass/cwbass", "mgd/light_cached", "mgd/teacher_wide"])
+def test_a_paused_training_ends_in_the_same_bits(semi, tmp_path, row):
+    project = type(semi)(tmp_path)
+    shutil.copytree(semi.folder / "work", tmp_path / "work")
+    checkpoint = f"{PARTITION}/{row}/network.safetensors"
+    (tmp_path / checkpoint).unlink()
+    assert "paused at iteration 1 of 3" in project.fail(checkpoint, "--config", "training={max_minutes: 1.0e-6}")
+    assert resume_path(tmp_path / checkpoint).exists()
+    project.run(checkpoint)
+    assert (tmp_path / checkpoint).read_bytes() == (semi.folder / checkpoint).read_bytes()
+
+
+def test_a_partition_that_the_data_set_does_not_have_is_named(project):
+    line = project.fail(TARGETS[0], "--dry-run", "--config", "partitions={voc: {part: 1/3}}")
+    assert "'1_3'" in line and "1_8" in line
+    line = project.fail(TARGETS[0], "--dry-run", "--config", "partitions={voc: {protocol: city}}")
+    assert "voc has no partition protocol 'city'" in line and "voc_blended" in line
+
+
+def test_an_id_in_both_lists_is_named(project, tmp_path):
+    (tmp_path / "labelled.txt").write_text("scene_0001\n")
+    (tmp_path / "unlabelled.txt").write_text("scene_0001\nscene_0002\n")
+    lists = f"labelled: {tmp_path / 'labelled.txt'}, unlabelled: {tmp_path / 'unlabelled.txt'}"
+    project.run("work/sample/voc/splits/manifest.json")
+    first, second = read_ids(project.folder / "work/sample/voc/splits/train.txt")[:2]
+    (tmp_path / "labelled.txt").write_text(f"{first}\n")
+    (tmp_path / "unlabelled.txt").write_text(f"{first}\n{second}\n")
+    change = f"partitions={{voc: {{protocol: voc_hq, part: 92, {lists}}}}}"
+    line = project.fail("work/sample/voc/partitions/voc_hq/92/labelled.txt", "--config", change)
+    assert f"image {first} is in both lists" in line
+
+
+def test_a_cache_of_another_teacher_is_refused(semi, tmp_path):
+    project = type(semi)(tmp_path)
+    shutil.copytree(semi.folder / "work", tmp_path / "work")
+    teacher = tmp_path / PARTITION / "cwbass/supervised/network.safetensors"
+    shutil.copy(tmp_path / PARTITION / "cwbass/no_weight/network.safetensors", teacher)
+    checkpoint = f"{PARTITION}/cwbass/cwbass/network.safetensors"
+    (tmp_path / checkpoint).unlink()
+    line = project.fail(checkpoint, "--rerun-triggers", "params", "--allowed-rules", "train_cwbass")
+    assert "was not made with" in line and "cwbass/supervised/network.safetensors" in line

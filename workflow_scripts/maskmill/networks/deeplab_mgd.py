@@ -1,0 +1,132 @@
+"""MGD's DeepLabV3+ (Qin et al., ECCV 2022; spec 2.2), whose head is unlike torchvision's: one norm over the branches of
+the atrous pyramid, and image pooling that is added, not concatenated."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from maskmill.networks.backbones import build_backbone
+
+
+class DeepLabV3PlusMGD(nn.Module):
+    """Backbone, atrous pyramid on its last map, decoder on its last map at stride 4.
+
+    Args:
+        backbone: see `build_backbone`; MGD's are resnet18_deep, mobilenet_v2, wide_resnet50_2 and resnet101_deep.
+        num_classes: with background.
+        output_stride: of the backbone; MGD's mobilenet_v2 has 32.
+        rates: dilation of the 3x3 branches.
+        width: channels of branches, pyramid and decoder.
+        low_level_width: channels that the map at stride 4 is reduced to; 24 for MGD's mobilenet_v2.
+        pretrained: safetensors file with the backbone's weights; only for a new network.
+    """
+
+    def __init__(
+        self,
+        backbone: str,
+        num_classes: int,
+        *,
+        output_stride: int = 16,
+        rates: tuple[int, ...] = (6, 12, 18),
+        width: int = 256,
+        low_level_width: int = 48,
+        pretrained: str | None = None,
+    ):
+        super().__init__()
+        self.arguments = {
+            "backbone": backbone,
+            "num_classes": num_classes,
+            "output_stride": output_stride,
+            "rates": list(rates),
+            "width": width,
+            "low_level_width": low_level_width,
+        }
+        self.backbone = build_backbone(backbone, output_stride=output_stride, dilate=True, pretrained=pretrained)
+        self._low_level = max(i for i, stride in enumerate(self.backbone.strides) if stride == 4)
+        self.pyramid = Pyramid(self.backbone.channels[-1], width, rates)
+        self.low_level = _convolution(self.backbone.channels[self._low_level], low_level_width, 1)
+        self.decoder = nn.Sequential(
+            *_convolution(width + low_level_width, width, 3),
+            *_convolution(width, width, 3),
+        )
+        self.classifier = nn.Conv2d(width, num_classes, 1)
+        for module in (self.pyramid, self.low_level, self.decoder, self.classifier):
+            module.apply(_initialise)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x: normalised images [B, 3, H, W].
+
+        Returns logits [B, num_classes, H, W] and the features that they are made of, [B, width, h, w] at stride 4.
+        """
+        maps = self.backbone(x)
+        low_level = self.low_level(maps[self._low_level])
+        context = _resize(self.pyramid(maps[-1]), low_level.shape[-2:])
+        features = self.decoder(torch.cat([context, low_level], dim=1))
+        return _resize(self.classifier(features), x.shape[-2:]), features
+
+
+class TwoBranches(nn.Module):
+    """Two networks of one architecture, for cross pseudo supervision: the same pretrained backbone, heads that start
+    differently. A forward pass is one branch's, so that wrappers of a module see it.
+
+    Args:
+        backbone, num_classes, options: see `DeepLabV3PlusMGD`.
+    """
+
+    def __init__(self, backbone: str, num_classes: int, **options):
+        super().__init__()
+        self.branches = nn.ModuleList(DeepLabV3PlusMGD(backbone, num_classes, **options) for _ in range(2))
+        self.arguments = self.branches[0].arguments
+
+    def forward(self, x: Tensor, branch: int) -> tuple[Tensor, Tensor]:
+        """Logits and features of branch 0 or 1; see `DeepLabV3PlusMGD`."""
+        return self.branches[branch](x)
+
+
+class Pyramid(nn.Module):
+    """Parallel 1x1 and dilated 3x3 convolutions under one norm, projected; plus a projection of the image's mean."""
+
+    def __init__(self, inputs: int, width: int, rates: tuple[int, ...]):
+        super().__init__()
+        self.branches = nn.ModuleList([nn.Conv2d(inputs, width, 1, bias=False)])
+        self.branches.extend(nn.Conv2d(inputs, width, 3, padding=rate, dilation=rate, bias=False) for rate in rates)
+        together = width * len(self.branches)
+        self.project = nn.Sequential(
+            nn.BatchNorm2d(together), nn.LeakyReLU(0.01), nn.Conv2d(together, width, 1, bias=False)
+        )
+        self.pooling = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1),
+            nn.Conv2d(inputs, width, 1, bias=False),
+            _NormOfOneValue(width),
+            nn.LeakyReLU(0.01),
+            nn.Conv2d(width, width, 1, bias=False),
+        )
+        self.norm = nn.Sequential(nn.BatchNorm2d(width), nn.LeakyReLU(0.01))
+
+    def forward(self, x: Tensor) -> Tensor:
+        local = self.project(torch.cat([branch(x) for branch in self.branches], dim=1))
+        return self.norm(local + self.pooling(x))
+
+
+class _NormOfOneValue(nn.BatchNorm2d):
+    """Batch norm of [B, C, 1, 1]. A batch of one has no variance: it is normalised by the running statistics, which
+    it leaves as they are."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) > 1:
+            return super().forward(x)
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+
+
+def _convolution(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
+    convolution = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=True)

@@ -1,0 +1,47 @@
+"""Segmentation networks behind one interface, for stages that serve several methods."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from maskmill.data.transforms import network_input, scaled
+from maskmill.errors import InputError
+from maskmill.networks.deeplab import DeepLabV3Plus
+from maskmill.networks.deeplab_mgd import DeepLabV3PlusMGD
+from maskmill.storage.checkpoints import load_network, read_header
+
+NETWORKS = {network.__name__: network for network in (DeepLabV3Plus, DeepLabV3PlusMGD)}
+
+
+def load_segmentation(path: str | Path) -> nn.Module:
+    """The segmentation network of a checkpoint, in evaluation mode.
+
+    Raises:
+        InputError: the file is missing, broken, or holds a network that does not segment.
+    """
+    name = read_header(path).get("network")
+    if name not in NETWORKS:
+        raise InputError(f"{path}: holds a {name}, not one of {', '.join(NETWORKS)}; delete it")
+    return load_network(path, NETWORKS[name])
+
+
+def logits_of(network: nn.Module, pixels: Tensor) -> Tensor:
+    """Logits [B, C, H, W] of a network that may give features beside them."""
+    output = network(pixels)
+    return output[0] if isinstance(output, tuple) else output
+
+
+def class_probabilities(network: nn.Module, image, scales: list[float], flip: bool, device: torch.device) -> Tensor:
+    """Softmax probabilities float32 [C, H, W] of an image uint8 [H, W, 3], averaged over scales and, with `flip`, over
+    the image and its mirror image."""
+    size, total = image.shape[:2], 0
+    mean, std = network.backbone.mean, network.backbone.std
+    for scale in scales:
+        pixels = network_input(image, mean, std, scaled(size, scale)).to(device)
+        views = [logits_of(network, pixels)]
+        if flip:
+            views.append(logits_of(network, pixels.flip(-1)).flip(-1))
+        total = total + sum(F.interpolate(view, size, mode="bilinear").softmax(dim=1) for view in views)
+    return (total / total.sum(dim=1, keepdim=True))[0]

@@ -1,0 +1,96 @@
+"""Train one of MGD's teachers: cross pseudo supervision of two branches with CutMix (spec 2.3).
+
+In: index, both id lists, optionally the backbone's weights. Out: a checkpoint of `DeepLabV3PlusMGD`, branch 1.
+"""
+
+from functools import partial
+
+import torch
+
+import stage
+from maskmill.data.catalog import DATASETS
+from maskmill.data.datasets import Masks
+from maskmill.data.index import read_ids, read_index
+from maskmill.data.partitions import unlabelled_records
+from maskmill.data.semi_supervised import MGDImages
+from maskmill.data.transforms import Augmentation
+from maskmill.methods.mgd import cps_losses
+from maskmill.networks.deeplab_mgd import TwoBranches
+from maskmill.training.loop import train
+from maskmill.training.losses import supervised_loss
+from maskmill.training.optimizers import backbone_and_new, build_optimizer
+from maskmill.training.schedules import iterations_of, poly
+
+
+def main(
+    dataset: str,
+    index: str,
+    labelled: str,
+    unlabelled: str,
+    checkpoint: str,
+    network: dict,
+    augmentation: dict,
+    cutmix: dict,
+    pairing: str,
+    optimizer: dict,
+    lr: float,
+    weight_decay: float,
+    cps_weight: float,
+    epochs: float,
+    batch_size: int,
+    training: dict,
+    ohem: int | None = None,
+    max_iterations: int | None = None,
+    seed: int = 0,
+    short_side: int | None = None,
+    weights: list[str] = (),
+    run: str = "by hand",
+) -> None:
+    every, num_classes = read_index(index), DATASETS[dataset].num_classes
+    records = [every[i] for i in read_ids(labelled)]
+    torch.manual_seed(seed)
+    model = TwoBranches(num_classes=num_classes, pretrained=next(iter(weights), None), **network)
+    backbone = model.branches[0].backbone
+    images = MGDImages(
+        records,
+        unlabelled_records(every, read_ids(unlabelled)),
+        Augmentation(**augmentation),
+        backbone.mean,
+        backbone.std,
+        masks=Masks(records, num_classes, short_side),
+        cutmix=cutmix,
+        pairing=pairing,
+        short_side=short_side,
+    )
+    supervised = supervised_loss(ohem, batch_size)
+
+    def step(model, batch):
+        return cps_losses(
+            (partial(model, branch=0), partial(model, branch=1)),
+            batch["image"],
+            batch["label"],
+            (batch["image_0"], batch["image_1"]),
+            batch["mask"],
+            weight=cps_weight,
+            supervised=supervised,
+        )
+
+    iterations = iterations_of(epochs, len(images), batch_size, max_iterations)
+    train(
+        model,
+        step,
+        build_optimizer(backbone_and_new(model, lr=lr, weight_decay=weight_decay, decay_norms=False), **optimizer),
+        poly(iterations),
+        images,
+        result=model.branches[0],
+        checkpoint=checkpoint,
+        run=run,
+        iterations=iterations,
+        batch_size=batch_size,
+        seed=seed,
+        **training,
+    )
+
+
+if __name__ == "__main__":
+    stage.run(main, globals().get("snakemake"))

@@ -1,0 +1,147 @@
+"""Train one of MGD's light students with its teachers' labels, logits and features (spec 2.4).
+
+In: index, both id lists, both teachers, for mode `cached` the stores of what they said, optionally the backbone's
+weights. Out: a checkpoint of `DeepLabV3PlusMGD`.
+"""
+
+import torch
+from torch import nn
+
+import stage
+from maskmill.data.catalog import DATASETS
+from maskmill.data.datasets import Masks
+from maskmill.data.index import read_ids, read_index
+from maskmill.data.partitions import unlabelled_records
+from maskmill.data.semi_supervised import MGDImages
+from maskmill.data.transforms import Augmentation
+from maskmill.methods import mgd
+from maskmill.networks.deeplab_mgd import DeepLabV3PlusMGD
+from maskmill.storage.checkpoints import load_network
+from maskmill.storage.maps import check_origin, open_maps
+from maskmill.training.loop import train
+from maskmill.training.losses import supervised_loss
+from maskmill.training.optimizers import backbone_and_new, build_optimizer
+from maskmill.training.schedules import iterations_of, poly
+
+
+def main(
+    dataset: str,
+    index: str,
+    labelled: str,
+    unlabelled: str,
+    wide: str,
+    deep: str,
+    checkpoint: str,
+    network: dict,
+    augmentation: dict,
+    cutmix: dict,
+    pairing: str,
+    optimizer: dict,
+    lr: float,
+    lambda_1: float,
+    lambda_2: float,
+    weight_decay: float,
+    teacher_batchnorm: str,
+    extra_passes: bool,
+    images_per_device: int,
+    padding_counts: bool,
+    cache: dict,
+    epochs: float,
+    batch_size: int,
+    training: dict,
+    wide_stores: list[str] = (),
+    deep_stores: list[str] = (),
+    ohem: int | None = None,
+    max_iterations: int | None = None,
+    seed: int = 0,
+    short_side: int | None = None,
+    weights: list[str] = (),
+    run: str = "by hand",
+) -> None:
+    every, num_classes = read_index(index), DATASETS[dataset].num_classes
+    records = [every[i] for i in read_ids(labelled)]
+    torch.manual_seed(seed)
+    model = DeepLabV3PlusMGD(num_classes=num_classes, pretrained=next(iter(weights), None), **network)
+    caches = None
+    if wide_stores:
+        caches = {
+            "wide": _open(wide_stores, ("label", "features"), wide),
+            "deep": _open(deep_stores, ("label", "logits"), deep),
+        }
+    images = MGDImages(
+        records,
+        unlabelled_records(every, read_ids(unlabelled)),
+        Augmentation(**augmentation),
+        model.backbone.mean,
+        model.backbone.std,
+        masks=Masks(records, num_classes, short_side),
+        cutmix=cutmix,
+        pairing=pairing,
+        caches=caches,
+        **cache,
+        short_side=short_side,
+    )
+    teachers = None
+    if caches is None:
+        loaded = [load_network(path, DeepLabV3PlusMGD) for path in (wide, deep)]
+        teachers = nn.ModuleList(mgd.freeze_teacher(teacher, batchnorm=teacher_batchnorm) for teacher in loaded)
+    supervised = supervised_loss(ohem, batch_size)
+
+    def step(model, batch):
+        unlabelled = batch["image_0"], batch["image_1"]
+        return mgd.student_losses(
+            model,
+            batch["image"],
+            batch["label"],
+            unlabelled,
+            batch["mask"],
+            _cached(batch) if teachers is None else _online(teachers, batch, unlabelled, padding_counts),
+            lambda_1=lambda_1,
+            lambda_2=lambda_2,
+            images_per_device=images_per_device,
+            extra_passes=extra_passes,
+            supervised=supervised,
+        )
+
+    iterations = iterations_of(epochs, len(images), batch_size, max_iterations)
+    train(
+        model,
+        step,
+        build_optimizer(backbone_and_new(model, lr=lr, weight_decay=weight_decay, decay_norms=False), **optimizer),
+        poly(iterations),
+        images,
+        state=teachers,
+        checkpoint=checkpoint,
+        run=run,
+        iterations=iterations,
+        batch_size=batch_size,
+        seed=seed,
+        **training,
+    )
+
+
+def _open(paths: list[str], kinds: tuple[str, ...], teacher: str) -> dict:
+    stores = {kind: open_maps(path) for kind, path in zip(kinds, paths, strict=True)}
+    for store in stores.values():
+        check_origin(store, teacher)
+    return stores
+
+
+def _online(teachers, batch, unlabelled, padding_counts):
+    wide, deep = teachers
+    padding = None if padding_counts else (batch["padding"], batch["padding_0"], batch["padding_1"])
+    return mgd.online_targets(wide, deep, batch["image"], unlabelled, batch["mask"], padding)
+
+
+def _cached(batch):
+    return mgd.cached_targets(
+        [batch[f"{teacher}_label"] for teacher in ("wide", "deep")],
+        [(batch[f"{teacher}_label_0"], batch[f"{teacher}_label_1"]) for teacher in ("wide", "deep")],
+        (batch["deep_logits_0"], batch["deep_logits_1"]),
+        (batch["wide_features_0"], batch["wide_features_1"]),
+        batch["mask"],
+    )
+
+
+if __name__ == "__main__":
+    stage.run(main, globals().get("snakemake"))
