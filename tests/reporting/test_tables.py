@@ -3,7 +3,7 @@
 import pandas as pd
 
 from maskmill.evaluation.papers import PaperValue
-from maskmill.reporting.tables import COLUMNS, data_name, result_rows, summary
+from maskmill.reporting.tables import COLUMNS, data_name, partition_name, result_rows, summary
 
 SCORES = pd.DataFrame(
     {"metric": ["miou", "fp", "iou"], "class_name": ["", "", "cat"], "value": [50.0, 20.0, 60.0]},
@@ -41,3 +41,9 @@ def test_only_the_published_list_is_called_by_the_data_sets_name():
 def test_summary_has_a_line_a_variant():
     table = pd.concat([rows(), rows(variant="student/baseline")])
     assert len(summary(table).splitlines()) == 3
+
+
+def test_a_partition_is_named_with_its_protocol_and_both_sizes():
+    partition = {"protocol": "voc_blended", "part": "1_8", "published": "published"}
+    partition |= {"labelled": {"images": 1323}, "unlabelled": {"images": 9259}}
+    assert partition_name(partition) == "; masks: voc_blended 1/8, published, 1323 of 10582"

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from maskmill.errors import InputError
-from maskmill.storage.checkpoints import load_network, load_tensors, save_network, save_tensors
+from maskmill.storage.checkpoints import load_network, load_tensors, read_header, save_network, save_tensors
 
 
 class Head(nn.Module):
@@ -88,3 +88,10 @@ def test_a_pickle_is_refused_and_not_run(tmp_path):
     with pytest.raises(InputError):
         load_tensors(path)
     assert not (tmp_path / "ran").exists()
+
+
+def test_header_is_read_without_the_tensors(tmp_path):
+    save_network(tmp_path / "head", Head(4))
+    assert read_header(tmp_path / "head") == {"network": "Head", "arguments": {"classes": 4, "bias": True}}
+    with pytest.raises(InputError, match="no such checkpoint"):
+        read_header(tmp_path / "none")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from maskmill.errors import InputError
-from maskmill.storage.maps import Maps, create_maps, merge_maps, open_maps, sha256
+from maskmill.storage.maps import Maps, check_origin, create_maps, merge_maps, open_maps, sha256
 
 LABEL = np.array([[0, 8, 255]], dtype=np.uint8)
 
@@ -99,6 +99,17 @@ def test_another_hdf5_file_is_refused(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["data"] = [1, 2, 3]
     assert "delete it" in refused(tmp_path / "a.h5")
+
+
+def test_a_store_made_from_another_version_of_a_file_is_refused(tmp_path):
+    checkpoint = tmp_path / "network"
+    checkpoint.write_bytes(b"first")
+    with create_maps(tmp_path / "a.h5", "label", producer="test", inputs=[checkpoint]) as store:
+        store.write("a", LABEL)
+    check_origin(open_maps(tmp_path / "a.h5"), checkpoint)
+    checkpoint.write_bytes(b"second")
+    with pytest.raises(InputError, match=r"a\.h5: was not made with .*network as it is now"):
+        check_origin(open_maps(tmp_path / "a.h5"), checkpoint)
 
 
 def test_a_store_of_another_schema_is_refused(tmp_path):

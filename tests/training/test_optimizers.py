@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from maskmill.training.optimizers import build_optimizer
+from maskmill.training.optimizers import backbone_and_new, build_optimizer
 from maskmill.training.schedules import poly
 
 
@@ -95,3 +95,26 @@ def test_official_groups_follow_the_reference_trajectory():
 def test_unknown_quirk_is_refused():
     with pytest.raises(ValueError, match="official or intended"):
         build_optimizer([{"params": [parameter()], "lr": 0.1, "weight_decay": 0.0}], momentum_quirk="fixed")
+
+
+class Network(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.backbone = torch.nn.Conv2d(3, 4, 1)
+        self.head = torch.nn.Sequential(torch.nn.Conv2d(4, 2, 1), torch.nn.BatchNorm2d(2))
+
+
+def rates(groups):
+    """Learning rate and weight decay of each parameter's shape."""
+    return {tuple(p.shape): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
+
+
+def test_new_layers_learn_faster_than_the_backbone():
+    groups = backbone_and_new(Network(), lr=0.1, weight_decay=1e-4, new_factor=10)
+    assert rates(groups) == {(4, 3, 1, 1): (0.1, 1e-4), (4,): (0.1, 1e-4), (2, 4, 1, 1): (1.0, 1e-4), (2,): (1.0, 1e-4)}
+
+
+def test_mgd_decays_the_weights_of_convolutions_alone():
+    groups = backbone_and_new(Network(), lr=0.1, weight_decay=1e-4, decay_norms=False)
+    assert rates(groups) == {(4, 3, 1, 1): (0.1, 1e-4), (4,): (0.1, 0.0), (2, 4, 1, 1): (0.1, 1e-4), (2,): (0.1, 0.0)}
+    assert sum(len(group["params"]) for group in groups) == len(list(Network().parameters()))
