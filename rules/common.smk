@@ -64,7 +64,7 @@ def check_settings(settings: dict) -> None:
 
 def part_name(part: str | int) -> str:
     """A partition's name in paths: 1_8 for 1/8."""
-    return str(part).replace("/", "_")
+    return "_".join(Path(str(part)).parts)
 
 
 def check_names(settings: dict) -> None:

@@ -101,5 +101,6 @@ rule evaluate:
         code=code("evaluate.py"),
         classes=averaged_classes,
         counted=config["evaluation"]["counted"],
+        boundary=lambda wildcards: wildcards.store.startswith("partitions/"),
     script:
         "../workflow_scripts/evaluate.py"

@@ -2,7 +2,8 @@
 
 In: index, id list (images with masks), map store of kind `label`. Out: `scores`, CSV with columns metric, class_name,
 value (percent), and `confusion`, CSV of pixel counts, rows truth and columns prediction. Label maps made at a smaller
-working size are enlarged to the mask's size (nearest neighbour), so the truth is never resized.
+working size are enlarged to the mask's size (nearest neighbour), so the truth is never resized. With
+`boundary` the table has the boundary IoU too.
 """
 
 import logging
@@ -14,6 +15,7 @@ import stage
 from maskmill.data.catalog import DATASETS, averaged_ids
 from maskmill.data.images import read_mask
 from maskmill.data.index import read_ids, read_index
+from maskmill.evaluation.boundary import boundary_counts, boundary_scores
 from maskmill.evaluation.segmentation import confusion, scores
 from maskmill.progress import progress
 from maskmill.refinement.resize import resize_labels
@@ -30,15 +32,23 @@ def main(
     confusion_table: str,
     classes: list[str] | None = None,
     counted: str = "occurring",
+    boundary: bool = False,
 ) -> None:
     names, num_classes = DATASETS[dataset].classes, DATASETS[dataset].num_classes
     records, store = read_index(index), open_maps(maps)
     matrix = np.zeros((num_classes, num_classes), np.int64)
+    near_outlines = np.zeros((3, num_classes), np.int64)
     for image_id in progress(read_ids(ids), "evaluate"):
         truth = read_mask(records[image_id].mask, num_classes)
-        matrix += confusion(truth, resize_labels(store[image_id], truth.shape), num_classes)
+        labels = resize_labels(store[image_id], truth.shape)
+        matrix += confusion(truth, labels, num_classes)
+        if boundary:
+            near_outlines += boundary_counts(truth, labels, num_classes)
     averaged, has_background = averaged_ids(DATASETS[dataset], classes), DATASETS[dataset].has_background
-    table = pd.DataFrame(scores(matrix, names, averaged, counted=counted, has_background=has_background))
+    rows = scores(matrix, names, averaged, counted=counted, has_background=has_background)
+    if boundary:
+        rows += boundary_scores(near_outlines, names, averaged)
+    table = pd.DataFrame(rows)
     with atomic_path(confusion_table) as path:
         pd.DataFrame(matrix, index=pd.Index(names, name="truth"), columns=names).to_csv(path)
     with atomic_path(scores_table) as path:
