@@ -9,6 +9,7 @@ import pytest
 
 import maskmill
 from maskmill.data.index import read_ids, read_index
+from maskmill.storage.checkpoints import load_tensors
 from maskmill.training.loop import resume_path
 
 TARGETS = ["results/cwbass_voc_miou.csv", "results/mgd_voc_miou.csv"]
@@ -86,44 +87,55 @@ def test_editing_a_value_reruns_the_stages_that_read_it(semi, change, first, unt
     assert not untouched & set(planned)
 
 
-@pytest.mark.parametrize("change", ["cwbass={variant: online}", "cwbass={variant: v2}", "mgd={mode: online}"])
-def test_other_teachers_run_too(semi, change):
-    method, rows = ("mgd", "light_online") if "mgd" in change else ("cwbass", "cwbass")
-    checkpoint = f"{PARTITION}/{method}/{rows}/network.safetensors"
-    before = (semi.folder / checkpoint).read_bytes() if (semi.folder / checkpoint).exists() else None
-    try:
-        semi.run(checkpoint, "--config", change)
-        assert (semi.folder / checkpoint).stat().st_size > 0
-    finally:
-        if before is not None:
-            (semi.folder / checkpoint).write_bytes(before)
-
-
-def test_no_mask_of_an_unlabelled_image_is_opened(semi, tmp_path):
-    """With the masks of all unlabelled images damaged, every training gives the same bits."""
-    project = type(semi)(tmp_path)
+@pytest.fixture
+def copied(semi, tmp_path):
+    """The project of `semi` in a folder of its own, so that a test may change files."""
     shutil.copytree(semi.folder / "work", tmp_path / "work")
-    index = read_index(tmp_path / "work/sample/voc/index.csv")
-    for image_id in read_ids(tmp_path / PARTITION / "unlabelled.txt"):
-        if index[image_id].mask is not None:
-            (tmp_path / index[image_id].mask).write_bytes(b"damaged")
+    return type(semi)(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("row", "change"),
+    [
+        ("cwbass/cwbass", "cwbass={variant: online}"),
+        ("cwbass/cwbass", "cwbass={variant: v2, ema: {warm_up: true, buffers: averaged}}"),
+        (
+            "mgd/light_online",
+            "mgd={mode: online, padding_counts: false, teacher_batchnorm: eval, pairing: independent}",
+        ),
+    ],
+)
+def test_teachers_beside_the_student_run_too(copied, row, change):
+    checkpoint = copied.folder / PARTITION / row / "network.safetensors"
+    checkpoint.unlink(missing_ok=True)
+    copied.run(f"{PARTITION}/{row}/network.safetensors", "--config", change)
+    tensors, header = load_tensors(checkpoint)
+    assert header["network"] == ("DeepLabV3Plus" if "cwbass" in row else "DeepLabV3PlusMGD")
+    assert all(tensor.isfinite().all() for tensor in tensors.values())
+
+
+def test_no_mask_of_an_unlabelled_image_is_opened(semi, copied):
+    """With the masks of all unlabelled images damaged, every training gives the same bits."""
+    index = read_index(copied.folder / "work/sample/voc/index.csv")
+    with_mask = [i for i in read_ids(copied.folder / PARTITION / "unlabelled.txt") if index[i].mask is not None]
+    assert with_mask
+    for image_id in with_mask:
+        (copied.folder / index[image_id].mask).write_bytes(b"damaged")
     for row in ("cwbass/no_weight", "mgd/light_cached", "mgd/teacher_deep"):
         checkpoint = f"{PARTITION}/{row}/network.safetensors"
-        (tmp_path / checkpoint).unlink()
-        project.run(checkpoint, "--rerun-triggers", "input")
-        assert (tmp_path / checkpoint).read_bytes() == (semi.folder / checkpoint).read_bytes()
+        (copied.folder / checkpoint).unlink()
+        copied.run(checkpoint, "--rerun-triggers", "input")
+        assert (copied.folder / checkpoint).read_bytes() == (semi.folder / checkpoint).read_bytes()
 
 
 @pytest.mark.parametrize("row", ["cwbass/cwbass", "mgd/light_cached", "mgd/teacher_wide"])
-def test_a_paused_training_ends_in_the_same_bits(semi, tmp_path, row):
-    project = type(semi)(tmp_path)
-    shutil.copytree(semi.folder / "work", tmp_path / "work")
+def test_a_paused_training_ends_in_the_same_bits(semi, copied, row):
     checkpoint = f"{PARTITION}/{row}/network.safetensors"
-    (tmp_path / checkpoint).unlink()
-    assert "paused at iteration 1 of 3" in project.fail(checkpoint, "--config", "training={max_minutes: 1.0e-6}")
-    assert resume_path(tmp_path / checkpoint).exists()
-    project.run(checkpoint)
-    assert (tmp_path / checkpoint).read_bytes() == (semi.folder / checkpoint).read_bytes()
+    (copied.folder / checkpoint).unlink()
+    assert "paused at iteration 1 of 3" in copied.fail(checkpoint, "--config", "training={max_minutes: 1.0e-6}")
+    assert resume_path(copied.folder / checkpoint).exists()
+    copied.run(checkpoint)
+    assert (copied.folder / checkpoint).read_bytes() == (semi.folder / checkpoint).read_bytes()
 
 
 def test_a_partition_that_the_data_set_does_not_have_is_named(project):
@@ -134,8 +146,6 @@ def test_a_partition_that_the_data_set_does_not_have_is_named(project):
 
 
 def test_an_id_in_both_lists_is_named(project, tmp_path):
-    (tmp_path / "labelled.txt").write_text("scene_0001\n")
-    (tmp_path / "unlabelled.txt").write_text("scene_0001\nscene_0002\n")
     lists = f"labelled: {tmp_path / 'labelled.txt'}, unlabelled: {tmp_path / 'unlabelled.txt'}"
     project.run("work/sample/voc/splits/manifest.json")
     first, second = read_ids(project.folder / "work/sample/voc/splits/train.txt")[:2]
@@ -146,12 +156,10 @@ def test_an_id_in_both_lists_is_named(project, tmp_path):
     assert f"image {first} is in both lists" in line
 
 
-def test_a_cache_of_another_teacher_is_refused(semi, tmp_path):
-    project = type(semi)(tmp_path)
-    shutil.copytree(semi.folder / "work", tmp_path / "work")
-    teacher = tmp_path / PARTITION / "cwbass/supervised/network.safetensors"
-    shutil.copy(tmp_path / PARTITION / "cwbass/no_weight/network.safetensors", teacher)
+def test_a_cache_of_another_teacher_is_refused(copied):
+    teacher = copied.folder / PARTITION / "cwbass/supervised/network.safetensors"
+    shutil.copy(copied.folder / PARTITION / "cwbass/no_weight/network.safetensors", teacher)
     checkpoint = f"{PARTITION}/cwbass/cwbass/network.safetensors"
-    (tmp_path / checkpoint).unlink()
-    line = project.fail(checkpoint, "--rerun-triggers", "params", "--allowed-rules", "train_cwbass")
+    (copied.folder / checkpoint).unlink()
+    line = copied.fail(checkpoint, "--rerun-triggers", "params", "--allowed-rules", "train_cwbass")
     assert "was not made with" in line and "cwbass/supervised/network.safetensors" in line
