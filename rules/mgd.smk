@@ -2,7 +2,6 @@
 
 MGD = f"{PARTITION}/mgd"
 MGD_TEACHER = f"{MGD}/teacher_{{teacher}}/network.safetensors"
-MGD_CACHE = f"{MGD}/cache_{{teacher}}"
 
 
 rule train_cps_teacher:
@@ -38,32 +37,36 @@ rule train_cps_teacher:
         "../workflow_scripts/train_cps_teacher.py"
 
 
-rule cache_teacher:
-    input:
-        index=f"{WORK}/{{dataset}}/index.csv",
-        ids=[f"{PARTITION}/labelled.txt", f"{PARTITION}/unlabelled.txt"],
-        checkpoint=MGD_TEACHER,
-    output:
-        label_maps=f"{MGD_CACHE}/labels/{{scatteritem}}.h5",
-        confidence_maps=f"{MGD_CACHE}/confidence/{{scatteritem}}.h5",
-        logits_maps=f"{MGD_CACHE}/logits/{{scatteritem}}.h5",
-        features_maps=f"{MGD_CACHE}/features/{{scatteritem}}.h5",
-    log:
-        f"logs/{SCALE}/{{dataset}}/cache_teacher/{{protocol}}_{{part}}_{{teacher}}/{{scatteritem}}.log",
-    benchmark:
-        f"benchmarks/{SCALE}/{{dataset}}/cache_teacher/{{protocol}}_{{part}}_{{teacher}}/{{scatteritem}}.tsv"
-    conda:
-        "../envs/maskmill.yaml"
-    resources:
-        mem_mb=8000,
-        runtime=240,
-        gpu=config["resources"]["gpu"],
-    params:
-        **config["mgd"]["cache"],
-        code=code("cache_teacher.py"),
-        short_side=short_side,
-    script:
-        "../workflow_scripts/cache_teacher.py"
+# L_I compares logits with the deep teacher's, L_R features with the wide one's.
+for teacher, kind in (("deep", "logits"), ("wide", "features")):
+
+    rule:
+        name:
+            f"cache_{teacher}_teacher"
+        input:
+            index=f"{WORK}/{{dataset}}/index.csv",
+            ids=[f"{PARTITION}/labelled.txt", f"{PARTITION}/unlabelled.txt"],
+            checkpoint=f"{MGD}/teacher_{teacher}/network.safetensors",
+        output:
+            **{f"{kind}_maps": f"{MGD}/cache_{teacher}/{kind}/{{scatteritem}}.h5"},
+            label_maps=f"{MGD}/cache_{teacher}/labels/{{scatteritem}}.h5",
+            confidence_maps=f"{MGD}/cache_{teacher}/confidence/{{scatteritem}}.h5",
+        log:
+            f"logs/{SCALE}/{{dataset}}/cache_{teacher}_teacher/{{protocol}}_{{part}}/{{scatteritem}}.log",
+        benchmark:
+            f"benchmarks/{SCALE}/{{dataset}}/cache_{teacher}_teacher/{{protocol}}_{{part}}/{{scatteritem}}.tsv"
+        conda:
+            "../envs/maskmill.yaml"
+        resources:
+            mem_mb=8000,
+            runtime=240,
+            gpu=config["resources"]["gpu"],
+        params:
+            **config["mgd"]["cache"],
+            code=code("cache_teacher.py"),
+            short_side=short_side,
+        script:
+            "../workflow_scripts/cache_teacher.py"
 
 
 rule train_supervised_student:

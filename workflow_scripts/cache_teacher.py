@@ -1,8 +1,8 @@
 """What a teacher says of one shard's images, for students that read it instead of running the teacher.
 
 In: index, id lists, a segmentation network. Out: map stores: `labels` uint8 [H, W] and `confidence` uint8 [H, W],
-round(255 c), at working size, averaged over `scales` and `flip`; and for MGD, from the plain image, float16 `logits`
-[C, H/s, W/s] and decoder `features` [C, H/s, W/s], averaged over the cells of their strides s.
+round(255 c), at working size, averaged over `scales` and `flip`; and for MGD, from the plain image, float16 `logits` or
+decoder `features` [C, H/s, W/s], averaged over the cells of their strides s.
 """
 
 from contextlib import ExitStack
@@ -50,17 +50,18 @@ def main(
     with ExitStack() as stack:
         labels = stack.enter_context(create_maps(label_maps, "label", **origin))
         confidence = stack.enter_context(create_maps(confidence_maps, "confidence", **origin))
-        if logits_maps is not None:
-            logits = stack.enter_context(create_maps(logits_maps, "logits", **origin))
-            features = stack.enter_context(create_maps(features_maps, "features", **origin))
+        logits = logits_maps and stack.enter_context(create_maps(logits_maps, "logits", **origin))
+        features = features_maps and stack.enter_context(create_maps(features_maps, "features", **origin))
         for image_id in progress(shard(every, scatteritem), f"teacher {scatteritem}"):
             image = read_image(records[image_id].image, short_side)
             highest, classes = class_probabilities(model, image, scales, flip, device).max(dim=0)
             labels.write(image_id, classes.byte().cpu().numpy())
             confidence.write(image_id, (255 * highest).round().byte().cpu().numpy())
-            if logits_maps is not None:
+            if logits or features:
                 of_logits, of_features = model(network_input(image, mean, std).to(device))
+            if logits:
                 logits.write(image_id, _cells(of_logits, image.shape[:2], logits_stride))
+            if features:
                 features.write(image_id, _cells(of_features, image.shape[:2], features_stride))
 
 
