@@ -29,7 +29,8 @@ def test_every_script_belongs_to_a_rule_of_its_name(script):
     rules = "\n".join(path.read_text() for path in (SCRIPTS.parent / "rules").glob("*.smk"))
     name = script.removesuffix(".py")
     assert f'"../workflow_scripts/{script}"' in rules
-    assert f"rule {name}:" in rules or name == "result_table", "every target's table is made by that one script"
+    several = {"result_table", "cache_teacher"}  # serve several rules, which are named after what they make
+    assert f"rule {name}:" in rules or name in several
 
 
 def test_a_bad_input_by_hand_is_one_line_and_exit_code_1(tmp_path):
