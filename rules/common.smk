@@ -288,6 +288,7 @@ def setting(method: str, key: str):
 
 
 def varied(method: str, *keys: str) -> dict:
+    """Parameters of a rule: settings of a method, of which some differ between data sets."""
     return {key: setting(method, key) for key in keys}
 
 
@@ -318,6 +319,7 @@ def mgd_network(group: str, wildcard: str, key: str):
 
 
 def mgd_weights(group: str, name: str) -> list[str]:
+    """The pretrained weights of one of MGD's `teachers` or `students`, as a list of no or one file."""
     return pretrained(weights_of(config["mgd"][group][name]["network"]["backbone"]), config["mgd"]["pretrained"])
 
 
@@ -363,3 +365,8 @@ def of_partition(method: str, rows: list[str], name: str):
         return [str(Path(partition_of(wildcards.dataset), method, row, name)) for row in rows]
 
     return files
+
+
+def partition_manifest(wildcards) -> str:
+    """The counts and sources of the chosen partition."""
+    return str(Path(partition_of(wildcards.dataset), "manifest.json"))

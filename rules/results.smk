@@ -70,7 +70,7 @@ for method, table in TABLES.items():
         input:
             table.get("beside", []),
             manifest=f"{WORK}/{{dataset}}/splits/manifest.json",
-            partition=of_partition("", [""], "manifest.json") if table.get("partition") else [],
+            partition=partition_manifest if table.get("partition") else [],
             scores=table["scores"],
             costs=table.get("costs", []),
         output:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from maskmill.methods import mgd
+from maskmill.training.losses import cross_entropy, ohem_cross_entropy
 
 CLASSES, BATCH = 4, 2
 
@@ -111,7 +112,7 @@ def hard_examples():
 @pytest.mark.parametrize(("min_kept", "value"), [(20, 2.2087696), (100, 1.4003373), (100_000, 0.9747909)])
 def test_g3_hard_pixels(min_kept, value):
     logits, labels = hard_examples()
-    assert mgd.ohem_cross_entropy(logits, labels, min_kept=min_kept).item() == pytest.approx(value, abs=1e-6)
+    assert ohem_cross_entropy(logits, labels, min_kept=min_kept).item() == pytest.approx(value, abs=1e-6)
 
 
 def test_g3_counts_and_plain_cross_entropy():
@@ -119,14 +120,14 @@ def test_g3_counts_and_plain_cross_entropy():
     valid = labels != 255
     probabilities = logits.softmax(dim=1).gather(1, labels.clamp(max=18)[:, None])[:, 0][valid]
     assert valid.sum() == 144 and (probabilities <= 0.7).sum() == 61
-    assert mgd.cross_entropy(logits, labels).item() == pytest.approx(0.9747909, abs=1e-6)
+    assert cross_entropy(logits, labels).item() == pytest.approx(0.9747909, abs=1e-6)
 
 
 def test_without_a_minimum_only_the_threshold_decides():
     logits, labels = hard_examples()
-    few, none = (mgd.ohem_cross_entropy(logits, labels, min_kept=number) for number in (20, 0))
+    few, none = (ohem_cross_entropy(logits, labels, min_kept=number) for number in (20, 0))
     assert few == none
-    assert mgd.ohem_cross_entropy(logits, torch.full_like(labels, 255), min_kept=0) == 0
+    assert ohem_cross_entropy(logits, torch.full_like(labels, 255), min_kept=0) == 0
 
 
 # Stage A
@@ -147,8 +148,8 @@ def test_cross_pseudo_supervision_is_the_published_sum():
 
 def test_both_branches_learn_and_the_supervised_loss_may_be_another():
     one, two = TinyNetwork(1), TinyNetwork(2)
-    hard = partial(mgd.ohem_cross_entropy, min_kept=10, threshold=0.1)
-    plain, ohem = (mgd.cps_losses((one, two), *example(), supervised=loss) for loss in (mgd.cross_entropy, hard))
+    hard = partial(ohem_cross_entropy, min_kept=10, threshold=0.1)
+    plain, ohem = (mgd.cps_losses((one, two), *example(), supervised=loss) for loss in (cross_entropy, hard))
     assert ohem["supervised"] > plain["supervised"]
     torch.testing.assert_close(ohem["cps"], plain["cps"])
     sum(plain.values()).backward()

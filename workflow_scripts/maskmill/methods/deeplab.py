@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-IGNORE = 255
+from maskmill.training.losses import cross_entropy
 
 
 def deep_supervision(maps: Sequence[Tensor], labels: Tensor) -> Tensor:
@@ -23,13 +23,9 @@ def deep_supervision(maps: Sequence[Tensor], labels: Tensor) -> Tensor:
         maps: float [B, C, h_i, w_i].
         labels: int64 [B, H, W].
     """
-    return sum(_cross_entropy(scores, labels) for scores in maps)
-
-
-def _cross_entropy(scores: Tensor, labels: Tensor) -> Tensor:
-    small = F.interpolate(labels[:, None].float(), scores.shape[-2:], mode="nearest-exact")[:, 0].long()
-    total = F.cross_entropy(scores, small, ignore_index=IGNORE, reduction="sum")
-    return total / (small != IGNORE).sum().clamp(min=1)
+    labels = labels[:, None].float()
+    shrunk = (F.interpolate(labels, scores.shape[-2:], mode="nearest-exact")[:, 0].long() for scores in maps)
+    return sum(map(cross_entropy, maps, shrunk))
 
 
 def parameter_groups(

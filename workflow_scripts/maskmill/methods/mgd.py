@@ -25,6 +25,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from maskmill.training.losses import cross_entropy
+
 IGNORE = 255
 
 Network = Callable[[Tensor], tuple[Tensor, Tensor]]  # images to logits and features
@@ -71,35 +73,6 @@ def partner(index: int, count: int, rng: np.random.Generator, *, pairing: str = 
 def mix(first: Tensor, second: Tensor, mask: Tensor) -> Tensor:
     """x_m: `second` where the mask is true, `first` elsewhere; [B, C, H, W], or labels [B, H, W]."""
     return torch.where(mask if first.ndim == 4 else mask[:, 0], second, first)
-
-
-# Supervised losses
-
-
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean over the pixels that are not 255; 0 where there are none."""
-    total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
-    return total / (labels != IGNORE).sum().clamp(min=1)
-
-
-def ohem_cross_entropy(logits: Tensor, labels: Tensor, *, min_kept: int, threshold: float = 0.7) -> Tensor:
-    """Mean over the hard pixels, those whose true class has a probability of at most t (Cityscapes).
-
-    t is `threshold`, or, so that `min_kept` pixels are left, the min_kept-th smallest probability. With fewer than
-    `min_kept` valid pixels all count.
-
-    Args:
-        min_kept: of the whole batch; released: 50,000 an image and device for teachers, 100,000 for students.
-    """
-    valid = labels != IGNORE
-    if min_kept > valid.sum():
-        return cross_entropy(logits, labels)
-    with torch.no_grad():
-        probabilities = logits.softmax(dim=1).gather(1, labels.masked_fill(~valid, 0)[:, None])[:, 0]
-        probabilities = probabilities.masked_fill(~valid, 1)
-        smallest = probabilities.flatten().kthvalue(min_kept).values if min_kept else probabilities.new_zeros(())
-        hard = probabilities <= smallest.clamp(min=threshold)
-    return cross_entropy(logits, labels.masked_fill(~hard, IGNORE))
 
 
 # Stage A: teachers

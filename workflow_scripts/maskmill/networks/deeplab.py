@@ -18,6 +18,9 @@ class DeepLabV3Plus(nn.Module):
         rates: dilation of the 3x3 branches of ASPP, for features at `output_stride`.
         width: channels of ASPP and decoder; the low-level map is reduced to `low_level_width`.
         frozen_batchnorm: keep the backbone's batch norms at their stored statistics (for small batches).
+        dropout: behind ASPP, the decoder's first and its second convolution.
+        drop_channels: whether ASPP's dropout is of whole channels (CW-BASS).
+        align_corners: of all bilinear enlargement (CW-BASS: true).
         pretrained: safetensors file with the backbone's weights; only for a new network.
     """
 
@@ -31,6 +34,9 @@ class DeepLabV3Plus(nn.Module):
         width: int = 256,
         low_level_width: int = 48,
         frozen_batchnorm: bool = False,
+        dropout: tuple[float, float, float] = (0.5, 0.5, 0.1),
+        drop_channels: bool = False,
+        align_corners: bool = False,
         pretrained: str | None = None,
     ):
         super().__init__()
@@ -42,18 +48,27 @@ class DeepLabV3Plus(nn.Module):
             "width": width,
             "low_level_width": low_level_width,
             "frozen_batchnorm": frozen_batchnorm,
+            "dropout": list(dropout),
+            "drop_channels": drop_channels,
+            "align_corners": align_corners,
         }
+        self.align_corners = align_corners
         self.backbone = build_backbone(backbone, output_stride=output_stride, dilate=True, pretrained=pretrained)
         if frozen_batchnorm:
             freeze_batchnorm(self.backbone)
         self._low_level = max(i for i, stride in enumerate(self.backbone.strides) if stride == 4)
-        self.aspp = ASPP(self.backbone.channels[-1], width, rates)
+        self.aspp = ASPP(
+            self.backbone.channels[-1],
+            width,
+            rates,
+            dropout=(nn.Dropout2d if drop_channels else nn.Dropout)(dropout[0]),
+        )
         self.low_level = _convolution(self.backbone.channels[self._low_level], low_level_width, 1)
         self.decoder = nn.Sequential(
             _convolution(width + low_level_width, width, 3),
-            nn.Dropout(0.5),
+            nn.Dropout(dropout[1]),
             _convolution(width, width, 3),
-            nn.Dropout(0.1),
+            nn.Dropout(dropout[2]),
         )
         self.classifier = nn.Conv2d(width, num_classes, 1, bias=False)
 
@@ -61,9 +76,12 @@ class DeepLabV3Plus(nn.Module):
         """x: normalised images [B, 3, H, W]. Returns logits [B, num_classes, H, W] (bilinear from stride 4)."""
         maps = self.backbone(x)
         low_level = self.low_level(maps[self._low_level])
-        context = _resize(self.aspp(maps[-1]), low_level.shape[-2:])
+        context = self._resize(self.aspp(maps[-1]), low_level.shape[-2:])
         logits = self.classifier(self.decoder(torch.cat([context, low_level], dim=1)))
-        return _resize(logits, x.shape[-2:])
+        return self._resize(logits, x.shape[-2:])
+
+    def _resize(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        return F.interpolate(x, size=size, mode="bilinear", align_corners=self.align_corners)
 
     def new_parameters(self) -> list[nn.Parameter]:
         """Parameters that no pretraining covers: everything but the backbone."""
@@ -73,7 +91,7 @@ class DeepLabV3Plus(nn.Module):
 class ASPP(nn.Module):
     """Parallel 1x1, dilated 3x3 and image-pooling branches, concatenated and projected."""
 
-    def __init__(self, inputs: int, width: int, rates: tuple[int, ...]):
+    def __init__(self, inputs: int, width: int, rates: tuple[int, ...], dropout: nn.Module):
         super().__init__()
         self.branches = nn.ModuleList([_convolution(inputs, width, 1)])
         self.branches.extend(_convolution(inputs, width, 3, rate) for rate in rates)
@@ -81,7 +99,7 @@ class ASPP(nn.Module):
         self.pooling = nn.Sequential(
             nn.AdaptiveAvgPool2d(1), nn.Conv2d(inputs, width, 1, bias=False), nn.GroupNorm(1, width), nn.ReLU()
         )
-        self.project = nn.Sequential(_convolution(width * (len(rates) + 2), width, 1), nn.Dropout(0.5))
+        self.project = nn.Sequential(_convolution(width * (len(rates) + 2), width, 1), dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         pooled = self.pooling(x).expand(-1, -1, *x.shape[-2:])
@@ -91,7 +109,3 @@ class ASPP(nn.Module):
 def _convolution(inputs: int, outputs: int, kernel: int, dilation: int = 1) -> nn.Sequential:
     convolution = nn.Conv2d(inputs, outputs, kernel, padding=dilation * (kernel // 2), dilation=dilation, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
-
-
-def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)

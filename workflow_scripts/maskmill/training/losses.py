@@ -1,16 +1,43 @@
-"""Losses on true masks that several methods share."""
+"""Losses on labels that several methods share."""
 
 from collections.abc import Callable
 from functools import partial
 
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from maskmill.methods.mgd import cross_entropy, ohem_cross_entropy
+IGNORE = 255
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean over the pixels that are not 255; 0 where there are none."""
+    total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
+    return total / (labels != IGNORE).sum().clamp(min=1)
+
+
+def ohem_cross_entropy(logits: Tensor, labels: Tensor, *, min_kept: int, threshold: float = 0.7) -> Tensor:
+    """Mean over the hard pixels, those whose true class has a probability of at most t (MGD on Cityscapes, spec 2.4).
+
+    t is `threshold`, or, so that `min_kept` pixels are left, the min_kept-th smallest probability. With fewer than
+    `min_kept` valid pixels all count.
+
+    Args:
+        min_kept: of the whole batch; released: 50,000 an image and device for teachers, 100,000 for students.
+    """
+    valid = labels != IGNORE
+    if min_kept > valid.sum():
+        return cross_entropy(logits, labels)
+    with torch.no_grad():
+        probabilities = logits.softmax(dim=1).gather(1, labels.masked_fill(~valid, 0)[:, None])[:, 0]
+        probabilities = probabilities.masked_fill(~valid, 1)
+        smallest = probabilities.flatten().kthvalue(min_kept).values if min_kept else probabilities.new_zeros(())
+        hard = probabilities <= smallest.clamp(min=threshold)
+    return cross_entropy(logits, labels.masked_fill(~hard, IGNORE))
 
 
 def supervised_loss(kept_an_image: int | None, batch_size: int) -> Callable[[Tensor, Tensor], Tensor]:
-    """The mean cross entropy over the pixels with a label; over the hard ones where a number of pixels an image to keep
-    is given (MGD on Cityscapes)."""
+    """`cross_entropy`, or `ohem_cross_entropy` where a number of pixels an image to keep is given."""
     if kept_an_image is None:
         return cross_entropy
     return partial(ohem_cross_entropy, min_kept=kept_an_image * batch_size)

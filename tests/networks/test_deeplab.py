@@ -1,0 +1,46 @@
+"""DeepLabV3+ as MARS and CW-BASS use it."""
+
+import pytest
+import torch
+
+from maskmill.networks.deeplab import DeepLabV3Plus
+
+SMALL = {"num_classes": 3, "rates": (1, 2), "width": 16, "low_level_width": 8}
+
+
+def test_dropout_of_whole_channels_behind_aspp():
+    torch.manual_seed(0)
+    network = DeepLabV3Plus("sample_cnn", **SMALL, dropout=(0.5, 0, 0.1), drop_channels=True).train()
+    context = network.aspp(network.backbone(torch.randn(4, 3, 32, 32))[-1])
+    dropped = (context == 0).flatten(2).all(dim=2).float().mean()
+    assert dropped == pytest.approx(0.5, abs=0.2)
+    kept = context[(context != 0).flatten(2).any(dim=2)]
+    assert (kept > 0).any(dim=(1, 2)).all()
+
+
+def test_without_dropout_training_passes_are_deterministic():
+    network, images = DeepLabV3Plus("sample_cnn", **SMALL, dropout=(0, 0, 0)), torch.randn(2, 3, 32, 32)
+    first, second = network.train()(images), network(images)
+    torch.testing.assert_close(first, second)
+    noisy = DeepLabV3Plus("sample_cnn", **SMALL).train()
+    assert not torch.equal(noisy(images), noisy(images))
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_enlargement_follows_align_corners(align_corners):
+    """Corners of the output are the classifier's own only with aligned corners."""
+    network = DeepLabV3Plus("sample_cnn", **SMALL, align_corners=align_corners).eval()
+    seen = []
+    network.classifier.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    torch.manual_seed(1)
+    logits = network(torch.randn(1, 3, 32, 32))
+    expected = torch.nn.functional.interpolate(seen[0], (32, 32), mode="bilinear", align_corners=align_corners)
+    torch.testing.assert_close(logits, expected)
+    other = torch.nn.functional.interpolate(seen[0], (32, 32), mode="bilinear", align_corners=not align_corners)
+    assert not torch.allclose(logits, other)
+
+
+def test_arguments_rebuild_the_network():
+    network = DeepLabV3Plus("sample_cnn", **SMALL, dropout=(0.5, 0, 0.1), drop_channels=True, align_corners=True)
+    again = DeepLabV3Plus(**network.arguments)
+    assert again.arguments == network.arguments and isinstance(again.aspp.project[-1], torch.nn.Dropout2d)
