@@ -71,6 +71,7 @@ def main(
         labels=stores[0] if stores else None,
         confidence=stores[1] if stores else None,
         strong=None if strong is None or variant == "online" else StrongAugmentation(**strong),
+        cutmix=release["cutmix"],
         short_side=short_side,
     )
     follower = EMA(model, **ema) if release["teacher"] == "ema" else None
@@ -86,13 +87,16 @@ def main(
         else:
             confidence, pseudo = cwbass.pseudo_labels(follower.module(batch["weak"]))
             pseudo = pseudo.masked_fill(batch["ignore"], cwbass.IGNORE)
+        unlabelled = batch["unlabelled"]
+        if "hole" in batch:
+            unlabelled, pseudo, confidence = cwbass.cutmix(batch["hole"], unlabelled, pseudo, confidence)
         if not loss["thresholded"]:
             tau = 0.0
         elif adaptive is None:
             tau = cwbass.dynamic_threshold(confidence, pseudo, **threshold)
         else:
             tau = adaptive(confidence, pseudo)
-        of_labelled, of_unlabelled = model(torch.cat([batch["image"], batch["unlabelled"]])).chunk(2)
+        of_labelled, of_unlabelled = model(torch.cat([batch["image"], unlabelled])).chunk(2)
         return cwbass.losses(
             of_labelled,
             batch["label"],

@@ -325,7 +325,7 @@ def test_second_release_halves_the_whole_objective():
 
 
 def test_variants_name_settings_that_the_losses_know():
-    known = {"teacher", "threshold", *inspect.signature(cwbass.losses).parameters}
+    known = {"teacher", "threshold", "cutmix", *inspect.signature(cwbass.losses).parameters}
     assert set(cwbass.VARIANTS) == {"paper", "online", "v2"}
     assert all(set(settings) < known for settings in cwbass.VARIANTS.values())
 
@@ -344,3 +344,17 @@ def test_variants_name_settings_that_the_losses_know():
 def test_misspelt_switches_are_named_with_their_options(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_cutmix_fills_holes_with_the_predecessor_in_the_batch():
+    images, labels = (
+        torch.arange(3.0)[:, None, None, None].expand(3, 2, 4, 4),
+        torch.arange(3)[:, None, None].expand(3, 4, 4),
+    )
+    hole = torch.zeros(3, 1, 4, 4, dtype=torch.bool)
+    hole[1, :, :2, :3] = True
+    mixed, mixed_labels = cwbass.cutmix(hole, images, labels)
+    assert (mixed[1, :, :2, :3] == 0).all() and (mixed_labels[1, :2, :3] == 0).all()
+    untouched = ~hole[:, 0]
+    assert torch.equal(mixed_labels[untouched], labels[untouched])
+    assert torch.equal(mixed[:, 0], mixed_labels.float()) and torch.equal(mixed[:, 1], mixed[:, 0])

@@ -45,6 +45,7 @@ class CWBASSImages(_Pairs):
         labels, confidence: pseudo labels of the unlabelled images, uint8 [H, W] at working size, and 255 times their
             confidence, uint8 [H, W]; None where a teacher runs beside the student.
         strong: further augmentation of the unlabelled crop, or None.
+        cutmix: whether the hole of `strong` is for another image's pixels instead of being cut out (second release).
         short_side: working size of the images, see `read_image`.
     """
 
@@ -60,12 +61,14 @@ class CWBASSImages(_Pairs):
         labels: Store | None = None,
         confidence: Store | None = None,
         strong: StrongAugmentation | None = None,
+        cutmix: bool = False,
         short_side: int | None = None,
     ):
         super().__init__(labelled, unlabelled, augmentation, mean, std, masks, short_side)
         if (labels is None) != (confidence is None):
             raise ValueError("give labels and confidence, or neither")
         self.labels, self.confidence, self.strong = labels, confidence, strong
+        self.cutmix = cutmix and strong is not None
 
     def sample(self, index: int, rng: np.random.Generator) -> dict[str, Tensor]:
         """One example.
@@ -73,7 +76,8 @@ class CWBASSImages(_Pairs):
         `image` float32 [3, crop, crop] and `label` int64 [crop, crop]; `unlabelled` float32 [3, crop, crop], with the
         strong augmentation. With pseudo labels: `pseudo` int64 [crop, crop] and `confidence` float32 [crop, crop] in
         0..1; 255 and 0 in padding and where a hole was cut. Without: `weak` float32 [3, crop, crop], the unlabelled
-        crop as a teacher sees it, and `ignore` bool [crop, crop], true in padding and holes.
+        crop as a teacher sees it, and `ignore` bool [crop, crop], true in padding and holes. With CutMix `hole` bool
+        [1, crop, crop] comes with the example, and nothing is cut.
         """
         record = self.labelled[index % len(self.labelled)]
         pixels, geometry = self._crop(self._read(record), rng)
@@ -84,16 +88,19 @@ class CWBASSImages(_Pairs):
         image = self._read(record)
         geometry, jitter = self.augmentation.draw(image.shape[:2], rng)
         weak = geometry.window(image)
-        strong, ignore = weak, geometry.padding()
+        strong, ignore, mixing = weak, geometry.padding(), {}
         if self.strong is not None:
-            strong = self.strong(weak, rng)
-            ignore |= self.strong.cutout(geometry.crop, rng)
+            strong, hole = self.strong(weak, rng), self.strong.cutout(geometry.crop, rng)
+            if self.cutmix:
+                mixing = {"hole": hole[None]}
+            else:
+                ignore |= hole
         # A hole has the mean colour, as padding has.
         pixels = geometry.normalised(strong, self.mean, self.std, jitter).masked_fill(ignore, 0)
         if self.labels is None:
             seen = geometry.normalised(weak, self.mean, self.std, jitter)
-            return {"unlabelled": pixels, "weak": seen, "ignore": ignore}
-        return {
+            return {"unlabelled": pixels, "weak": seen, "ignore": ignore} | mixing
+        return mixing | {
             "unlabelled": pixels,
             "pseudo": geometry.label(self.labels[record.image_id]).masked_fill(ignore, IGNORE),
             "confidence": geometry.confidence(self.confidence[record.image_id]).masked_fill(ignore, 0),

@@ -26,9 +26,9 @@ MIN_PIXELS = 10  # of a class in a batch, below which its mean confidence is lef
 # Spec 3.3 and 3.4: the paper's teacher is trained on labelled images and labels the others once; the released ones are
 # the student's moving average. Boundaries and weights are the same in all.
 VARIANTS = {
-    "paper": {"teacher": "fixed", "threshold": "dynamic", "class_balanced": False, "averaged": False},
-    "online": {"teacher": "ema", "threshold": "dynamic", "class_balanced": False, "averaged": False},
-    "v2": {"teacher": "ema", "threshold": "adaptive", "class_balanced": True, "averaged": True},
+    "paper": {"teacher": "fixed", "threshold": "dynamic", "class_balanced": False, "averaged": False, "cutmix": False},
+    "online": {"teacher": "ema", "threshold": "dynamic", "class_balanced": False, "averaged": False, "cutmix": False},
+    "v2": {"teacher": "ema", "threshold": "adaptive", "class_balanced": True, "averaged": True, "cutmix": True},
 }
 
 
@@ -247,6 +247,16 @@ class AdaptiveThreshold(nn.Module):
         self.class_confidence.copy_(torch.where(shown, followed, self.class_confidence))
         self.seen |= shown
         self.mean_confidence.lerp_(confidence.mean().float(), 1 - self.floor_momentum)
+
+
+def cutmix(hole: Tensor, *maps: Tensor) -> list[Tensor]:
+    """Fills each image's hole with what its predecessor in the batch shows there.
+
+    Args:
+        hole: bool [B, 1, H, W].
+        maps: images [B, C, H, W], labels or confidence [B, H, W] of one batch.
+    """
+    return [torch.where(hole if m.ndim == 4 else hole[:, 0], m.roll(1, dims=0), m) for m in maps]
 
 
 @torch.no_grad()
