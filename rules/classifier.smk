@@ -59,6 +59,7 @@ rule evaluate_seeds:
         maps=f"{WORK}/{{dataset}}/cams.h5",
     output:
         curve=f"{WORK}/{{dataset}}/seed_miou.csv",
+        scores_table=f"{WORK}/{{dataset}}/seed_scores.csv",
     log:
         f"logs/{SCALE}/{{dataset}}/evaluate_seeds.log",
     benchmark:
@@ -72,5 +73,6 @@ rule evaluate_seeds:
         code=code("evaluate_seeds.py"),
         thresholds=config["cams"]["thresholds"],
         classes=averaged_classes,
+        counted=config["evaluation"]["counted"],
     script:
         "../workflow_scripts/evaluate_seeds.py"

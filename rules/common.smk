@@ -10,10 +10,18 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow_scripts"))
 from code_digest import code_digest as code
 from maskmill.data.catalog import DATASETS, averaged_ids
+from maskmill.data.localization import BOXSETS
 from maskmill.data.partitions import PROTOCOLS, find_part
 from maskmill.errors import InputError
 
-TARGETS = ["mars_voc_miou", "deeplab_voc_miou", "cwbass_voc_miou", "mgd_voc_miou"]
+TARGETS = [
+    "mars_voc_miou",
+    "bas_voc_miou",
+    "bas_cub_localization",
+    "deeplab_voc_miou",
+    "cwbass_voc_miou",
+    "mgd_voc_miou",
+]
 
 
 def merged(base: dict, changes: dict) -> dict:
@@ -75,6 +83,7 @@ def check_names(settings: dict) -> None:
         except InputError as error:
             raise WorkflowError(f"config: data.{dataset}.classes: {error}")
     check_deeplab(settings["deeplab"])
+    check_localization(settings["localization"])
     for dataset, chosen in settings["partitions"].items():
         try:
             find_part(dataset, chosen["protocol"], part_name(chosen["part"]))
@@ -102,6 +111,23 @@ def check_deeplab(settings: dict) -> None:
         )
 
 
+def check_localization(settings: dict) -> None:
+    backbone = settings["network"]["backbone"]
+    for boxset, section in settings["datasets"].items():
+        if backbone not in section["backbones"]:
+            known = ", ".join(section["backbones"])
+            raise WorkflowError(
+                f"config: localization.datasets.{boxset}.backbones has no {backbone!r}, only {known}; add it"
+            )
+    if settings["resize"] < settings["crop"]:
+        raise WorkflowError("config: localization.crop is larger than localization.resize; make it smaller")
+    if backbone == "mobilenet_v1" and settings["pretrained"] and not settings["weights"]:
+        raise WorkflowError(
+            f"config: localization.weights is null, but the workflow does not fetch weights of {backbone}; give a "
+            "safetensors file, or set localization.pretrained to false"
+        )
+
+
 # What the user gave on the command line becomes the whole configuration, for rules and scripts alike.
 config.update(load_settings(typed(config)))
 
@@ -111,7 +137,8 @@ WORK = f"work/{SCALE}"
 
 wildcard_constraints:
     dataset="|".join(DATASETS),
-    provider="irn|external",
+    boxset="|".join(BOXSETS),
+    provider="irn|bas|external",
     split="labelled_train|train|val|gallery|crf_search",
     protocol="|".join(PROTOCOLS),
     part=r"[0-9_]+",
@@ -212,6 +239,44 @@ def student_start() -> dict[str, list[str]]:
     }
 
 
+def irn_start() -> dict[str, list[str]]:
+    """What IRNet's backbone is: published weights, or the trained classifier's."""
+    own = config["irn"]["pretrained"]
+    return {
+        "weights": pretrained(config["irn"]["network"]["backbone"], own),
+        "classifier": [] if own else [f"{WORK}/{{dataset}}/classifier/classifier.safetensors"],
+    }
+
+
+def affinity(irn: dict) -> dict:
+    """Parameters of the labels that IRNet learns from."""
+    return {
+        **only(irn, "foreground", "background", "gt_prob"),
+        "code": code("affinity_labels.py"),
+        "crf": config["crf"]["irn"],
+        "short_side": short_side,
+    }
+
+
+def walking(irn: dict) -> dict:
+    """Parameters of the random walk."""
+    return {
+        **only(irn, "crop_size", "walk", "cam_power"),
+        "code": code("random_walk.py"),
+        "background": irn["walk_background"],
+        "short_side": short_side,
+    }
+
+
+def bas_start() -> dict[str, list[str]]:
+    """What BAS's backbone starts from."""
+    start = config["bas"]["init"]
+    return {
+        "weights": pretrained(config["bas"]["network"]["backbone"], start == "imagenet"),
+        "classifier": [f"{WORK}/{{dataset}}/classifier/classifier.safetensors"] if start == "classifier" else [],
+    }
+
+
 def only(section: dict, *keys: str) -> dict:
     return {key: section[key] for key in keys}
 
@@ -271,6 +336,79 @@ def list_sources(wildcards) -> dict[str, str | None]:
 def given_lists(wildcards) -> list[str]:
     """Those of them that are files."""
     return [source for source in list_sources(wildcards).values() if source and "://" not in source]
+
+
+def boxset_settings(boxset: str) -> dict:
+    """Where a localisation set lies: the user's own, the drawn one, or the downloaded one."""
+    given = config["localization"]["data"][boxset]
+    if given["root"]:
+        return given
+    if SCALE == "sample":
+        root = f"{WORK}/{boxset}/scenes"
+        lists = {"images": f"{root}/heldout/images", "lists": f"{root}/heldout/lists"}
+        return {"root": root, "boxes": f"{root}/boxes", "heldout": lists}
+    return given | {"root": f"downloads/{boxset}/{BOXSETS[boxset].folder}" if BOXSETS[boxset].archive else None}
+
+
+def boxset_value(key: str):
+    """A value of `boxset_settings` for the wildcard's set."""
+
+    def value(wildcards):
+        return boxset_settings(wildcards.boxset).get(key)
+
+    return value
+
+
+def boxset_flag(wildcards) -> list[str]:
+    """The flag of a localisation set that a rule makes; nothing for the user's own."""
+    root = boxset_settings(wildcards.boxset)["root"]
+    return [] if root is None or config["localization"]["data"][wildcards.boxset]["root"] else [f"{root}/.complete"]
+
+
+def boxset_digests(wildcards) -> list[str]:
+    """SHA-256 of the user's lists."""
+    given = config["localization"]["data"][wildcards.boxset]
+    folders = filter(None, [given["root"], given["heldout"] and given["heldout"]["lists"]])
+    paths = [path for folder in folders for path in sorted(Path(folder).glob("*.txt"))]
+    boxes = Path(given.get("boxes") or "")
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in (*paths, *([boxes] if boxes.is_file() else []))]
+
+
+def localization_setting(key: str):
+    """A value of a localisation set's section, or of its backbone's row in it."""
+
+    def value(wildcards):
+        section = config["localization"]["datasets"][wildcards.boxset]
+        return (section | section["backbones"][config["localization"]["network"]["backbone"]])[key]
+
+    return value
+
+
+def localization_settings(*keys: str) -> dict:
+    return {key: localization_setting(key) for key in keys}
+
+
+def author_setting(wildcards) -> dict:
+    """Threshold and top-k that the authors found; each null where there is none."""
+    return {key: localization_setting(key)(wildcards) for key in ("top_k", "threshold")}
+
+
+def all_top_k(wildcards) -> list[int]:
+    """The values of k that maps are kept for."""
+    return sorted(
+        {
+            *config["localization"]["top_k"],
+            localization_setting("top_k")(wildcards) or 1,
+        }
+    )
+
+
+def localizer_weights() -> list[str]:
+    """What a localiser's backbone starts from: the user's file, published weights, or nothing."""
+    settings = config["localization"]
+    if settings["pretrained"] and settings["weights"]:
+        return [settings["weights"]]
+    return pretrained(settings["network"]["backbone"], settings["pretrained"])
 
 
 def method_settings(method: str, dataset: str) -> dict:

@@ -19,21 +19,17 @@ rule affinity_labels:
         mem_mb=2000,
         runtime=120,
     params:
-        **only(config["irn"], "foreground", "background", "gt_prob"),
-        code=code("affinity_labels.py"),
-        crf=config["crf"]["irn"],
-        short_side=short_side,
+        **affinity(config["irn"]),
     script:
         "../workflow_scripts/affinity_labels.py"
 
 
 rule train_irn:
     input:
+        **irn_start(),
         index=f"{WORK}/{{dataset}}/index.csv",
         ids=ids_of("train"),
         labels=f"{WORK}/{{dataset}}/affinity_labels.h5",
-        weights=pretrained(config["irn"]["network"]["backbone"], config["irn"]["pretrained"]),
-        classifier=[] if config["irn"]["pretrained"] else [f"{WORK}/{{dataset}}/classifier/classifier.safetensors"],
     output:
         checkpoint=f"{WORK}/{{dataset}}/irn/irn.safetensors",
     log:
@@ -78,10 +74,7 @@ rule random_walk:
         runtime=240,
         gpu=config["resources"]["gpu"],
     params:
-        **only(config["irn"], "crop_size", "walk", "cam_power"),
-        code=code("random_walk.py"),
-        background=config["irn"]["walk_background"],
-        short_side=short_side,
+        **walking(config["irn"]),
     script:
         "../workflow_scripts/random_walk.py"
 

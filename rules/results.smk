@@ -9,6 +9,13 @@ MARS_SCORES = {
         for variant in ("baseline", "complement", "mars")
     },
 }
+BAS_SCORES = {
+    "seed/cam": "{dataset}/seed_scores.csv",
+    "seed/bas": "{dataset}/bas/seed_scores.csv",
+    "label/irn": "{dataset}/irn/pseudo_labels_scores.csv",
+    "label/bas": "{dataset}/bas/pseudo_labels_scores.csv",
+    "student/bas": "{dataset}/students/bas/baseline/val/predictions_scores.csv",
+}
 # Figures of the stages on the way, so that a gap can be traced to the stage that lost it.
 MARS_STAGES = [
     "{dataset}/seed_miou.csv",
@@ -29,6 +36,13 @@ TABLES = {
         "scores": [f"{WORK}/{path}" for path in MARS_SCORES.values()],
         "beside": ["results/mars_{dataset}_gallery.png", *(f"{WORK}/{path}" for path in MARS_STAGES)],
         "published": PROVIDER == "irn",
+        "provider": PROVIDER,
+    },
+    "bas": {
+        "datasets": [name for name in DATASETS if DATASETS[name].has_background],
+        "roles": {row: "val" if row.startswith("student/") else "labelled_train" for row in BAS_SCORES},
+        "scores": [f"{WORK}/{path}" for path in BAS_SCORES.values()],
+        "published": True,
     },
     "deeplab": {
         "datasets": list(DATASETS),
@@ -57,6 +71,7 @@ TABLES = {
 
 localrules:
     mars_table,
+    bas_table,
     deeplab_table,
     cwbass_table,
     mgd_table,
@@ -91,6 +106,7 @@ for method, table in TABLES.items():
             method=method,
             roles=table["roles"],
             published=table["published"],
+            provider=table.get("provider"),
             scale=SCALE,
             seed=config["seed"],
         script:

@@ -19,7 +19,12 @@ def rule_f(network: nn.Module) -> nn.Module:
 
 def rule_q(network: nn.Module) -> nn.Module:
     """Weights pseudo-random, variance 2 / fan_in; norms reset, but 0.25 at the end of ResNet bottlenecks."""
-    network = _fill(network, lambda n: 12**0.5 * (((31 * n**2 + 17 * n) % 10007 + 0.5) / 10007 - 0.5))
+
+    def pseudo_random(n: Tensor) -> Tensor:
+        n = n.long()  # float64 does not hold 31 n^2 of the largest tensors
+        return 12**0.5 * (((31 * n**2 + 17 * n) % 10007 + 0.5).double() / 10007 - 0.5)
+
+    network = _fill(network, pseudo_random)
     for name, parameter in network.named_parameters():
         if name.endswith("bn3.weight"):
             parameter.data.fill_(0.25)

@@ -1,6 +1,7 @@
 """mIoU of the class activation maps over background thresholds (spec 2.3).
 
-In: index, id list (images with masks), map store of kind `cam`. Out: CSV with columns threshold, miou (percent).
+In: index, id list (images with masks), map store of kind `cam`. Out: `curve`, CSV with columns threshold, miou
+(percent); `scores_table`, CSV with columns metric, class_name, value (percent) at the threshold of the largest mIoU.
 """
 
 import logging
@@ -12,7 +13,7 @@ import stage
 from maskmill.data.catalog import DATASETS, averaged_ids
 from maskmill.data.images import read_mask
 from maskmill.data.index import read_ids, read_index
-from maskmill.evaluation.segmentation import SeedCurve
+from maskmill.evaluation.segmentation import SeedCurve, scores
 from maskmill.progress import progress
 from maskmill.refinement.resize import resize_planes
 from maskmill.storage.atomic import atomic_path
@@ -25,8 +26,10 @@ def main(
     ids: str,
     maps: str,
     curve: str,
+    scores_table: str,
     thresholds: list[float],
     classes: list[str] | None = None,
+    counted: str = "occurring",
 ) -> None:
     num_classes = DATASETS[dataset].num_classes
     records, store = read_index(index), open_maps(maps)
@@ -35,10 +38,14 @@ def main(
         truth = read_mask(records[image_id].mask, num_classes)
         cam = resize_planes(store[image_id].astype(np.float32), truth.shape)
         seeds.add(truth, cam, store.attributes_of(image_id)["classes"])
-    miou = seeds.miou(averaged_ids(DATASETS[dataset], classes))
+    averaged = averaged_ids(DATASETS[dataset], classes)
+    miou = seeds.miou(averaged)
     with atomic_path(curve) as path:
         pd.DataFrame({"threshold": seeds.thresholds.round(4), "miou": miou}).to_csv(path, index=False)
     best = int(np.nanargmax(miou))
+    with atomic_path(scores_table) as path:
+        rows = scores(seeds.matrix(best), DATASETS[dataset].classes, averaged, counted=counted)
+        pd.DataFrame(rows).to_csv(path, index=False)
     logging.info("seed mIoU %.1f at threshold %.2f", miou[best], seeds.thresholds[best])
 
 

@@ -3,7 +3,8 @@
 In: scores (and costs) of every variant, the splits' manifest, and that of the partition where some training images have
 no masks. Out: CSV with the columns of every result table (DESIGN: one tidy CSV a target); its aggregates are also
 printed. Params: `roles`, variant to the split it was scored on (train, labelled_train, val), in the order of `scores`;
-`published`, whether the papers' numbers belong beside these variants.
+`published`, whether the papers' numbers belong beside these variants; `provider`, who made the labels that the method
+starts from, where that is a choice; `network`, which one, where the paper has several.
 """
 
 import json
@@ -29,10 +30,14 @@ def main(
     seed: int,
     costs: list[str] = (),
     partition: list[str] = (),
+    provider: str | None = None,
+    network: str | None = None,
 ) -> None:
     splits = json.loads(Path(manifest).read_text())
-    papers = PAPERS.get((method, dataset), {}) if published else {}
+    key = (method, dataset, network) if network else (method, dataset)
+    papers = PAPERS.get(key, {}) if published else {}
     learned = partition_name(json.loads(Path(partition[0]).read_text())) if partition else ""
+    learned += f"; labels of {provider}" if provider else ""
     parts = []
     for (variant, role), *paths in zip(roles.items(), scores, costs or [None] * len(scores), strict=True):
         data, same_split = data_name(dataset, scale, splits[role])

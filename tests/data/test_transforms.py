@@ -139,6 +139,17 @@ def drawn(seed, crop=64, size=(75, 100), **arguments):
     return Augmentation(crop=crop, **arguments).draw(size, np.random.default_rng(seed))[0]
 
 
+@pytest.mark.parametrize(("height", "width"), [(40, 60), (90, 20)])
+def test_a_square_loses_the_aspect_and_a_crop_of_it_is_inside(height, width):
+    augmentation = Augmentation(crop=48, square=64)
+    for seed in range(8):
+        geometry, _ = augmentation.draw((height, width), np.random.default_rng(seed))
+        assert geometry.size == (64, 64) and all(0 <= offset <= 16 for offset in geometry.offsets)
+    image, label = picture(height, width)
+    pixels, labels = augmentation(image, label, *PLAIN, np.random.default_rng(0))
+    assert pixels.shape == (3, 48, 48) and set(labels.unique().tolist()) == {1, 2}, "nothing is padded"
+
+
 def test_centred_padding_has_the_odd_pixel_behind():
     """Golden number G12: 375 x 500 in 512 has margins of 68, 69, 6 and 6 pixels at its top, bottom, left and right."""
     rng = np.random.default_rng(0)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from maskmill.training.optimizers import backbone_and_new, build_optimizer
-from maskmill.training.schedules import poly
+from maskmill.training.schedules import poly, step_decay
 
 
 def trajectory(groups, gradient, steps, **options):
@@ -90,6 +90,22 @@ def test_official_groups_follow_the_reference_trajectory():
     for step, expected in golden.items():
         for values, reference in zip(states[step - 1], expected, strict=True):
             assert values == pytest.approx(reference, rel=1e-9)
+
+
+def test_nesterov_looks_ahead():
+    group = {"params": [torch.tensor([1.0], dtype=torch.float64, requires_grad=True)], "lr": 0.1, "weight_decay": 0.0}
+    optimizer = build_optimizer([group], momentum=0.9, nesterov=True)
+    values = []
+    for _ in range(2):
+        optimizer.param_groups[0]["lr"], group["params"][0].grad = 0.1, torch.ones(1, dtype=torch.float64)
+        optimizer.step()
+        values.append(group["params"][0].item())
+    assert values == pytest.approx([1 - 0.1 * (1 + 0.9), 0.81 - 0.1 * (1 + 0.9 * 1.9)])
+
+
+def test_steps_divide_the_rate_by_ten():
+    schedule = step_decay(every=80)
+    assert [schedule(t) for t in (0, 79, 80, 159, 160)] == pytest.approx([1, 1, 0.1, 0.1, 0.01])
 
 
 def test_unknown_quirk_is_refused():

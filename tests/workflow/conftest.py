@@ -90,3 +90,16 @@ def finished(tmp_path_factory, worker_id) -> Project:
 def semi(tmp_path_factory, worker_id) -> Project:
     """CW-BASS's and MGD's targets, complete. Tests must leave their files as they are."""
     return shared("semi", ["results/cwbass_voc_miou.csv", "results/mgd_voc_miou.csv"], tmp_path_factory, worker_id)
+
+
+@pytest.fixture(scope="session")
+def bas(tmp_path_factory, worker_id) -> Project:
+    """The target of BAS, complete. Tests must leave its files as they are."""
+    return shared("bas", ["results/bas_voc_miou.csv"], tmp_path_factory, worker_id)
+
+
+@pytest.fixture(scope="session")
+def localized(tmp_path_factory, worker_id) -> Project:
+    """BAS' localisation targets, complete. Tests must leave their files as they are."""
+    targets = ["results/bas_cub_localization.csv", "results/bas_ilsvrc_localization.csv"]
+    return shared("localized", targets, tmp_path_factory, worker_id)

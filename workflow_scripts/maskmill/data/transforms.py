@@ -92,7 +92,8 @@ class Augmentation:
         crop: side of the square crop, pixels; smaller images are padded (image with its mean colour, labels with 255).
         long_side: range from which the longer side is drawn, pixels; or
         scale: range from which the scale is drawn; or
-        scales: from which one is drawn. Exactly one of the three is given.
+        scales: from which one is drawn; or
+        square: length that both sides get, so that the aspect is not kept (BAS). Exactly one of the four is given.
         pad: where padding goes: `around` at random on both ends, `end` right and below (DeepLab v2, ST++), `centre` in
             equal parts on both ends, an odd pixel right or below (MGD).
         color_jitter: strength of brightness, contrast, saturation and hue changes, or None.
@@ -102,12 +103,13 @@ class Augmentation:
     long_side: tuple[int, int] | None = None
     scale: tuple[float, float] | None = None
     scales: tuple[float, ...] | None = None
+    square: int | None = None
     pad: str = "around"
     color_jitter: tuple[float, float, float, float] | None = None
 
     def __post_init__(self):
-        if [self.long_side, self.scale, self.scales].count(None) != 2:
-            raise ValueError("give one of long_side, scale and scales")
+        if [self.long_side, self.scale, self.scales, self.square].count(None) != 3:
+            raise ValueError("give one of long_side, scale, scales and square")
         if self.pad not in ("around", "end", "centre"):
             raise ValueError(f"pad is {self.pad!r}; choose around, end or centre")
 
@@ -137,6 +139,8 @@ class Augmentation:
         return Geometry(size, flip, (y, x), self.crop), jitter
 
     def _size(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
+        if self.square is not None:
+            return self.square, self.square
         if self.long_side is not None:
             factor = rng.integers(self.long_side[0], self.long_side[1] + 1) / max(size)
         elif self.scale is not None:

@@ -15,7 +15,14 @@ def _deeplab_voc(value: float, what: str) -> PaperValue:
     return PaperValue(value, f"DeepLab, VOC val, ResNet-101 (COCO weights), {what}")
 
 
-# mIoU, by (method, data set) and variant.
+def _bas_boxes(dataset: str, network: str, *values: float, what: str = "") -> dict[str, PaperValue]:
+    """Top-1, Top-5 and GT-known."""
+    source = f"BAS extension, README, {dataset}, {network}{what}"
+    names = ("top1_loc", "top5_loc", "gt_known_loc")
+    return {name: PaperValue(value, source) for name, value in zip(names, values, strict=True)}
+
+
+# mIoU, by (method, data set) and variant; by (method, data set, network), numbers by metric.
 PAPERS = {
     # The IRN provider (spec 2 and 3.8); students there are DeepLabV2 with ResNet-50, ours DeepLabV3+.
     ("mars", "voc"): {
@@ -23,9 +30,32 @@ PAPERS = {
         "student/baseline": PaperValue(63.5, "MARS, VOC val, IRNet (ResNet-50, DeepLabV2)"),
         "student/mars": PaperValue(69.8, "MARS, VOC val, IRNet + MARS with STEGO (ResNet-50, DeepLabV2)"),
     },
+    # The README of the extension (spec 4.6); students there are DeepLabV2 with ResNet-101, ours DeepLabV3+.
+    ("bas", "voc"): {
+        "seed/cam": PaperValue(48.3, "IRN, VOC train, CAM (ResNet-50)"),
+        "seed/bas": PaperValue(57.7, "BAS, VOC train, seeds (ResNet-50)"),
+        "label/irn": PaperValue(66.5, "IRN, VOC train, pseudo masks (ResNet-50)"),
+        "label/bas": PaperValue(71.1, "BAS, VOC train, pseudo masks (ResNet-50)"),
+        "student/bas": PaperValue(69.6, "BAS, VOC val (DeepLabV2, ResNet-101)"),
+    },
     # Only these two were found in print a second time (spec 2.7); the rest of the paper's tables is left empty.
     ("deeplab", "voc"): {
         "aspp_l_msc": _deeplab_voc(76.35, "MSC, Aug, ASPP"),
         "aspp_l_msc+crf": _deeplab_voc(77.69, "MSC, Aug, ASPP, CRF"),
     },
+    # Spec 4.5. The authors chose checkpoint, threshold and k on the images that are scored.
+    ("bas", "cub", "vgg16"): {"bas": _bas_boxes("CUB", "VGG16", 70.90, 85.36, 91.04)},
+    ("bas", "cub", "mobilenet_v1"): {"bas": _bas_boxes("CUB", "MobileNetV1", 70.54, 86.71, 93.04)},
+    ("bas", "cub", "resnet50"): {
+        "cam": _bas_boxes("CUB", "ResNet50", 46.71, 54.44, 57.35, what=", CAM in the same table"),
+        "bas": _bas_boxes("CUB", "ResNet50", 76.75, 90.04, 95.41),
+    },
+    ("bas", "cub", "inception_v3"): {"bas": _bas_boxes("CUB", "InceptionV3", 72.09, 88.11, 94.63)},
+    ("bas", "ilsvrc", "vgg16"): {"bas": _bas_boxes("ILSVRC", "VGG16", 52.94, 65.38, 69.66)},
+    ("bas", "ilsvrc", "mobilenet_v1"): {"bas": _bas_boxes("ILSVRC", "MobileNetV1", 53.05, 66.68, 72.03)},
+    ("bas", "ilsvrc", "resnet50"): {
+        "cam": _bas_boxes("ILSVRC", "ResNet50", 38.99, 49.47, 51.86, what=", CAM in the same table"),
+        "bas": _bas_boxes("ILSVRC", "ResNet50", 57.46, 68.57, 72.00),
+    },
+    ("bas", "ilsvrc", "inception_v3"): {"bas": _bas_boxes("ILSVRC", "InceptionV3", 58.50, 69.03, 72.07)},
 }

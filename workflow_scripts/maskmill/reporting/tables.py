@@ -19,7 +19,7 @@ def result_rows(
     constants: Mapping,
     data: str,
     images: int,
-    paper: PaperValue | None,
+    paper: PaperValue | Mapping[str, PaperValue] | None,
     comparable: bool,
 ) -> pd.DataFrame:
     """Rows of one variant in the columns of every result table.
@@ -28,15 +28,16 @@ def result_rows(
         scores: columns metric, class_name, value.
         constants: method, dataset, scale, seed.
         data, images: what was evaluated, in words, and how many images.
-        paper: the published mIoU of this variant, if one was read.
+        paper: the published mIoU of this variant, or its published numbers by metric, if any were read.
         comparable: whether data and scale are the paper's; if not, `paper_source` says so.
     """
     rows = scores.assign(**constants, variant=variant, data=data, images=images, paper_value=None, paper_source="")
-    if paper is not None:
-        aggregate = rows["metric"] == "miou"
+    published = {"miou": paper} if isinstance(paper, PaperValue) else paper or {}
+    for metric, number in published.items():
+        aggregate = rows["metric"] == metric
         rows["paper_value"] = rows["paper_value"].astype(object)
-        rows.loc[aggregate, "paper_value"] = paper.value
-        rows.loc[aggregate, "paper_source"] = paper.source + ("" if comparable else "; not comparable")
+        rows.loc[aggregate, "paper_value"] = number.value
+        rows.loc[aggregate, "paper_source"] = number.source + ("" if comparable else "; not comparable")
     return rows[COLUMNS]
 
 

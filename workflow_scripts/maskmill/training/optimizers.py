@@ -5,7 +5,12 @@ from torch.optim import SGD, AdamW, Optimizer
 
 
 def build_optimizer(
-    parameter_groups: list[dict], *, name: str = "sgd", momentum: float = 0.9, momentum_quirk: str = "intended"
+    parameter_groups: list[dict],
+    *,
+    name: str = "sgd",
+    momentum: float = 0.9,
+    momentum_quirk: str = "intended",
+    nesterov: bool = False,
 ) -> Optimizer:
     """SGD or AdamW; each group brings its own learning rate and weight decay.
 
@@ -16,6 +21,7 @@ def build_optimizer(
         momentum_quirk: `intended`, or `official`: IRN's (and BAS's) optimiser class hands the weight decay to
             SGD in the place of the momentum, so the released weights were trained with momentum = weight
             decay (1e-4), and the 0.9 in that code is only the power of the schedule.
+        nesterov: SGD's momentum in Nesterov's form.
 
     Raises:
         ValueError: another name or quirk.
@@ -28,7 +34,7 @@ def build_optimizer(
         raise ValueError(f"momentum_quirk is {momentum_quirk!r}; choose official or intended")
     official = momentum_quirk == "official"
     groups = [{**group, "momentum": group["weight_decay"] if official else momentum} for group in parameter_groups]
-    return SGD(groups, lr=0.0)
+    return SGD(groups, lr=0.0, momentum=momentum, nesterov=nesterov)
 
 
 def backbone_and_new(

@@ -8,6 +8,11 @@ def poly(iterations: int, power: float = 0.9) -> Callable[[int], float]:
     return lambda t: (1 - min(t, iterations - 1) / iterations) ** power
 
 
+def step_decay(every: int, factor: float = 0.1) -> Callable[[int], float]:
+    """`factor` to the power of the number of whole periods of `every` iterations."""
+    return lambda t: factor ** (t // every)
+
+
 def constant(iteration: int) -> float:
     """No schedule."""
     return 1.0

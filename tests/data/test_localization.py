@@ -1,0 +1,251 @@
+"""Localisation sets: both layouts, the held-out format, boxes as the sources print them, bad lists."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from maskmill.data.index import read_index, write_index
+from maskmill.data.localization import (
+    CUB,
+    ILSVRC,
+    build_index,
+    manifest,
+    read_boxes,
+    read_cub,
+    read_held_out,
+    read_ilsvrc,
+    write_boxes,
+)
+from maskmill.data.sample_localization import FIRST, draw_localization_scenes, lone_objects
+from maskmill.errors import InputError
+
+SIZES = {"train": 6, "heldout": 3, "val": 4, "size": 48}
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("localization")
+    for boxset in FIRST:
+        draw_localization_scenes(folder / boxset, boxset, **SIZES)
+    return folder
+
+
+@pytest.fixture
+def copy(drawn, tmp_path) -> Path:
+    shutil.copytree(drawn, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def cub(root):
+    names, located = read_cub(root / "cub")
+    return names, located + read_held_out(root / "cub/heldout/images", root / "cub/heldout/lists", len(names))
+
+
+def replace_line(path: Path, number: int, line: str | None) -> None:
+    lines = path.read_text().splitlines()
+    lines[number : number + 1] = [] if line is None else [line]
+    path.write_text("\n".join(lines) + "\n")
+
+
+# --- what the scenes give -------------------------------------------------------------------------------------------
+
+
+def test_every_run_draws_the_same_bytes_and_more_scenes_leave_the_first(drawn, tmp_path):
+    draw_localization_scenes(tmp_path, "cub", **{**SIZES, "train": 8})
+    for path in (drawn / "cub").rglob("*.*p*g"):
+        assert (tmp_path / path.relative_to(drawn / "cub")).read_bytes() == path.read_bytes()
+
+
+def test_boxes_and_masks_are_those_of_the_single_object(drawn):
+    located = {one.image_id: one for one in cub(drawn)[1]}
+    scenes = lone_objects(FIRST["cub"], 48, 0)
+    for _ in range(SIZES["train"]):
+        number, scene = next(scenes)
+        one = next(one for name, one in located.items() if name.endswith(f"_{number:07d}"))
+        mask = np.array(Image.open(one.mask)) >= 128
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        assert one.boxes == ((columns[0], rows[0], columns[-1], rows[-1]),)
+        assert (one.class_id, *one.boxes[0]) == scene.boxes[0]
+
+
+def test_cub_splits_classes_and_held_out_images_are_read(drawn):
+    names, located = cub(drawn)
+    assert names[0] == "001.aeroplane" and len(names) == 20
+    assert [sum(one.split == split for one in located) for split in ("train", "heldout", "val")] == [6, 3, 4]
+    assert all(one.boxes and "/" not in one.image_id for one in located)
+    for one in located:
+        if one.split != "heldout":
+            assert names[one.class_id - 1] == one.image.parent.name
+
+
+def test_ilsvrc_reads_boxes_from_xml_and_from_both_kinds_of_lists(drawn, tmp_path):
+    names, located = read_ilsvrc(drawn / "ilsvrc", drawn / "ilsvrc/boxes")
+    boxes = {one.image_id: (one.boxes, one.stated) for one in located}
+    assert all(names[one.class_id - 1] == one.image.parent.name for one in located)
+    assert [sum(one.split == split for one in located) for split in ("train", "val")] == [6, 4]
+    val = [one for one in located if one.split == "val"]
+    rows = [(f"val/{one.image.name}", *map(int, one.boxes[0])) for one in val]
+    (tmp_path / "localization.txt").write_text("".join(",".join(map(str, row)) + "\n" for row in rows))
+    (tmp_path / "image_sizes.txt").write_text("".join(f"{row[0]},48,48\n" for row in rows))
+    bas = [f"{one.image.parent.name}\\{one.image.name} 48 48 ; {' '.join(map(str, one.boxes[0]))}\n" for one in val]
+    (tmp_path / "val_gt.txt").write_text("".join(bas))
+    for source in ("localization.txt", "val_gt.txt"):
+        assert {
+            one.image_id: (one.boxes, one.stated) for one in read_ilsvrc(drawn / "ilsvrc", tmp_path / source)[1]
+        } == boxes
+
+
+def test_several_boxes_of_an_image_are_kept(copy):
+    names = sorted(path.name for path in (copy / "ilsvrc/val").rglob("*.JPEG"))
+    lines = [f"val/{name},1,2,20,30" for name in names] + [f"val/{names[0]},5,6,7,8"]
+    (copy / "list.txt").write_text("\n".join(lines))
+    located = {one.image.name: one for one in read_ilsvrc(copy / "ilsvrc", copy / "list.txt")[1]}
+    assert located[names[0]].boxes == ((1, 2, 20, 30), (5, 6, 7, 8))
+    assert located[names[1]].boxes == ((1, 2, 20, 30),)
+
+
+def test_cub_boxes_are_corners_as_the_benchmark_prints_them(tmp_path):
+    """The release's first line is 60 27 325 304, that of the benchmark's localization.txt 60,27,385,331."""
+    files = {
+        "images": "1 001.Black_footed_Albatross/Black_Footed_Albatross_0046_18.jpg",
+        "image_class_labels": "1 1",
+        "train_test_split": "1 0",
+        "bounding_boxes": "1 60.0 27.0 325.0 304.0",
+        "classes": "1 001.Black_footed_Albatross",
+    }
+    for name, line in files.items():
+        (tmp_path / f"{name}.txt").write_text(line + "\n")
+    (one,) = read_cub(tmp_path)[1]
+    assert one.boxes == ((60, 27, 385, 331),) and one.split == "val" and one.mask is None
+
+
+def test_index_and_boxes_read_back_as_they_were_written(drawn, tmp_path):
+    _, located = cub(drawn)
+    records = build_index(located, threads=2)
+    write_index(tmp_path / "index.csv", records)
+    assert list(read_index(tmp_path / "index.csv").values()) == records
+    write_boxes(tmp_path / "boxes.csv", located)
+    boxes = read_boxes(tmp_path / "boxes.csv")
+    assert {name: tuple(map(tuple, found)) for name, found in boxes.items()} == {o.image_id: o.boxes for o in located}
+
+
+def test_manifest_tells_the_published_sizes_from_others(drawn):
+    _, located = cub(drawn)
+    parts = manifest(located, CUB)
+    assert parts["val"]["images"] == 4 and parts["val"]["published"] == "custom: 4 images, published 5,794"
+    assert parts["heldout"]["published"] == "custom"
+
+
+def test_published_sizes_are_those_of_the_spec():
+    assert {name: split.images for name, split in CUB.splits.items()} == {"train": 5_994, "val": 5_794}
+    assert ILSVRC.splits["val"].images == 50_000
+
+
+# --- bad inputs -----------------------------------------------------------------------------------------------------
+
+
+def test_a_box_list_with_a_missing_image_names_it(copy):
+    path = copy / "cub/heldout/lists/image_ids.txt"
+    gone = copy / "cub/heldout/images" / path.read_text().split()[0]
+    gone.unlink()
+    with pytest.raises(InputError, match=f"{gone.name}: no such image, but .*localization.txt names it"):
+        build_index(cub(copy)[1])
+
+
+def test_a_list_that_names_an_unknown_image_and_one_that_lacks_one_are_named(copy):
+    boxes = copy / "cub/bounding_boxes.txt"
+    whole = boxes.read_text()
+    boxes.write_text(whole + "99 1 1 5 5\n")
+    with pytest.raises(InputError, match=r"bounding_boxes.txt: names image 99, which the images' list lacks"):
+        read_cub(copy / "cub")
+    replace_line(boxes, 0, None)
+    with pytest.raises(InputError, match=r"bounding_boxes.txt: has no line for image 1;"):
+        read_cub(copy / "cub")
+
+
+def test_ilsvrc_boxes_and_images_must_be_the_same(copy):
+    xml = sorted((copy / "ilsvrc/boxes").glob("*.xml"))
+    shutil.copy(xml[0], xml[0].with_stem("ILSVRC2012_val_00000099"))
+    with pytest.raises(InputError, match=r"has boxes of ILSVRC2012_val_00000099, but there is no such image"):
+        read_ilsvrc(copy / "ilsvrc", copy / "ilsvrc/boxes")
+    xml[0].unlink()
+    with pytest.raises(InputError, match=rf"has no box of .*{xml[0].stem}"):
+        read_ilsvrc(copy / "ilsvrc", copy / "ilsvrc/boxes")
+
+
+@pytest.fixture
+def wide(copy) -> Path:
+    """The first held-out image with 80 x 40 pixels, its box on the right."""
+    lists = copy / "cub/heldout/lists"
+    name = (lists / "image_ids.txt").read_text().split()[0]
+    Image.new("RGB", (80, 40)).save(copy / "cub/heldout/images" / name)
+    replace_line(lists / "image_sizes.txt", 0, f"{name},80,40")
+    replace_line(lists / "localization.txt", 0, f"{name},50,5,78,35")
+    build_index(cub(copy)[1])  # is fine
+    return copy
+
+
+def test_swapped_width_and_height_in_a_list_are_called_so(wide):
+    lists = wide / "cub/heldout/lists"
+    name = (lists / "image_ids.txt").read_text().split()[0]
+    replace_line(lists / "image_sizes.txt", 0, f"{name},40,80")
+    expected = (
+        r"localization.txt: states 40 x 80 pixels for .*, but the image has 80 x 40 \(width and height are swapped\)"
+    )
+    with pytest.raises(InputError, match=expected):
+        build_index(cub(wide)[1])
+    (lists / "image_sizes.txt").unlink()
+    replace_line(lists / "localization.txt", 0, f"{name},5,50,35,78")
+    with pytest.raises(
+        InputError, match=r"5 50 35 78 .* reaches beyond its 80 x 40 pixels, but would fit with width and"
+    ):
+        build_index(cub(wide)[1])
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("{},50,5,50,35", "is empty; give x0 y0 x1 y1"),
+        ("{},50,5,200,35", "reaches beyond its 80 x 40 pixels; correct"),
+        ("{},50,5,x,35", "are not the numbers of a box"),
+        ("{},50,5,60", "has 4 fields, not 5"),
+    ],
+)
+def test_a_bad_box_is_one_line_that_names_it(wide, line, message):
+    lists = wide / "cub/heldout/lists"
+    name = (lists / "image_ids.txt").read_text().split()[0]
+    replace_line(lists / "localization.txt", 0, line.format(name))
+    with pytest.raises(InputError, match=message) as error:
+        build_index(cub(wide)[1])
+    assert "localization.txt" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_an_annotation_without_a_box_is_named(copy):
+    path = sorted((copy / "ilsvrc/boxes").glob("*.xml"))[0]
+    path.write_text("<annotation><size><width>48</width><height>48</height></size></annotation>")
+    with pytest.raises(InputError, match=rf"has no box of .*{path.stem}; add it"):
+        build_index(read_ilsvrc(copy / "ilsvrc", copy / "ilsvrc/boxes")[1])
+
+
+def test_a_class_out_of_range_is_named(copy):
+    replace_line(copy / "cub/image_class_labels.txt", 0, "1 21")
+    with pytest.raises(InputError, match=r"class '21' is not one of 1..20"):
+        read_cub(copy / "cub")
+
+
+def test_a_bad_line_of_bas_list_is_quoted(copy):
+    (copy / "val_gt.txt").write_text("n01\\a.JPEG 48 48 ; 1 2 3\n")
+    with pytest.raises(InputError, match=r"is not `class\\file W H ; x0 y0 x1 y1 ...`"):
+        read_ilsvrc(copy / "ilsvrc", copy / "val_gt.txt")
+
+
+def test_a_missing_root_says_what_to_set(tmp_path):
+    with pytest.raises(InputError, match=r"set localization.data.cub.root to the folder CUB_200_2011"):
+        read_cub(tmp_path / "none")
+    with pytest.raises(InputError, match=r"localization.data.ilsvrc.root is not set; .*register at"):
+        read_ilsvrc(None, None)
+    with pytest.raises(InputError, match=r"localization.data.ilsvrc.boxes is not set"):
+        read_ilsvrc(tmp_path, None)

@@ -1,0 +1,74 @@
+"""Pictures of boxes beside their images, and of what an activation sees as a mask grows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.patches import Rectangle
+
+from maskmill.storage.atomic import atomic_path
+
+TRUE, FOUND = "lime", "red"
+
+
+@dataclass(frozen=True)
+class BoxRow:
+    """One image uint8 [H, W, 3], its true boxes [n, 4], and by method its normalised map [H, W] and its box [4]; all in
+    the same pixels."""
+
+    title: str
+    image: np.ndarray
+    truth: np.ndarray
+    maps: Mapping[str, np.ndarray]
+    boxes: Mapping[str, np.ndarray]
+
+
+def draw_boxes(rows: Sequence[BoxRow], curve: pd.DataFrame, path: str | Path, title: str) -> None:
+    """Draw one line of pictures a row, true boxes green and found ones red; below them `curve`, with columns share
+    (area of the mask over the object's), cross_entropy and activation (share of the whole image's)."""
+    methods = list(rows[0].maps)
+    columns = 1 + len(methods)
+    figure = plt.figure(figsize=(2.4 * columns, 2.3 * len(rows) + 4))
+    grid = figure.add_gridspec(len(rows) + 1, columns, height_ratios=[1] * len(rows) + [1.3])
+    for line, row in enumerate(rows):
+        for column, method in enumerate([None, *methods]):
+            axis = figure.add_subplot(grid[line, column])
+            axis.imshow(row.image)
+            if method:
+                axis.imshow(row.maps[method], cmap="inferno", alpha=0.6, vmin=0, vmax=1)
+                _outline(axis, row.boxes[method], FOUND)
+            for box in row.truth:
+                _outline(axis, box, TRUE)
+            axis.set_xticks([])
+            axis.set_yticks([])
+            if line == 0:
+                axis.set_title(method or "image", fontsize=9)
+            if column == 0:
+                axis.set_ylabel(row.title, fontsize=8)
+    _draw_curve(figure.add_subplot(grid[len(rows), :]), curve)
+    figure.suptitle(title, fontsize=10)
+    figure.tight_layout(rect=(0, 0, 1, 0.98))
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=110, format="png")
+    plt.close(figure)
+
+
+def _outline(axis: plt.Axes, box: np.ndarray, colour: str) -> None:
+    x0, y0, x1, y1 = box
+    axis.add_patch(Rectangle((x0 - 0.5, y0 - 0.5), x1 - x0, y1 - y0, fill=False, edgecolor=colour, linewidth=1.6))
+
+
+def _draw_curve(axis: plt.Axes, curve: pd.DataFrame) -> None:
+    axis.plot(curve["share"], curve["cross_entropy"], color="tab:blue")
+    axis.set_xlabel("area of what is seen, around the object's middle (object = 1)", fontsize=8)
+    axis.set_ylabel("cross entropy", color="tab:blue", fontsize=8)
+    axis.axvline(1, color="grey", linewidth=0.8, linestyle="--")
+    other = axis.twinx()
+    other.plot(curve["share"], curve["activation"], color="tab:orange")
+    other.set_ylabel("activation (whole image = 1)", color="tab:orange", fontsize=8)
