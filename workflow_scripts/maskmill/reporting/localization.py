@@ -52,8 +52,9 @@ def draw_boxes(rows: Sequence[BoxRow], curve: pd.DataFrame, path: str | Path, ti
             if column == 0:
                 axis.set_ylabel(row.title, fontsize=8)
     _draw_curve(figure.add_subplot(grid[len(rows), :]), curve)
-    figure.suptitle(title, fontsize=10)
-    figure.tight_layout(rect=(0, 0, 1, 0.98))
+    inch = 1 / figure.get_figheight()
+    figure.suptitle(title, fontsize=10, y=1 - 0.1 * inch, va="top")
+    figure.tight_layout(rect=(0, 0, 1, 1 - 0.3 * inch))
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
     plt.close(figure)
