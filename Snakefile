@@ -24,6 +24,7 @@ include: "rules/partitions.smk"
 include: "rules/cwbass.smk"
 include: "rules/mgd.smk"
 include: "rules/localization.smk"
+include: "rules/p2at.smk"
 include: "rules/results.smk"
 
 

@@ -21,6 +21,8 @@ TARGETS = [
     "deeplab_voc_miou",
     "cwbass_voc_miou",
     "mgd_voc_miou",
+    "p2at_voc_miou",
+    "p2at_voc_speed",
 ]
 
 
@@ -84,6 +86,8 @@ def check_names(settings: dict) -> None:
             raise WorkflowError(f"config: data.{dataset}.classes: {error}")
     check_deeplab(settings["deeplab"])
     check_localization(settings["localization"])
+    if settings["p2at"]["datasets"].get("cityscapes", {}).get("init", settings["p2at"]["init"]) == "cityscapes":
+        raise WorkflowError("config: p2at.init is cityscapes for Cityscapes itself; set it to imagenet or none there")
     for dataset, chosen in settings["partitions"].items():
         try:
             find_part(dataset, chosen["protocol"], part_name(chosen["part"]))
@@ -150,8 +154,9 @@ wildcard_constraints:
 def root_of(dataset: str) -> str | None:
     """A data set's folder: the user's own, the drawn one, or the downloaded one; None for one still to be named."""
     folder = DATASETS[dataset].folder
-    if config["data"][dataset]["root"]:
-        return config["data"][dataset]["root"]
+    root = config["data"][dataset]["root"]
+    if root:
+        return f"{WORK}/{dataset}/converted" if DATASETS[dataset].converted else root
     if SCALE == "sample":
         return f"{WORK}/{dataset}/{folder}"
     return f"downloads/{dataset}/{folder}" if DATASETS[dataset].downloadable else None
@@ -167,7 +172,8 @@ def lists_of(wildcards) -> dict[str, str]:
 
 def made_here(dataset: str) -> bool:
     """Whether a rule makes the root."""
-    return not config["data"][dataset]["root"] and root_of(dataset) is not None
+    given = config["data"][dataset]["root"] and not DATASETS[dataset].converted
+    return not given and root_of(dataset) is not None
 
 
 def complete_flag(wildcards) -> list[str]:
@@ -177,8 +183,16 @@ def complete_flag(wildcards) -> list[str]:
 
 def list_digests(wildcards) -> list[str | None]:
     """SHA-256 of the user's split lists, None for one that is missing; nothing for a root that a rule makes."""
+    if made_here(wildcards.dataset):
+        return []
     root = config["data"][wildcards.dataset]["root"]
     return [list_digest(Path(root), wildcards.dataset, name) for name in lists_of(wildcards).values()] if root else []
+
+
+def masks_digest(root: str | None) -> str:
+    """SHA-256 of the names of all masks in a root that a rule converts, and of their sizes."""
+    masks = sorted(Path(root).glob("*/*.png")) if root else []
+    return hashlib.sha256("\n".join(f"{path} {path.stat().st_size}" for path in masks).encode()).hexdigest()
 
 
 def list_digest(root: Path, dataset: str, name: str) -> str | None:
@@ -494,6 +508,53 @@ def mgd_rows(mode: str) -> list[str]:
     """The rows of MGD's table: its teachers, and every student alone and taught."""
     students = [f"{student}_{kind}" for student in config["mgd"]["students"] for kind in ("supervised", mode)]
     return ["teacher_deep", "teacher_wide", *students]
+
+
+def p2at_variant(key: str):
+    """A value of one of P2AT's variants."""
+
+    def value(wildcards):
+        return method_settings("p2at", wildcards.dataset)["variants"][wildcards.variant][key]
+
+    return value
+
+
+def p2at_network(wildcards) -> dict:
+    """What a variant's network is built with; the plain baseline has none of P2AT's switches."""
+    variant = method_settings("p2at", wildcards.dataset)["variants"][wildcards.variant]
+    switches = config["p2at"]["network"] if variant["architecture"] == "P2AT" else {}
+    return {"backbone": variant["backbone"], **switches}
+
+
+def p2at_weights(wildcards) -> list[str]:
+    """The paper's L starts from torchvision's second weights for ResNet-50 (spec 3.1)."""
+    backbone = p2at_variant("backbone")(wildcards)
+    name = "resnet50_v2" if backbone == "resnet50" else backbone
+    return pretrained(name, method_settings("p2at", wildcards.dataset)["init"] == "imagenet")
+
+
+def p2at_start(wildcards) -> list[str]:
+    """The same variant trained on Cityscapes, where a data set's training starts from that."""
+    if method_settings("p2at", wildcards.dataset)["init"] != "cityscapes":
+        return []
+    return [f"{WORK}/cityscapes/p2at/{wildcards.variant}/network.safetensors"]
+
+
+def speed_setting(key: str):
+    """A value of P2AT's speed table for the wildcard's data set."""
+
+    def value(wildcards):
+        return method_settings("p2at", wildcards.dataset)["speed"][key]
+
+    return value
+
+
+def exported_checkpoint(method: str) -> str:
+    """The checkpoint of a method's model, by the wildcard in the model's name."""
+    dataset = config[method]["export"]["dataset"]
+    if method == "p2at":
+        return f"{WORK}/{dataset}/p2at/{{variant}}/network.safetensors"
+    return f"{partition_of(dataset)}/mgd/{{student}}_{config['mgd']['mode']}/network.safetensors"
 
 
 def of_partition(method: str, rows: list[str], name: str):

@@ -72,6 +72,28 @@ rule draw_scenes:
         "../workflow_scripts/draw_scenes.py"
 
 
+# A user's copy of CamVid, in either release, becomes a root in VOC's layout.
+rule prepare_camvid:
+    output:
+        complete=f"{WORK}/camvid/converted/.complete",
+    log:
+        f"logs/{SCALE}/camvid/prepare_camvid.log",
+    benchmark:
+        f"benchmarks/{SCALE}/camvid/prepare_camvid.tsv"
+    conda:
+        "../envs/maskmill.yaml"
+    threads: 4
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        code=code("prepare_camvid.py"),
+        root=config["data"]["camvid"]["root"],
+        digest=masks_digest(config["data"]["camvid"]["root"]),
+    script:
+        "../workflow_scripts/prepare_camvid.py"
+
+
 rule build_index:
     input:
         complete_flag,

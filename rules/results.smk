@@ -66,6 +66,12 @@ TABLES = {
         "partition": True,
         "published": False,
     },
+    "p2at": {
+        "datasets": P2AT_DATASETS,
+        "roles": dict.fromkeys(P2AT_SCORES, "val"),
+        "scores": list(P2AT_SCORES.values()),
+        "published": True,
+    },
 }
 
 
@@ -75,6 +81,7 @@ localrules:
     deeplab_table,
     cwbass_table,
     mgd_table,
+    p2at_table,
 
 
 for method, table in TABLES.items():

@@ -77,6 +77,7 @@ def test_class_ids_are_the_mask_ids():
         ("context", 60, "background", "wood", 4_998, 5_105),
         ("person_part", 7, "background", "lower leg", 1_716, 1_817),
         ("cityscapes", 19, "road", "bicycle", 2_975, 500),
+        ("camvid", 11, "sky", "bicyclist", 367, 101),  # spec 3.3
     ],
 )
 def test_data_sets_have_the_published_numbers_of_classes_and_images(name, count, first, last, train, val):

@@ -177,6 +177,19 @@ def test_a_crop_without_resizing_is_a_slice(flip):
     assert geometry.padding().sum() == 4 * 24
 
 
+@pytest.mark.parametrize("size", [(30, 48), (60, 30), (40, 60)])
+def test_crops_may_be_rectangles(size):
+    image, label = picture()
+    label = np.arange(40 * 60, dtype=np.uint32).reshape(40, 60).astype(np.uint8) % 200
+    augment = Augmentation(crop=size, scale=(1.0, 1.0))
+    pixels, labels = augment(image, label, *PLAIN, np.random.default_rng(2))
+    geometry, _ = augment.draw((40, 60), np.random.default_rng(2))
+    assert pixels.shape == (3, *size) and labels.shape == size
+    assert torch.equal(geometry.label(label), labels) and torch.equal(geometry.image(image, *PLAIN), pixels)
+    assert torch.equal(labels == 255, geometry.padding())
+    assert geometry.padding().sum() == size[0] * size[1] - min(size[0], 40) * min(size[1], 60)
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_image_confidence_and_labels_share_their_geometry(seed):
     image, geometry = smooth(), drawn(seed)

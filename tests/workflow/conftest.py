@@ -103,3 +103,10 @@ def localized(tmp_path_factory, worker_id) -> Project:
     """BAS' localisation targets, complete. Tests must leave their files as they are."""
     targets = ["results/bas_cub_localization.csv", "results/bas_ilsvrc_localization.csv"]
     return shared("localized", targets, tmp_path_factory, worker_id)
+
+
+@pytest.fixture(scope="session")
+def p2at(tmp_path_factory, worker_id) -> Project:
+    """P2AT's targets and one exported model, complete. Tests must leave their files as they are."""
+    targets = ["results/p2at_camvid_miou.csv", "results/p2at_camvid_speed.csv", "models/p2at_s.onnx"]
+    return shared("p2at", targets, tmp_path_factory, worker_id)

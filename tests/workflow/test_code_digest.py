@@ -47,6 +47,7 @@ def test_digest_changes_with_a_module_deep_in_the_closure(tmp_path, monkeypatch)
         "merge_maps.py",
         "import_masks.py",
         "crf_predictions.py",
+        "segment.py",
     ],
 )
 def test_stages_without_networks_and_methods_do_not_import_torch(script):

@@ -52,7 +52,8 @@ class Dataset:
     """A data set.
 
     `classes` are in the order of the mask ids, from 0; `folder` is the usual name of its root; `origin` says what that
-    root is and where it comes from, for messages; `layout` is None where the files do not lie as VOC's do.
+    root is and where it comes from, for messages; `layout` is None where the files do not lie as VOC's do; `converted`:
+    the user's root is first rewritten in `layout`, by the rule prepare_<name>.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Dataset:
     layout: Layout | None = None
     archives: dict[str, Archive] = field(default_factory=dict)
     splits: dict[str, Split] = field(default_factory=dict)
+    converted: bool = False
 
     @property
     def num_classes(self) -> int:
@@ -192,7 +194,35 @@ CITIES = {
     "val": ("frankfurt", "lindau", "munster"),
 }
 
-DATASETS = {dataset.name: dataset for dataset in (VOC, CONTEXT, PERSON_PART, CITYSCAPES)}
+# Order of the ids and splits: SegNet's release; the sets of images are also PIDNet's and P2AT's (spec 3.3).
+CAMVID = Dataset(
+    name="camvid",
+    folder="CamVid",
+    origin=(
+        "the folder with CamVid's 701 images and their colour masks (<id>_L.png), each in one folder of its own, or to "
+        "SegNet's release (train, trainannot, val, valannot, test, testannot); CamVid is never downloaded: "
+        "http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid"
+    ),
+    layout=Layout(lists="ImageSets/Segmentation", masks=("SegmentationClass",)),
+    classes=(
+        *("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist"),
+    ),
+    splits={
+        "train": Split(367, "0f2b2149e1c9f0df5c4740d2532d6418b8163c47bd2994f198fc05a8a2108507"),
+        "val": Split(101, "f80b1b93a53eb17ca8cdd58b5d6e8b0301f1efe0e3a17a7f63454d8c6473150d"),
+        "test": Split(233, "6bb0c1951e12b4b5b5a9c6bc2dd6afe2730b6efb7b70395fb859cd3ea2eef702"),
+        "trainval": Split(468, "499cb5d07fb8afdd9d77fd899525256cb42677e1d88e9ab76f7c5449a999db0a"),
+    },
+    converted=True,
+)
+
+# Of the official masks, in the order of the classes (spec 3.3); its other 21 colours are ignored.
+CAMVID_COLOURS = (
+    *((128, 128, 128), (128, 0, 0), (192, 192, 128), (128, 64, 128), (0, 0, 192), (128, 128, 0)),
+    *((192, 128, 128), (64, 64, 128), (64, 0, 128), (64, 64, 0), (0, 128, 192)),
+)
+
+DATASETS = {dataset.name: dataset for dataset in (VOC, CONTEXT, PERSON_PART, CITYSCAPES, CAMVID)}
 
 
 def class_ids(names: Iterable[str], classes: Sequence[str] = VOC.classes) -> tuple[int, ...]:
@@ -223,6 +253,11 @@ def voc_palette() -> np.ndarray:
         for channel in range(3):
             palette[:, channel] |= ((ids >> (3 * bit + channel) & 1) << (7 - bit)).astype(np.uint8)
     return palette
+
+
+def colours_of(dataset: Dataset) -> np.ndarray:
+    """Colours to show a data set's classes in, uint8 [K, 3] RGB: CamVid's own, VOC's for the others."""
+    return np.array(CAMVID_COLOURS, np.uint8) if dataset is CAMVID else voc_palette()[: dataset.num_classes]
 
 
 def averaged_ids(dataset: Dataset, names: Sequence[str] | None) -> tuple[int, ...] | None:

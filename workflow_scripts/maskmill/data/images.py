@@ -19,7 +19,7 @@ def read_image(path: str | Path, short_side: int | None = None) -> np.ndarray:
     Raises:
         InputError: the file is missing, truncated or not an image.
     """
-    image = _open(path)
+    image = open_image(path)
     size = resized(image.height, image.width, short_side)
     image = image.convert("RGB")
     if size != (image.height, image.width):
@@ -37,7 +37,7 @@ def read_mask(path: str | Path, num_classes: int, short_side: int | None = None)
     Raises:
         InputError: the file is missing, broken, in colour, or holds an id out of range.
     """
-    image = _open(path)
+    image = open_image(path)
     if image.mode not in ("P", "L", "I;16", "I", "1"):
         raise InputError(f"{path}: mask in mode {image.mode}; save class ids as a palette or grey PNG")
     size = resized(image.height, image.width, short_side)
@@ -61,7 +61,12 @@ def resized(height: int, width: int, short_side: int | None) -> tuple[int, int]:
     return round(height * scale), round(width * scale)
 
 
-def _open(path: str | Path) -> Image.Image:
+def open_image(path: str | Path) -> Image.Image:
+    """Open and decode an image of any mode.
+
+    Raises:
+        InputError: the file is missing, truncated or not an image.
+    """
     try:
         image = Image.open(path)
         image.load()

@@ -24,13 +24,13 @@ class Geometry(NamedTuple):
         size: height and width that the image is resized to, pixels.
         flip: whether it is flipped, left to right, before it is cropped.
         offsets: start of the crop in rows and columns; minus the start of an image that is shorter than the crop.
-        crop: side of the square crop, pixels.
+        crop: side of the square crop, or its height and width, pixels.
     """
 
     size: tuple[int, int]
     flip: bool
     offsets: tuple[int, int]
-    crop: int
+    crop: int | tuple[int, int]
 
     def image(self, image: np.ndarray, mean, std, jitter: list[float] | None = None) -> Tensor:
         """uint8 [H, W, 3] to the normalised crop, float32 [3, crop, crop]; padding has the mean colour, 0."""
@@ -45,7 +45,7 @@ class Geometry(NamedTuple):
         return self._pad(torch.from_numpy(self.window(confidence)) / 255, fill=0.0)
 
     def cells(self, maps: np.ndarray, side: int) -> Tensor:
-        """float [C, h, w], whose cells tile the image, to float32 [C, side, side], whose cells tile the crop.
+        """float [C, h, w], whose cells tile the image, to float32 [C, side, side], whose cells tile the square crop.
 
         Values are those at the centres of the cells, bilinear; 0 where the centre is outside the image.
         """
@@ -77,8 +77,8 @@ class Geometry(NamedTuple):
 
     def _visible(self) -> list[slice]:
         """Rows and columns of the resized, flipped image that are in the crop."""
-        pairs = zip(self.offsets, self.size, strict=True)
-        return [slice(max(offset, 0), min(offset + self.crop, length)) for offset, length in pairs]
+        extents = zip(self.offsets, self.size, _sides(self.crop), strict=True)
+        return [slice(max(offset, 0), min(offset + side, length)) for offset, length, side in extents]
 
     def _pad(self, window: Tensor, fill: float) -> Tensor:
         return _place(window, [min(offset, 0) for offset in self.offsets], self.crop, fill)
@@ -89,7 +89,8 @@ class Augmentation:
     """Random geometry and colour for training.
 
     Attributes:
-        crop: side of the square crop, pixels; smaller images are padded (image with its mean colour, labels with 255).
+        crop: side of the square crop, or its height and width, pixels; smaller images are padded (image with its mean
+            colour, labels with 255).
         long_side: range from which the longer side is drawn, pixels; or
         scale: range from which the scale is drawn; or
         scales: from which one is drawn; or
@@ -99,7 +100,7 @@ class Augmentation:
         color_jitter: strength of brightness, contrast, saturation and hue changes, or None.
     """
 
-    crop: int
+    crop: int | tuple[int, int]
     long_side: tuple[int, int] | None = None
     scale: tuple[float, float] | None = None
     scales: tuple[float, ...] | None = None
@@ -118,7 +119,7 @@ class Augmentation:
     ) -> tuple[Tensor, Tensor | None]:
         """Augment uint8 [H, W, 3] and, alike, labels uint8 [H, W] (or None).
 
-        Returns the normalised image float32 [3, crop, crop] and the labels int64 [crop, crop] or None.
+        Returns the normalised image float32 [3, crop, crop] (or height and width) and the labels int64, alike, or None.
         """
         geometry, jitter = self.draw(image.shape[:2], rng)
         # Not by `Geometry.image`: it resizes otherwise, and colours here refer to the whole image's mean.
@@ -135,7 +136,7 @@ class Augmentation:
         size = self._size(size, rng)
         flip = bool(rng.random() < 0.5)
         jitter = None if self.color_jitter is None else _draw_jitter(self.color_jitter, rng)
-        y, x = (_offset(length, self.crop, rng, self.pad) for length in size)
+        y, x = (_offset(length, side, rng, self.pad) for length, side in zip(size, _sides(self.crop), strict=True))
         return Geometry(size, flip, (y, x), self.crop), jitter
 
     def _size(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
@@ -276,10 +277,16 @@ def _offset(length: int, crop: int, rng: np.random.Generator, pad: str) -> int:
     return -int(rng.integers(0, crop - length + 1))
 
 
-def _place(pixels: Tensor, offsets: Sequence[int], crop: int, fill: float) -> Tensor:
-    out = pixels.new_full((*pixels.shape[:-2], crop, crop), fill)
+def _sides(crop: int | tuple[int, int]) -> tuple[int, int]:
+    """Height and width of a crop."""
+    return (crop, crop) if isinstance(crop, int) else tuple(crop)
+
+
+def _place(pixels: Tensor, offsets: Sequence[int], crop: int | tuple[int, int], fill: float) -> Tensor:
+    height, width = _sides(crop)
+    out = pixels.new_full((*pixels.shape[:-2], height, width), fill)
     y, x = offsets
-    source = pixels[..., max(y, 0) : y + crop, max(x, 0) : x + crop]
+    source = pixels[..., max(y, 0) : y + height, max(x, 0) : x + width]
     top, left = max(-y, 0), max(-x, 0)
     out[..., top : top + source.shape[-2], left : left + source.shape[-1]] = source
     return out

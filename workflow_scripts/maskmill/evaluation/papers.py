@@ -58,4 +58,11 @@ PAPERS = {
         "bas": _bas_boxes("ILSVRC", "ResNet50", 57.46, 68.57, 72.00),
     },
     ("bas", "ilsvrc", "inception_v3"): {"bas": _bas_boxes("ILSVRC", "InceptionV3", 58.50, 69.03, 72.07)},
+    # From the abstract, which names neither training set nor, for Cityscapes, the split (spec 3.6); no frame rates.
+    ("p2at", "camvid"): {
+        "s": PaperValue(80.5, "P2AT, CamVid test (official colours, 960x720)"),
+        "m": PaperValue(81.0, "P2AT, CamVid test (official colours, 960x720)"),
+        "l": PaperValue(81.1, "P2AT, CamVid test (official colours, 960x720)"),
+    },
+    ("p2at", "cityscapes"): {"m": PaperValue(78.7, "P2AT, Cityscapes (val or test: not stated)")},
 }

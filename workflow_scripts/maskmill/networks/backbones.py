@@ -60,14 +60,16 @@ def build_backbone(
     """Build a backbone.
 
     Args:
-        name: resnet50, resnet101, vgg16 (torchvision), resnet101_caffe (DeepLab's: stride on the first 1x1 convolution,
-            pooling in ceil mode), vgg16_caffe, efficientnet_lite0 (timm's tf_efficientnet_lite0).
+        name: resnet18, resnet34, resnet50, resnet101, vgg16 (torchvision), resnet101_caffe (DeepLab's: stride on the
+            first 1x1 convolution, pooling in ceil mode), vgg16_caffe, efficientnet_lite0 (timm's
+            tf_efficientnet_lite0).
             MGD's: resnet18_deep and resnet101_deep (three 3x3 convolutions for a stem), wide_resnet50_2 and
             mobilenet_v2 (torchvision).
             Small ones: efficientnet_lite0_light (without its last two stages of blocks) and, of a random start, for
             the sample scenes: sample_cnn, sample_cnn_deep, sample_cnn_wide, sample_cnn_light, sample_cnn_slim.
         output_stride: of the last stage: 8, 16 or 32. VGG's is 8, the sample networks' too, whatever is asked for;
-            MGD's have 16 or 32; mobilenet_v2's released one is 32, though it dilates as if it were 16.
+            that of resnet18 and resnet34 is 32; MGD's have 16 or 32; mobilenet_v2's released one is 32, though it
+            dilates as if it were 16.
         dilate: where a stride is removed to reach `output_stride`, dilate the convolutions behind it (DeepLab) or
             not (IRN). Only resnet50 and resnet101 leave the choice, the others dilate.
         pretrained: safetensors file with the weights, or None for random ones. The deep stems of resnet18_deep and
@@ -79,6 +81,8 @@ def build_backbone(
     builders = {
         "resnet50": _resnet,
         "resnet101": _resnet,
+        "resnet18": _resnet,
+        "resnet34": _resnet,
         "resnet101_caffe": _resnet_caffe,
         "vgg16": _vgg16,
         "vgg16_caffe": _vgg16,
@@ -122,6 +126,8 @@ def _load(network: nn.Module, path: str | None, stem: tuple[str, ...] = ()) -> N
 
 
 def _resnet(name: str, output_stride: int, dilate: bool, pretrained: str | None) -> Backbone:
+    if name in ("resnet18", "resnet34") and output_stride != 32:
+        raise InputError(f"config: output_stride {output_stride} of {name}; it has 32")
     removed = [False, output_stride < 16, output_stride < 32]
     # Residual branches that start at zero: with random weights and frozen statistics, activations would overflow.
     network = getattr(torchvision.models, name)(replace_stride_with_dilation=removed, zero_init_residual=True)
@@ -132,8 +138,9 @@ def _resnet(name: str, output_stride: int, dilate: bool, pretrained: str | None)
                 block.conv2.dilation = block.conv2.padding = (1, 1)
     stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)
     stages = [stem, network.layer1, network.layer2, network.layer3, network.layer4]
+    channels = [64, *(out * network.layer1[0].expansion for out in (64, 128, 256, 512))]
     strides = [4, 4, 8, min(16, output_stride), min(32, output_stride)]
-    return Backbone(stages, [64, 256, 512, 1024, 2048], strides, IMAGENET_MEAN, IMAGENET_STD)
+    return Backbone(stages, channels, strides, IMAGENET_MEAN, IMAGENET_STD)
 
 
 def _resnet_caffe(

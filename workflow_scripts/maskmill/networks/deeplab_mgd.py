@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskmill.networks.backbones import build_backbone
+from maskmill.networks.norms import NormOfOneValue
 
 
 class DeepLabV3PlusMGD(nn.Module):
@@ -97,7 +98,7 @@ class Pyramid(nn.Module):
         self.pooling = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),
             nn.Conv2d(inputs, width, 1, bias=False),
-            _NormOfOneValue(width),
+            NormOfOneValue(width),
             nn.LeakyReLU(0.01),
             nn.Conv2d(width, width, 1, bias=False),
         )
@@ -106,16 +107,6 @@ class Pyramid(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         local = self.project(torch.cat([branch(x) for branch in self.branches], dim=1))
         return self.norm(local + self.pooling(x))
-
-
-class _NormOfOneValue(nn.BatchNorm2d):
-    """Batch norm of [B, C, 1, 1]. A batch of one has no variance: it is normalised by the running statistics, which
-    it leaves as they are."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if len(x) > 1:
-            return super().forward(x)
-        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
 
 def _initialise(module: nn.Module) -> None:

@@ -10,9 +10,10 @@ from maskmill.data.transforms import network_input, scaled
 from maskmill.errors import InputError
 from maskmill.networks.deeplab import DeepLabV3Plus
 from maskmill.networks.deeplab_mgd import DeepLabV3PlusMGD
+from maskmill.networks.p2at import P2AT, PlainDecoder
 from maskmill.storage.checkpoints import load_network, read_header
 
-NETWORKS = {network.__name__: network for network in (DeepLabV3Plus, DeepLabV3PlusMGD)}
+NETWORKS = {network.__name__: network for network in (DeepLabV3Plus, DeepLabV3PlusMGD, P2AT, PlainDecoder)}
 
 
 def load_segmentation(path: str | Path) -> nn.Module:

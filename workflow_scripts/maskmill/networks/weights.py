@@ -24,7 +24,9 @@ class Weights:
 
 WEIGHTS = {
     "resnet18": Weights("https://download.pytorch.org/models/resnet18-f37072fd.pth", "f37072fd"),
+    "resnet34": Weights("https://download.pytorch.org/models/resnet34-b627a593.pth", "b627a593"),
     "resnet50": Weights("https://download.pytorch.org/models/resnet50-19c8e357.pth", "19c8e357"),
+    "resnet50_v2": Weights("https://download.pytorch.org/models/resnet50-11ad3fa6.pth", "11ad3fa6"),
     "resnet101": Weights("https://download.pytorch.org/models/resnet101-5d3b4d8f.pth", "5d3b4d8f"),
     "wide_resnet50_2": Weights("https://download.pytorch.org/models/wide_resnet50_2-95faca4d.pth", "95faca4d"),
     "mobilenet_v2": Weights("https://download.pytorch.org/models/mobilenet_v2-b0353104.pth", "b0353104"),

@@ -42,14 +42,17 @@ def result_rows(
 
 
 def data_name(dataset: str, scale: str, split: dict) -> tuple[str, bool]:
-    """What a split of the manifest is, in words, and whether it is the published split.
+    """What a split of the manifest is, in words, and whether it is the published split under its official labels.
 
-    A list of the user's own is named with both sizes, and drawn scenes are never called by the data set's name.
+    A list of the user's own is named with both sizes, and drawn scenes are never called by the data set's name. Where
+    a data set has several sets of labels, theirs is named.
     """
     if scale == "sample":
         return f"sample scenes {split['list']}", False
     published = split["published"] == "published"
-    return f"{dataset} {split['list']}" + ("" if published else f" ({split['published']})"), published
+    name = f"{dataset} {split['list']}" + ("" if published else f" ({split['published']})")
+    labels = split.get("labels", "official")
+    return name + (f"; labels: {labels}" if "labels" in split else ""), published and labels.startswith("official")
 
 
 def partition_name(partition: dict) -> str:

@@ -1,0 +1,128 @@
+"""P2AT: real-time segmentation of images with true masks; its speed, and networks for deployment."""
+
+P2AT = f"{WORK}/{{dataset}}/p2at/{{variant}}"
+P2AT_DATASETS = ["camvid", "cityscapes", "voc"]
+P2AT_VARIANTS = [name for name, variant in config["p2at"]["variants"].items() if variant]
+P2AT_SCORES = {row: f"{WORK}/{{dataset}}/p2at/{row}/val/argmax_scores.csv" for row in P2AT_VARIANTS}
+
+
+rule train_p2at:
+    input:
+        index=f"{WORK}/{{dataset}}/index.csv",
+        ids=ids_of("train"),
+        weights=p2at_weights,
+        start=p2at_start,
+    output:
+        checkpoint=f"{P2AT}/network.safetensors",
+    log:
+        f"logs/{SCALE}/{{dataset}}/train_p2at/{{variant}}.log",
+    benchmark:
+        f"benchmarks/{SCALE}/{{dataset}}/train_p2at/{{variant}}.tsv"
+    wildcard_constraints:
+        variant="|".join(P2AT_VARIANTS),
+    conda:
+        "../envs/maskmill.yaml"
+    threads: config["resources"]["threads_train"]
+    resources:
+        mem_mb=32000,
+        runtime=1440,
+        gpu=config["resources"]["gpu"],
+    params:
+        **varied("p2at", "augmentation", "optimizer", "new_factor", "weight_decay", "epochs", "poly_epochs"),
+        **varied("p2at", "batch_size", "ohem", "class_weights"),
+        **training(),
+        code=code("train_p2at.py"),
+        architecture=p2at_variant("architecture"),
+        network=p2at_network,
+        lr=p2at_variant("lr"),
+        balance=p2at_variant("balance"),
+    script:
+        "../workflow_scripts/train_p2at.py"
+
+
+rule predict_p2at:
+    input:
+        index=f"{WORK}/{{dataset}}/index.csv",
+        ids=ids_of("val"),
+        checkpoint=f"{P2AT}/network.safetensors",
+    output:
+        maps=f"{P2AT}/val/argmax/{{scatteritem}}.h5",
+    log:
+        f"logs/{SCALE}/{{dataset}}/predict_p2at/{{variant}}/{{scatteritem}}.log",
+    benchmark:
+        f"benchmarks/{SCALE}/{{dataset}}/predict_p2at/{{variant}}/{{scatteritem}}.tsv"
+    wildcard_constraints:
+        variant="|".join(P2AT_VARIANTS),
+    conda:
+        "../envs/maskmill.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=240,
+        gpu=config["resources"]["gpu"],
+    params:
+        code=code("predict_labels.py"),
+        short_side=short_side,
+    script:
+        "../workflow_scripts/predict_labels.py"
+
+
+# Nothing else may run beside it: the whole machine is asked for.
+rule measure_speed:
+    input:
+        checkpoints=[f"{WORK}/{{dataset}}/p2at/{variant}/network.safetensors" for variant in P2AT_VARIANTS],
+    output:
+        speed_table="results/p2at_{dataset}_speed.csv",
+    log:
+        f"logs/{SCALE}/{{dataset}}/measure_speed.log",
+    benchmark:
+        f"benchmarks/{SCALE}/{{dataset}}/measure_speed.tsv"
+    wildcard_constraints:
+        dataset="|".join(P2AT_DATASETS),
+    conda:
+        "../envs/maskmill.yaml"
+    threads: workflow.cores
+    resources:
+        mem_mb=8000,
+        runtime=60,
+        gpu=config["resources"]["gpu"],
+    params:
+        code=code("measure_speed.py"),
+        method="p2at",
+        variants=P2AT_VARIANTS,
+        scale=SCALE,
+        size=speed_setting("size"),
+        ways=speed_setting("ways"),
+        warm_up=speed_setting("warm_up"),
+        passes=speed_setting("passes"),
+    script:
+        "../workflow_scripts/measure_speed.py"
+
+
+# Any trained network becomes a model by the same rule: P2AT's variants and MGD's students.
+for method, wildcard in (("p2at", "variant"), ("mgd", "student")):
+
+    rule:
+        name:
+            f"export_{method}"
+        input:
+            index=f"{WORK}/{config[method]['export']['dataset']}/index.csv",
+            ids=f"{WORK}/{config[method]['export']['dataset']}/splits/val.txt",
+            checkpoint=exported_checkpoint(method),
+        output:
+            model=f"models/{method}_{{{wildcard}}}.onnx",
+        log:
+            f"logs/{SCALE}/export_{method}/{{{wildcard}}}.log",
+        benchmark:
+            f"benchmarks/{SCALE}/export_{method}/{{{wildcard}}}.tsv"
+        conda:
+            "../envs/maskmill.yaml"
+        resources:
+            mem_mb=4000,
+            runtime=20,
+        params:
+            code=code("export_onnx.py"),
+            dataset=config[method]["export"]["dataset"],
+            images=config[method]["export"]["images"],
+            short_side=config["data"][config[method]["export"]["dataset"]]["short_side"],
+        script:
+            "../workflow_scripts/export_onnx.py"

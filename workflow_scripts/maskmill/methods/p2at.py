@@ -1,0 +1,122 @@
+"""P2AT's losses: hard pixels of the final logits, all pixels of the auxiliary ones, balanced classes.
+
+M. A. M. Elhassan, C. Zhou, A. Benabid, A. B. M. Adam: "P2AT: Pyramid pooling axial transformer for real-time semantic
+segmentation", Expert Systems with Applications 255, 2024. The released trainer cannot run: its loss, PIDNet's (J. Xu et
+al., CVPR 2023), asks for a boundary map where the network gives classes (spec 3.4). Both ways out are reconstructions:
+`semantic` takes the second auxiliary head as a second semantic one, `boundary` makes it one of boundaries.
+
+Symbols: z final logits [B, K, H, W], z_1, z_2 auxiliary ones, y labels int64 [B, H, W] with 255, p the probability of a
+pixel's true class, b boundary logits [B, 1, H, W].
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+IGNORE = 255
+
+
+def losses(
+    outputs: Tensor | tuple[Tensor, Tensor, Tensor],
+    labels: Tensor,
+    *,
+    auxiliary: str = "semantic",
+    balance: tuple[float, float] = (0.4, 1.0),
+    ohem: dict,
+    class_weights: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """What is minimised.
+
+    Args:
+        outputs: z, z_1 and z_2; with `boundary`, b in the place of z_2; z alone of a network without auxiliary heads.
+        auxiliary: `semantic` or `boundary`.
+        balance: weights of the auxiliary and of the final logits (BALANCE_WEIGHTS of the release).
+        ohem: `threshold` and `min_kept`, see `ohem_cross_entropy`.
+        class_weights: float [K], see `balanced_weights`.
+    """
+    final, *others = outputs if isinstance(outputs, tuple) else (outputs,)
+    hard = balance[1] * ohem_cross_entropy(final, labels, **ohem, class_weights=class_weights)
+    if not others:
+        return {"hard": hard}
+    first, second = others
+    if auxiliary == "semantic":
+        both = cross_entropy(first, labels, class_weights) + cross_entropy(second, labels, class_weights)
+        return {"hard": hard, "auxiliary": balance[0] * both}
+    near = labels.masked_fill(second[:, 0].sigmoid() <= 0.8, IGNORE)
+    return {
+        "hard": hard,
+        "auxiliary": balance[0] * cross_entropy(first, labels, class_weights),
+        "boundary": boundary_loss(second, boundaries(labels)),
+        "near_boundary": ohem_cross_entropy(final, near, **ohem, class_weights=class_weights),
+    }
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
+    """Mean over the pixels that are not 255, weighted by class; 0 where there are none."""
+    pixels = F.cross_entropy(logits, labels, class_weights, ignore_index=IGNORE, reduction="sum")
+    valid = labels[labels != IGNORE]
+    total = len(valid) if class_weights is None else class_weights[valid].sum()
+    return pixels / max(total, 1e-12)
+
+
+def ohem_cross_entropy(
+    logits: Tensor, labels: Tensor, *, threshold: float, min_kept: int, class_weights: Tensor | None = None
+) -> Tensor:
+    """Mean over the hard pixels of the batch, those with p < t; t is `threshold`, or the min_kept-th smallest p
+    (counted from 0) where that is larger, so that about `min_kept` pixels are left. 0 where there are none."""
+    valid = labels != IGNORE
+    pixels = F.cross_entropy(logits, labels, class_weights, ignore_index=IGNORE, reduction="none")[valid]
+    if not len(pixels):
+        return logits.sum() * 0
+    with torch.no_grad():
+        p = logits.softmax(dim=1).gather(1, labels.masked_fill(~valid, 0)[:, None])[:, 0][valid]
+        kth = p.kthvalue(min(min_kept, len(p) - 1) + 1).values
+        hard = p < kth.clamp(min=threshold)
+    return pixels[hard].sum() / hard.sum().clamp(min=1)
+
+
+def balanced_weights(pixels: Tensor) -> Tensor:
+    """Class weights 1 / ln(1.02 + share of the pixels), scaled to mean 1 over the classes that occur; float32 [K].
+
+    The weighting is ENet's (A. Paszke et al., 2016); which one the paper's are is not known (spec 3.4).
+
+    Args:
+        pixels: training pixels of each class, [K].
+    """
+    weights = 1 / torch.log(1.02 + pixels / pixels.sum().clamp(min=1))
+    return (weights / weights[pixels > 0].mean()).float()
+
+
+def boundaries(labels: Tensor, width: int = 4) -> Tensor:
+    """float32 [B, 1, H, W], 1 in bands of `width` pixels where two classes meet; a border to 255 is none, or void would
+    have outlines. Reconstructed: the release filters the labels by Sobel's kernel and a threshold."""
+    down, right = (_differs(labels, labels.roll(-1, dim), dim) for dim in (1, 2))
+    edges = (down | right).float()[:, None]
+    before, after = width // 2, (width - 1) // 2
+    return F.max_pool2d(F.pad(edges, (before, after, before, after)), width, stride=1)
+
+
+def _differs(labels: Tensor, neighbours: Tensor, dim: int) -> Tensor:
+    differs = (labels != neighbours) & (labels != IGNORE) & (neighbours != IGNORE)
+    differs.narrow(dim, -1, 1).fill_(False)  # `roll` brings the other end of the image
+    return differs
+
+
+def boundary_loss(logits: Tensor, target: Tensor, *, bce_weight: float = 20.0) -> Tensor:
+    """Binary cross entropy, either side weighted by the other's share, and Dice.
+
+    Args:
+        logits: b.
+        target: float [B, 1, H, W] of 0 and 1.
+    """
+    probability = logits.sigmoid()
+    dice = 1 - (2 * (probability * target).sum() + 1) / (probability.sum() + target.sum() + 1)
+    return bce_weight * weighted_bce(logits, target) + dice
+
+
+def weighted_bce(logits: Tensor, target: Tensor) -> Tensor:
+    """Mean over all pixels of the cross entropy, those of the boundary weighted by the share of the others and the
+    others by the share of the boundary."""
+    share = target.mean()
+    weight = torch.where(target > 0, 1 - share, share)
+    return F.binary_cross_entropy_with_logits(logits, target, weight)

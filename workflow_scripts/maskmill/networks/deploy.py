@@ -1,0 +1,122 @@
+"""Trained networks as they are deployed: without what only training needs, with their norms folded away, as ONNX."""
+
+import json
+import logging
+import warnings
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from maskmill.networks.p2at import GCE, P2AT
+from maskmill.networks.segmentation import logits_of
+from maskmill.storage.atomic import atomic_path
+
+LARGEST_SIDE = 8192  # pixels
+
+
+def deployed(network: nn.Module, *, fold: bool = True, fuse: bool = True) -> nn.Module:
+    """A copy of a segmentation network in evaluation mode that gives the same logits, but for rounding.
+
+    P2AT loses its auxiliary heads.
+
+    Args:
+        fold: P2AT's global contexts, to one 1x1 convolution each (`GCE.fold`).
+        fuse: the batch norms that directly follow a convolution, into it.
+    """
+    network = deepcopy(network)
+    if isinstance(network, P2AT):
+        network.auxiliary = nn.ModuleList()
+        network.arguments = {**network.arguments, "auxiliary": "none"}
+    if fold:
+        for module in [m for m in network.modules() if isinstance(m, GCE)]:
+            module.fold()
+    network.eval()  # what folding made, too
+    if fuse:
+        fuse_norms(network)
+    return network
+
+
+@torch.no_grad()
+def fuse_norms(network: nn.Module) -> int:
+    """Fuse batch norms into the convolutions that they directly follow, in place; the network must be in evaluation
+    mode.
+
+    Pairs are found by running the network on a small image. A norm that also is an activation (timm's) keeps the
+    activation. Returns the number of pairs.
+    """
+    pairs: dict[nn.BatchNorm2d, nn.Conv2d] = {}
+    latest: tuple[nn.Module, Tensor | None] = network, None
+
+    def see(module: nn.Module, inputs: tuple, output: Tensor) -> None:
+        nonlocal latest
+        before, made = latest
+        if isinstance(module, nn.BatchNorm2d) and isinstance(before, nn.Conv2d) and inputs[0] is made:
+            pairs[module] = before
+        latest = module, output
+
+    steps = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d) or not list(m.children())]
+    hooks = [module.register_forward_hook(see) for module in steps]
+    weight = next(network.parameters())
+    network(torch.zeros(1, 3, 64, 64, dtype=weight.dtype, device=weight.device))
+    for hook in hooks:
+        hook.remove()
+    for norm, convolution in pairs.items():
+        fused = fuse_conv_bn_eval(convolution, norm)
+        convolution.weight, convolution.bias = fused.weight, fused.bias
+        _replace(network, norm, getattr(norm, "act", nn.Identity()))
+    return len(pairs)
+
+
+def _replace(network: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    for parent in list(network.modules()):
+        for name, child in parent.named_children():
+            if child is old:
+                setattr(parent, name, new)
+
+
+class FromColours(nn.Module):
+    """A segmentation network of images that are not normalised yet."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.tensor(network.backbone.mean)[:, None, None])
+        self.register_buffer("std", torch.tensor(network.backbone.std)[:, None, None])
+
+    def forward(self, image: Tensor) -> Tensor:
+        """image: RGB float32 [1, 3, H, W] in 0..1. Returns logits [1, K, H, W]."""
+        return logits_of(self.network, (image - self.mean) / self.std)
+
+
+def export_onnx(network: nn.Module, path: str | Path, about: Mapping) -> None:
+    """Write a segmentation network as ONNX: `image`, RGB float32 [1, 3, H, W] in 0..1, any H and W, to `logits`,
+    float32 [1, K, H, W].
+
+    Args:
+        network: see `deployed`.
+        about: what `storage.onnx_models` reads beside the graph; anything JSON can hold.
+    """
+    sides = {
+        2: torch.export.Dim("height", min=8, max=LARGEST_SIDE),
+        3: torch.export.Dim("width", min=8, max=LARGEST_SIDE),
+    }
+    for name in ("onnxscript", "onnx_ir"):  # hundreds of lines about the exporter's own insides
+        logging.getLogger(name).setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # alike
+        program = torch.onnx.export(
+            FromColours(deepcopy(network).cpu().float().eval()),
+            (torch.zeros(1, 3, 96, 128),),
+            input_names=["image"],
+            output_names=["logits"],
+            dynamic_shapes=(sides,),
+            dynamo=True,
+            verbose=False,
+        )
+    program.model.metadata_props.update({key: json.dumps(value) for key, value in about.items()})
+    with atomic_path(path) as temporary:
+        program.save(temporary)

@@ -1,0 +1,64 @@
+"""Segmentation networks as ONNX files, run by ONNX Runtime; PyTorch is not needed."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+from maskmill.data.images import resized
+from maskmill.errors import InputError
+
+
+class OnnxModel:
+    """A network that `networks.deploy.export_onnx` wrote.
+
+    Args:
+        path: the file.
+        threads: of the CPU; 0 for all cores.
+
+    Attributes:
+        classes, colours: names, and RGB in 0..255, in the order of the class ids.
+        short_side: working size of the images it was trained on, see `read_image`; None for their own.
+
+    Raises:
+        InputError: the file is missing, broken, or not of this project.
+    """
+
+    def __init__(self, path: str | Path, threads: int = 0):
+        if not Path(path).exists():
+            raise InputError(f"{path}: no such model; run snakemake to make it")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # leave the cores to others
+        try:
+            self.session = onnxruntime.InferenceSession(path, options, onnxruntime.get_available_providers())
+            about = self.session.get_modelmeta().custom_metadata_map
+            self.classes, self.colours, self.short_side = (
+                json.loads(about[key]) for key in ("classes", "colours", "short_side")
+            )
+        except KeyError as error:
+            raise InputError(f"{path}: an ONNX file without {error}; give one that rule export_network made") from None
+        except Exception as error:  # ONNX Runtime has no common class for its own
+            raise InputError(f"{path}: not a readable ONNX file ({str(error).splitlines()[0]})") from None
+        self.on_gpu = "CUDAExecutionProvider" in self.session.get_providers()
+
+    def logits(self, pixels: np.ndarray) -> np.ndarray:
+        """float32 [1, K, H, W] of RGB float32 [1, 3, H, W] in 0..1."""
+        return self.session.run(["logits"], {"image": pixels})[0]
+
+    def labels(self, image: np.ndarray, short_side: int | None = None) -> np.ndarray:
+        """Class ids uint8 [H, W] of an image uint8 [H, W, 3] of any size.
+
+        Args:
+            short_side: what larger images are shrunk to for the network; None: as the training images.
+        """
+        height, width = image.shape[:2]
+        size = resized(height, width, short_side or self.short_side)
+        shrunk = Image.fromarray(image)
+        if size != (height, width):
+            shrunk = shrunk.resize(size[::-1], Image.Resampling.BOX)
+        pixels = np.asarray(shrunk, np.float32).transpose(2, 0, 1)[None] / 255
+        labels = Image.fromarray(self.logits(np.ascontiguousarray(pixels))[0].argmax(axis=0).astype(np.uint8))
+        return np.array(labels.resize((width, height), Image.Resampling.NEAREST))
