@@ -566,6 +566,6 @@ def of_partition(method: str, rows: list[str], name: str):
     return files
 
 
-def partition_manifest(wildcards) -> str:
+def partition_manifest(wildcards) -> list[str]:
     """The counts and sources of the chosen partition."""
-    return str(Path(partition_of(wildcards.dataset), "manifest.json"))
+    return [str(Path(partition_of(wildcards.dataset), "manifest.json"))]
