@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 import stage
 from maskmill.data.images import read_image
 from maskmill.data.index import Record, read_ids, read_index
 from maskmill.data.transforms import Augmentation
 from maskmill.errors import InputError
-from maskmill.methods.bas import SATURATED, localization_losses
+from maskmill.methods.bas import SATURATED, localization_losses, logits
 from maskmill.networks.bas import BASLocalizer, parameter_groups
 from maskmill.training.loop import train
 from maskmill.training.optimizers import build_optimizer
@@ -58,9 +59,10 @@ def main(
         saturated = SATURATED.get(network["backbone"], 1.0)
 
     def step(model, batch):
-        label = batch["label"]
-        losses = localization_losses(*model(batch["image"], label), label, alpha=alpha, beta=beta, saturated=saturated)
-        return {"cls": losses["cls"]} if variant == "cam" else losses
+        image, label = batch["image"], batch["label"]
+        if variant == "cam":
+            return {"cls": F.cross_entropy(logits(model(image)), label)}
+        return localization_losses(*model(image, label), label, alpha=alpha, beta=beta, saturated=saturated)
 
     groups = parameter_groups(model, lr=lr, weight_decay=weight_decay, new_factor=new_factor, bias_factor=bias_factor)
     train(

@@ -597,3 +597,9 @@ def test_weights_of_another_network_are_refused(backbone, tmp_path):
     save_tensors(tmp_path / "weights.safetensors", {"a": torch.zeros(1)}, {})
     with pytest.raises(InputError, match="weights do not fit the backbone"):
         BASLocalizer(backbone, 20, pretrained=str(tmp_path / "weights.safetensors"))
+
+
+def test_without_labels_there_are_the_scores_alone():
+    torch.manual_seed(0)
+    network, images = BASLocalizer("sample_cnn", 3, head_width=8).eval(), torch.randn(2, 3, 64, 64)
+    assert torch.equal(network(images), network(images, torch.tensor([0, 2])).scores)

@@ -44,9 +44,14 @@ class _BAS(nn.Module):
         self.f1, self.generator, self.f2 = f1, generator, f2
         self.mean, self.std = mean, std
 
-    def forward(self, x: Tensor, labels: Tensor) -> Branches:
-        """x: normalised images [B, 3, H, W]; labels: int64 [B], each image's class, 0..C-1."""
+    def forward(self, x: Tensor, labels: Tensor | None = None) -> Branches | Tensor:
+        """x: normalised images [B, 3, H, W]; labels: int64 [B], each image's class, 0..C-1.
+
+        Without labels the scores f2(F) alone, [B, C, h', w']: the classifier that BAS is compared with.
+        """
         features = self.f1(x)
+        if labels is None:
+            return self.f2(features)
         maps = self.generator(features).sigmoid()
         foreground = maps[torch.arange(len(x), device=x.device), labels][:, None]
         # F is detached in the erased branch alone: the generator's way back to f1 stays open (spec 4.1).
