@@ -124,15 +124,6 @@ def selected_map(maps: Tensor, z: Tensor, labels: Tensor, k: int) -> Tensor:
     return maps.take_along_dim(chosen[:, :, None, None], dim=1).mean(dim=1)
 
 
-def normalised(maps: Tensor, eps: float = 1e-5) -> Tensor:
-    """(m - min) / (max - min + eps) of each map [..., h, w]: 0..1, and 0 for a constant map.
-
-    eps is 1e-5 in the extension; the CVPR release has none, and a constant map becomes NaN.
-    """
-    low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
-    return (maps - low) / (high - low + eps)
-
-
 def fused(cam: Tensor, bas: Tensor) -> Tensor:
     """Seeds (spec 4.6): the maps of the classifier and those of BAS, added.
 

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from maskmill.training.losses import cross_entropy
+
 IGNORE = 255
 
 
@@ -49,14 +51,6 @@ def losses(
         "boundary": boundary_loss(second, boundaries(labels)),
         "near_boundary": ohem_cross_entropy(final, near, **ohem, class_weights=class_weights),
     }
-
-
-def cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
-    """Mean over the pixels that are not 255, weighted by class; 0 where there are none."""
-    pixels = F.cross_entropy(logits, labels, class_weights, ignore_index=IGNORE, reduction="sum")
-    valid = labels[labels != IGNORE]
-    total = len(valid) if class_weights is None else class_weights[valid].sum()
-    return pixels / max(total, 1e-12)
 
 
 def ohem_cross_entropy(

@@ -10,10 +10,12 @@ from torch.nn import functional as F
 IGNORE = 255
 
 
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean over the pixels that are not 255; 0 where there are none."""
-    total = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum")
-    return total / (labels != IGNORE).sum().clamp(min=1)
+def cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
+    """Mean over the pixels that are not 255, weighted by class where weights [K] are given; 0 where there are none."""
+    total = F.cross_entropy(logits, labels, class_weights, ignore_index=IGNORE, reduction="sum")
+    if class_weights is None:
+        return total / (labels != IGNORE).sum().clamp(min=1)
+    return total / class_weights[labels[labels != IGNORE]].sum().clamp(min=1e-12)
 
 
 def ohem_cross_entropy(logits: Tensor, labels: Tensor, *, min_kept: int, threshold: float = 0.7) -> Tensor:
