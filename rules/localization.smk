@@ -105,7 +105,11 @@ rule train_bas_localizer:
         **localization_settings("alpha", "beta", "epochs", "decay_epochs", "batch_size"),
         **only(training(), "seed", "max_iterations"),
         code=code("train_bas_localizer.py"),
-        augmentation={"square": config["localization"]["resize"], "crop": config["localization"]["crop"]},
+        augmentation={
+            **only(config["localization"], "crop"),
+            "square": config["localization"]["resize"],
+            "interpolation": "bilinear",
+        },
         weight_decay=config["localization"]["weight_decay"],
     script:
         "../workflow_scripts/train_bas_localizer.py"

@@ -36,6 +36,7 @@ def main(
     lr: float,
     weight_decay: float,
     cps_weight: float,
+    warm_up_epochs: float,
     epochs: float,
     batch_size: int,
     training: dict,
@@ -63,13 +64,15 @@ def main(
         short_side=short_side,
     )
     supervised = supervised_loss(ohem, batch_size)
+    warm_up = round(warm_up_epochs * len(images) / batch_size)
 
     def step(model, batch):
+        unlabelled = (batch["image_0"], batch["image_1"]) if batch["iteration"] >= warm_up else None
         return cps_losses(
             (partial(model, branch=0), partial(model, branch=1)),
             batch["image"],
             batch["label"],
-            (batch["image_0"], batch["image_1"]),
+            unlabelled,
             batch["mask"],
             weight=cps_weight,
             supervised=supervised,

@@ -18,7 +18,7 @@ from maskmill.data.transforms import Augmentation, StrongAugmentation
 
 PLAIN = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # mean and standard deviation that leave pixels as they are
 CROP = 64
-SCALES = Augmentation(crop=CROP, scales=(0.5, 1.0, 1.5), pad="centre")
+SCALES = Augmentation(crop=CROP, scales=(0.5, 1.0, 1.5), pad="centre", interpolation="bilinear")
 AS_IT_IS = Augmentation(crop=CROP, scale=(1.0, 1.0))
 HOLE = StrongAugmentation(jitter_p=0, grayscale_p=0, blur_p=0, cutout_p=1)
 
@@ -98,7 +98,8 @@ def mgd(parts, stores=None, augmentation=SCALES, cutmix=None, **arguments):
 
 
 def draw(dataset, index=0, seed=0):
-    return dataset.sample(index, np.random.default_rng(seed))
+    lengths = dataset.lengths
+    return dataset.sample((index % lengths[0], index % lengths[1]), np.random.default_rng(seed))
 
 
 def number(pixels):

@@ -192,7 +192,7 @@ def test_crops_may_be_rectangles(size):
 
 @pytest.mark.parametrize("seed", range(12))
 def test_image_confidence_and_labels_share_their_geometry(seed):
-    image, geometry = smooth(), drawn(seed)
+    image, geometry = smooth(), drawn(seed, scale=(0.5, 2.0), interpolation="bilinear")
     pixels, padding = geometry.image(image, *PLAIN), geometry.padding()
     for channel, plane in zip(pixels, np.moveaxis(image, 2, 0), strict=True):
         assert torch.equal(channel, geometry.confidence(plane))
@@ -204,15 +204,17 @@ def test_image_confidence_and_labels_share_their_geometry(seed):
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_a_geometry_shows_what_the_augmentation_shows(seed):
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_a_geometry_shows_what_the_augmentation_shows(seed, interpolation):
     image, label = smooth(), smooth()[..., 2] // 50
-    augment = Augmentation(crop=64, long_side=(50, 200))
+    augment = Augmentation(crop=64, long_side=(50, 200), interpolation=interpolation)
     pixels, labels = augment(image, label, *PLAIN, np.random.default_rng(seed))
     geometry, jitter = augment.draw(image.shape[:2], np.random.default_rng(seed))
     assert jitter is None
     assert torch.equal(labels == 255, geometry.padding())
     assert (geometry.label(label) == labels).float().mean() > 0.99
-    assert (geometry.image(image, *PLAIN) - pixels).abs().mean() < 0.01, "bilinear and bicubic"
+    difference = (geometry.image(image, *PLAIN) - pixels).abs()
+    assert difference.mean() < 1e-3, "the same but for roundings and the window's rim"
 
 
 @pytest.mark.parametrize("seed", range(12))

@@ -146,6 +146,13 @@ def test_cross_pseudo_supervision_is_the_published_sum():
     torch.testing.assert_close(losses["supervised"], supervised)
 
 
+def test_before_the_unlabelled_images_join_the_loss_is_the_supervised_one():
+    one, two = TinyNetwork(1), TinyNetwork(2)
+    images, labels, unlabelled, mask = example()
+    whole = mgd.cps_losses((one, two), images, labels, unlabelled, mask)
+    assert mgd.cps_losses((one, two), images, labels, None, mask) == {"supervised": whole["supervised"]}
+
+
 def test_both_branches_learn_and_the_supervised_loss_may_be_another():
     one, two = TinyNetwork(1), TinyNetwork(2)
     hard = partial(ohem_cross_entropy, min_kept=10, threshold=0.1)

@@ -34,6 +34,22 @@ class Points:
         return {"x": torch.tensor(rng.normal(size=4) + index, dtype=torch.float32)}
 
 
+class Pairs:
+    """Of two lists; keeps what was asked for."""
+
+    lengths = (3, 5)
+
+    def __init__(self):
+        self.asked = []
+
+    def __len__(self):
+        return 5
+
+    def sample(self, index, rng):
+        self.asked.append(index)
+        return {"x": torch.zeros(4)}
+
+
 class Count(nn.Module):
     """What a step carries on: the sum of all iterations' numbers."""
 
@@ -46,7 +62,9 @@ class Killed(BaseException):
     pass
 
 
-def fit(path, *, killed_at=None, optimizer="sgd", ema=True, save="ema", run="run", iterations=20, **options):
+def fit(
+    path, *, dataset=None, killed_at=None, optimizer="sgd", ema=True, save="ema", run="run", iterations=20, **options
+):
     torch.manual_seed(0)
     network, state = Net(), Count()
     teacher = EMA(network, decay=0.9) if ema else None
@@ -67,7 +85,7 @@ def fit(path, *, killed_at=None, optimizer="sgd", ema=True, save="ema", run="run
         step,
         optimizers[optimizer](network.parameters()),
         poly(iterations),
-        Points(),
+        dataset or Points(),
         ema=teacher,
         state=state,
         result=teacher.module if ema and save == "ema" else None,
@@ -167,6 +185,19 @@ def test_batches_run_through_every_image_before_one_comes_again():
     for epoch in range(4):
         assert sorted(drawn[13 * epoch : 13 * (epoch + 1)]) == list(range(13))
     assert drawn[:13] != drawn[13:26]
+
+
+def test_of_two_lists_each_is_gone_through_in_an_order_of_its_own(tmp_path):
+    pairs = Pairs()
+    fit(tmp_path / "pairs", dataset=pairs, iterations=15)
+    first, second = ([index[which] for index in pairs.asked] for which in (0, 1))
+    for drawn, length in ((first, 3), (second, 5)):
+        epochs = [drawn[start : start + length] for start in range(0, 60, length)]
+        assert all(sorted(epoch) == list(range(length)) for epoch in epochs) and epochs[0] != epochs[1]
+    equal = Pairs()
+    equal.lengths = (5, 5)
+    fit(tmp_path / "equal", dataset=equal, iterations=15)
+    assert len(set(equal.asked)) > 5, "lists of one length do not keep to the same partners"
 
 
 def test_iterations_of_irn_are_those_of_the_spec():

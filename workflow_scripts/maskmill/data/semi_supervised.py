@@ -18,14 +18,19 @@ Store = Mapping[str, np.ndarray]  # image id to array: a map store, or `Masks`
 
 
 class _Pairs:
-    """Of two lists, the shorter one starts again until the longer one is through."""
+    """Of two lists, the shorter one starts again, in a new order, until the longer one is through.
+
+    Attributes:
+        lengths: of both lists; `sample` gets an index into each.
+    """
 
     def __init__(self, labelled, unlabelled, augmentation, mean, std, masks, short_side):
         self.labelled, self.unlabelled, self.masks = labelled, unlabelled, masks
         self.augmentation, self.mean, self.std, self.short_side = augmentation, mean, std, short_side
+        self.lengths = len(labelled), len(unlabelled)
 
     def __len__(self) -> int:
-        return max(len(self.labelled), len(self.unlabelled))
+        return max(self.lengths)
 
     def _read(self, record: Record) -> np.ndarray:
         return read_image(record.image, self.short_side)
@@ -70,8 +75,8 @@ class CWBASSImages(_Pairs):
         self.labels, self.confidence, self.strong = labels, confidence, strong
         self.cutmix = cutmix and strong is not None
 
-    def sample(self, index: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        """One example.
+    def sample(self, index: tuple[int, int], rng: np.random.Generator) -> dict[str, Tensor]:
+        """One example of a labelled and an unlabelled image.
 
         `image` float32 [3, crop, crop] and `label` int64 [crop, crop]; `unlabelled` float32 [3, crop, crop], with the
         strong augmentation. With pseudo labels: `pseudo` int64 [crop, crop] and `confidence` float32 [crop, crop] in
@@ -79,10 +84,10 @@ class CWBASSImages(_Pairs):
         crop as a teacher sees it, and `ignore` bool [crop, crop], true in padding and holes. With CutMix `hole` bool
         [1, crop, crop] comes with the example, and nothing is cut.
         """
-        record = self.labelled[index % len(self.labelled)]
+        record = self.labelled[index[0]]
         pixels, geometry = self._crop(self._read(record), rng)
         example = {"image": pixels, "label": geometry.label(self.masks[record.image_id])}
-        return example | self._unlabelled(self.unlabelled[index % len(self.unlabelled)], rng)
+        return example | self._unlabelled(self.unlabelled[index[1]], rng)
 
     def _unlabelled(self, record: Record, rng: np.random.Generator) -> dict[str, Tensor]:
         image = self._read(record)
@@ -144,8 +149,8 @@ class MGDImages(_Pairs):
         self.stores = {f"{teacher}_{kind}": m for teacher, maps in (caches or {}).items() for kind, m in maps.items()}
         self.sides = {"features": augmentation.crop // features_stride, "logits": augmentation.crop // logits_stride}
 
-    def sample(self, index: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        """One example.
+    def sample(self, index: tuple[int, int], rng: np.random.Generator) -> dict[str, Tensor]:
+        """One example of a labelled and an unlabelled image.
 
         Of the labelled image x_l: `image` float32 [3, crop, crop], `label` int64 [crop, crop] and `padding` bool
         [crop, crop], true where the crop has no image. Of the unlabelled x_0 and x_1: `image_0`, `image_1`,
@@ -155,7 +160,7 @@ class MGDImages(_Pairs):
         [crop, crop], 255 in padding; and of x_0 and x_1 `wide_features_*` and `deep_logits_*`, float32 [C, side, side]
         with side = crop // stride, 0 in padding.
         """
-        record, number = self.labelled[index % len(self.labelled)], index % len(self.unlabelled)
+        record, number = self.labelled[index[0]], index[1]
         names = [name for name in self.stores if _kind(name) == "label"]
         example = self._view(self._arrays(record, names) | {"label": self.masks[record.image_id]}, rng)
         other = partner(number, len(self.unlabelled), rng, pairing=self.pairing)

@@ -13,24 +13,27 @@ from torchvision.transforms import v2
 
 from maskmill.data.images import IGNORE
 
+RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
 
 class Geometry(NamedTuple):
     """Resize, flip and crop of one image, and of all maps of it.
 
-    Only what the crop shows is resized, bilinearly, as in the code of MGD and ST++ (spec 2.5, 3.5); labels by nearest
-    neighbour.
+    Only what the crop shows is resized; labels by nearest neighbour.
 
     Attributes:
         size: height and width that the image is resized to, pixels.
         flip: whether it is flipped, left to right, before it is cropped.
         offsets: start of the crop in rows and columns; minus the start of an image that is shorter than the crop.
         crop: side of the square crop, or its height and width, pixels.
+        interpolation: of the image, `bicubic` or `bilinear`.
     """
 
     size: tuple[int, int]
     flip: bool
     offsets: tuple[int, int]
     crop: int | tuple[int, int]
+    interpolation: str = "bicubic"
 
     def image(self, image: np.ndarray, mean, std, jitter: list[float] | None = None) -> Tensor:
         """uint8 [H, W, 3] to the normalised crop, float32 [3, crop, crop]; padding has the mean colour, 0."""
@@ -38,11 +41,11 @@ class Geometry(NamedTuple):
 
     def label(self, label: np.ndarray) -> Tensor:
         """uint8 [H, W] to int64 [crop, crop]; padding is 255."""
-        return self._pad(torch.from_numpy(self.window(label, Image.Resampling.NEAREST)).long(), fill=IGNORE)
+        return self._pad(torch.from_numpy(self._window(label, Image.Resampling.NEAREST)).long(), fill=IGNORE)
 
     def confidence(self, confidence: np.ndarray) -> Tensor:
         """uint8 [H, W], 255 times the confidence, to float32 [crop, crop] in 0..1; padding is 0."""
-        return self._pad(torch.from_numpy(self.window(confidence)) / 255, fill=0.0)
+        return self._pad(torch.from_numpy(self._window(confidence, Image.Resampling.BILINEAR)) / 255, fill=0.0)
 
     def cells(self, maps: np.ndarray, side: int) -> Tensor:
         """float [C, h, w], whose cells tile the image, to float32 [C, side, side], whose cells tile the square crop.
@@ -61,8 +64,11 @@ class Geometry(NamedTuple):
         rows, columns = (extent.stop - extent.start for extent in self._visible())
         return self._pad(torch.zeros(rows, columns, dtype=torch.bool), fill=True)
 
-    def window(self, array: np.ndarray, resample: Image.Resampling = Image.Resampling.BILINEAR) -> np.ndarray:
-        """What the crop shows of uint8 [H, W] or [H, W, 3], without padding."""
+    def window(self, image: np.ndarray) -> np.ndarray:
+        """What the crop shows of an image uint8 [H, W, 3], without padding."""
+        return self._window(image, RESAMPLING[self.interpolation])
+
+    def _window(self, array: np.ndarray, resample: Image.Resampling) -> np.ndarray:
         rows, columns = self._visible()
         if self.flip:
             columns = slice(self.size[1] - columns.stop, self.size[1] - columns.start)
@@ -98,6 +104,7 @@ class Augmentation:
         pad: where padding goes: `around` at random on both ends, `end` right and below (DeepLab v2, ST++), `centre` in
             equal parts on both ends, an odd pixel right or below (MGD).
         color_jitter: strength of brightness, contrast, saturation and hue changes, or None.
+        interpolation: of the image where it is resized, `bicubic` or `bilinear`.
     """
 
     crop: int | tuple[int, int]
@@ -107,12 +114,15 @@ class Augmentation:
     square: int | None = None
     pad: str = "around"
     color_jitter: tuple[float, float, float, float] | None = None
+    interpolation: str = "bicubic"
 
     def __post_init__(self):
         if [self.long_side, self.scale, self.scales, self.square].count(None) != 3:
             raise ValueError("give one of long_side, scale, scales and square")
         if self.pad not in ("around", "end", "centre"):
             raise ValueError(f"pad is {self.pad!r}; choose around, end or centre")
+        if self.interpolation not in RESAMPLING:
+            raise ValueError(f"interpolation is {self.interpolation!r}; choose {' or '.join(RESAMPLING)}")
 
     def __call__(
         self, image: np.ndarray, label: np.ndarray | None, mean, std, rng: np.random.Generator
@@ -122,8 +132,8 @@ class Augmentation:
         Returns the normalised image float32 [3, crop, crop] (or height and width) and the labels int64, alike, or None.
         """
         geometry, jitter = self.draw(image.shape[:2], rng)
-        # Not by `Geometry.image`: it resizes otherwise, and colours here refer to the whole image's mean.
-        image = _flip(resize_image(image, geometry.size), geometry.flip)
+        # Not by `Geometry.image`: colours here refer to the whole image's mean.
+        image = _flip(resize_image(image, geometry.size, self.interpolation), geometry.flip)
         pixels = normalise(to_tensor(image, jitter), mean, std)
         pixels = _place(pixels, geometry.offsets, self.crop, fill=0.0)
         if label is None:
@@ -137,7 +147,7 @@ class Augmentation:
         flip = bool(rng.random() < 0.5)
         jitter = None if self.color_jitter is None else _draw_jitter(self.color_jitter, rng)
         y, x = (_offset(length, side, rng, self.pad) for length, side in zip(size, _sides(self.crop), strict=True))
-        return Geometry(size, flip, (y, x), self.crop), jitter
+        return Geometry(size, flip, (y, x), self.crop, self.interpolation), jitter
 
     def _size(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
         if self.square is not None:
@@ -215,11 +225,11 @@ def scaled(size: tuple[int, int], factor: float) -> tuple[int, int]:
     return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
 
-def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Bicubic resize of uint8 [H, W, 3] to `size` (height, width)."""
+def resize_image(image: np.ndarray, size: tuple[int, int], interpolation: str = "bicubic") -> np.ndarray:
+    """Resize of uint8 [H, W, 3] to `size` (height, width)."""
     if image.shape[:2] == size:
         return image
-    return np.array(Image.fromarray(image).resize(size[::-1], Image.Resampling.BICUBIC))
+    return np.array(Image.fromarray(image).resize(size[::-1], RESAMPLING[interpolation]))
 
 
 def resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:

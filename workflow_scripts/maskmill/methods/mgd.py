@@ -82,7 +82,7 @@ def cps_losses(
     branches: tuple[Network, Network],
     images: Tensor,
     labels: Tensor,
-    unlabelled: tuple[Tensor, Tensor],
+    unlabelled: tuple[Tensor, Tensor] | None,
     mask: Tensor,
     *,
     weight: float = 1.0,
@@ -92,9 +92,13 @@ def cps_losses(
 
     Args:
         branches: two networks of one architecture that started differently; both learn.
+        unlabelled: x_0 and x_1, or None for the labelled images alone: networks that start from nothing have no labels
+            to give yet.
         weight: w_cps, 1 on VOC and 5 on Cityscapes.
         supervised: loss on the labelled images; on mixed ones it is the cross entropy.
     """
+    if unlabelled is None:
+        return {"supervised": sum(supervised(branch(images)[0], labels) for branch in branches)}
     with torch.no_grad():
         pseudo = [mix(*(branch(x)[0] for x in unlabelled), mask).argmax(dim=1) for branch in branches]
     mixed = mix(*unlabelled, mask)

@@ -36,7 +36,7 @@ def train(
     step: Step,
     optimizer: torch.optim.Optimizer,
     schedule: Callable[[int], float],
-    dataset: "RandomDataset",
+    dataset: "RandomDataset | PairedDataset",
     *,
     checkpoint: str | Path,
     run: str,
@@ -61,7 +61,8 @@ def train(
     Args:
         step: maps (network, batch) to named scalar losses; their sum is minimised. `batch["iteration"]` counts from 0.
         schedule: factor on every group's learning rate at an iteration counted from 0.
-        dataset: `dataset.sample(index, rng)` gives one example as a dict of tensors or scalars.
+        dataset: `dataset.sample(index, rng)` gives one example as a dict of tensors or scalars; `index` is two of them
+            where `dataset.lengths` says how long two lists are.
         run: identifies everything that shapes the result (settings, code, inputs); a resume state of another run is
             ignored.
         batch_size: images an iteration, over all devices.
@@ -134,15 +135,28 @@ class RandomDataset(Protocol):
         """One example, in which all randomness comes from `rng`."""
 
 
-def batch_indices(count: int, batch_size: int, seed: int, iteration: int) -> list[int]:
-    """Indices of one batch: successive slices of an endless chain of permutations of range(count)."""
+class PairedDataset(Protocol):
+    """The same of two lists, each of which is gone through in an order of its own."""
+
+    lengths: tuple[int, int]
+
+    def __len__(self) -> int: ...
+
+    def sample(self, index: tuple[int, int], rng: np.random.Generator) -> dict: ...
+
+
+def batch_indices(count: int, batch_size: int, seed: int, iteration: int, which: int = 0) -> list[int]:
+    """Indices of one batch: successive slices of an endless chain of permutations of range(count).
+
+    `which` of several lists has a chain of its own.
+    """
     positions = range(iteration * batch_size, (iteration + 1) * batch_size)
-    return [int(_permutation(count, seed, position // count)[position % count]) for position in positions]
+    return [int(_permutation(count, seed, position // count, which)[position % count]) for position in positions]
 
 
-@lru_cache(maxsize=2)
-def _permutation(count: int, seed: int, epoch: int) -> np.ndarray:
-    return np.random.default_rng([seed, epoch]).permutation(count)
+@lru_cache(maxsize=4)
+def _permutation(count: int, seed: int, epoch: int, which: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch, which] if which else [seed, epoch]).permutation(count)
 
 
 def resume_path(checkpoint: str | Path) -> Path:
@@ -153,10 +167,10 @@ def resume_path(checkpoint: str | Path) -> Path:
 class _Keyed(Dataset):
     """Turns (index, iteration, position) into an example, so that workers need no state."""
 
-    def __init__(self, dataset: RandomDataset, seed: int):
+    def __init__(self, dataset: RandomDataset | PairedDataset, seed: int):
         self.dataset, self.seed = dataset, seed
 
-    def __getitem__(self, key: tuple[int, int, int]) -> dict:
+    def __getitem__(self, key: tuple[int | tuple[int, int], int, int]) -> dict:
         index, iteration, position = key
         return self.dataset.sample(index, np.random.default_rng([self.seed, 1, iteration, position]))
 
@@ -164,20 +178,27 @@ class _Keyed(Dataset):
 class _Keys:
     """The batches of one process, as lists of (index, iteration, position)."""
 
-    def __init__(self, count, batch_size, seed, iterations: range, rank, world_size):
-        self.count, self.batch_size, self.seed, self.iterations = count, batch_size, seed, iterations
+    def __init__(self, dataset, batch_size, seed, iterations: range, rank, world_size):
+        self.lengths = getattr(dataset, "lengths", None)
+        self.count, self.batch_size, self.seed, self.iterations = len(dataset), batch_size, seed, iterations
         self.rank, self.world_size = rank, world_size
 
-    def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
+    def __iter__(self) -> Iterator[list[tuple[int | tuple[int, int], int, int]]]:
         for iteration in self.iterations:
-            batch = enumerate(batch_indices(self.count, self.batch_size, self.seed, iteration))
+            batch = enumerate(self._indices(iteration))
             yield [(i, iteration, p) for p, i in batch if p % self.world_size == self.rank]
+
+    def _indices(self, iteration: int) -> list[int] | list[tuple[int, int]]:
+        if self.lengths is None:
+            return batch_indices(self.count, self.batch_size, self.seed, iteration)
+        lists = enumerate(self.lengths)
+        return list(zip(*(batch_indices(n, self.batch_size, self.seed, iteration, k) for k, n in lists), strict=True))
 
 
 def _batches(dataset, batch_size, seed, start, iterations, workers, fabric) -> Iterator[dict[str, Tensor]]:
     if not len(dataset):
         raise InputError("the training split has no images; look at its list in splits/")
-    keys = _Keys(len(dataset), batch_size, seed, range(start, iterations), fabric.global_rank, fabric.world_size)
+    keys = _Keys(dataset, batch_size, seed, range(start, iterations), fabric.global_rank, fabric.world_size)
     pin = fabric.device.type == "cuda"
     return iter(DataLoader(_Keyed(dataset, seed), batch_sampler=keys, num_workers=workers, pin_memory=pin))
 
