@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 import stage
-from maskmill.data import camvid, cityscapes, voc
+from maskmill.data import cityscapes, voc
 from maskmill.data.catalog import DATASETS
 from maskmill.data.index import write_index
 from maskmill.errors import InputError
@@ -39,7 +39,7 @@ def main(
     write_index(index, records)
     for path in splits:
         write_text(path, voc.list_text(ids[Path(path).stem]))
-    entries, label_set = voc.manifest(records, ids, lists, about), Path(root, camvid.LABEL_SET)
+    entries, label_set = voc.manifest(records, ids, lists, about), Path(root, voc.LABEL_SET)
     if label_set.exists():
         entries = {split: {**entry, "labels": label_set.read_text().strip()} for split, entry in entries.items()}
     write_text(manifest, json.dumps(entries, indent=2) + "\n")

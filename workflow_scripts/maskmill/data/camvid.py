@@ -17,7 +17,7 @@ from PIL import Image
 
 from maskmill.data.catalog import CAMVID, CAMVID_COLOURS
 from maskmill.data.images import IGNORE, open_image
-from maskmill.data.voc import in_threads, list_text, write_mask
+from maskmill.data.voc import LABEL_SET, in_threads, list_text, write_mask
 from maskmill.errors import InputError
 from maskmill.storage.atomic import write_text
 
@@ -25,7 +25,6 @@ logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
 VOID = 11  # SegNet's id of what is none of the classes
-LABEL_SET = "label_set.txt"
 SHOWN = 8  # colours that the log names
 
 

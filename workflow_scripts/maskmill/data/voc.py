@@ -26,6 +26,7 @@ from maskmill.errors import InputError
 from maskmill.storage.atomic import atomic_path, write_text
 
 LISTS = VOC.layout.lists
+LABEL_SET = "label_set.txt"  # says in words which labels a root has, where there are several
 MADE_HERE = ".made_by_prepare_voc"  # tells a root that `prepare` made, and may replace, from a user's own
 
 T, R = TypeVar("T"), TypeVar("R")
