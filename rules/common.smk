@@ -189,10 +189,10 @@ def list_digests(wildcards) -> list[str | None]:
     return [list_digest(Path(root), wildcards.dataset, name) for name in lists_of(wildcards).values()] if root else []
 
 
-def masks_digest(root: str | None) -> str:
-    """SHA-256 of the names of all masks in a root that a rule converts, and of their sizes."""
-    masks = sorted(Path(root).glob("*/*.png")) if root else []
-    return hashlib.sha256("\n".join(f"{path} {path.stat().st_size}" for path in masks).encode()).hexdigest()
+def files_digest(root: str | None, pattern: str) -> str:
+    """SHA-256 of the names and sizes of what a rule converts in the user's root."""
+    paths = sorted(Path(root).glob(pattern)) if root else []
+    return hashlib.sha256("\n".join(f"{path} {path.stat().st_size}" for path in paths).encode()).hexdigest()
 
 
 def list_digest(root: Path, dataset: str, name: str) -> str | None:

@@ -89,9 +89,31 @@ rule prepare_camvid:
     params:
         code=code("prepare_camvid.py"),
         root=config["data"]["camvid"]["root"],
-        digest=masks_digest(config["data"]["camvid"]["root"]),
+        digest=files_digest(config["data"]["camvid"]["root"], "*/*.png"),
     script:
         "../workflow_scripts/prepare_camvid.py"
+
+
+# A user's copy of MS COCO becomes a root in VOC's layout.
+rule prepare_coco:
+    output:
+        complete=f"{WORK}/coco/converted/.complete",
+    log:
+        f"logs/{SCALE}/coco/prepare_coco.log",
+    benchmark:
+        f"benchmarks/{SCALE}/coco/prepare_coco.tsv"
+    conda:
+        "../envs/maskmill.yaml"
+    threads: 4
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        **only(config["data"]["coco"], "root", "overlap", "crowd"),
+        code=code("prepare_coco.py"),
+        digest=files_digest(config["data"]["coco"]["root"], "annotations/instances_*2014.json"),
+    script:
+        "../workflow_scripts/prepare_coco.py"
 
 
 rule build_index:

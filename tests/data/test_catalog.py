@@ -78,6 +78,7 @@ def test_class_ids_are_the_mask_ids():
         ("person_part", 7, "background", "lower leg", 1_716, 1_817),
         ("cityscapes", 19, "road", "bicycle", 2_975, 500),
         ("camvid", 11, "sky", "bicyclist", 367, 101),  # spec 3.3
+        ("coco", 81, "background", "toothbrush", 82_081, 40_137),  # spec weakly_supervised 1.2
     ],
 )
 def test_data_sets_have_the_published_numbers_of_classes_and_images(name, count, first, last, train, val):

@@ -99,7 +99,7 @@ def test_a_missing_root_says_that_there_is_no_download_and_how_it_looks(made):
 
 def expected_id(dataset, voc_id: int) -> int:
     """Written out: foreground goes round the data set's foreground; Cityscapes' road takes the background."""
-    foreground = {"context": 59, "person_part": 6, "cityscapes": 18, "camvid": 10}[dataset.name]
+    foreground = {"context": 59, "person_part": 6, "cityscapes": 18, "camvid": 10, "coco": 80}[dataset.name]
     return 0 if voc_id == 0 else 1 + (voc_id - 1) % foreground
 
 

@@ -100,7 +100,7 @@ def test_names_in_the_configuration_are_checked_before_anything_runs(project):
     assert "set mars.external" in project.fail(INDEX, "--config", "mars={provider: external}")
 
 
-@pytest.mark.parametrize("dataset", ["context", "person_part", "cityscapes"])
+@pytest.mark.parametrize("dataset", ["context", "person_part", "cityscapes", "coco"])
 def test_data_set_that_is_not_downloaded_needs_a_root_and_the_sample_draws_one(project, dataset):
     index = f"work/paper/{dataset}/index.csv"
     line = project.fail(index, "--config", "scale=paper")
