@@ -275,7 +275,8 @@ def affinity(irn: dict) -> dict:
 def walking(irn: dict) -> dict:
     """Parameters of the random walk."""
     return {
-        **only(irn, "crop_size", "walk", "cam_power"),
+        **only(irn, "walk", "cam_power"),
+        **varied("irn", "crop_size"),
         "code": code("random_walk.py"),
         "background": irn["walk_background"],
         "short_side": short_side,

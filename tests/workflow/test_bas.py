@@ -82,6 +82,8 @@ def test_editing_bas_reruns_its_seeds_and_what_is_made_of_them(bas):
         ("bas={irn: {background: 0.2}}", {"bas_affinity_labels", "train_bas_irn"}, {"bas_maps", "affinity_labels"}),
         ("bas={irn: {walk_background: 0.3}}", {"bas_random_walk", "train_student"}, {"train_bas_irn", "random_walk"}),
         ("irn={walk_background: 0.3}", {"random_walk", "bas_table"}, {"bas_random_walk", "train_student"}),
+        ("irn={datasets: {voc: {crop_size: 80}}}", {"random_walk", "bas_random_walk"}, {"train_irn", "train_bas_irn"}),
+        ("irn={datasets: {coco: {crop_size: 80}}}", set(), {"random_walk", "bas_random_walk"}),
     ],
 )
 def test_editing_a_value_reruns_the_stages_that_read_it(bas, change, first, untouched):
