@@ -27,7 +27,7 @@ rule train_cps_teacher:
         gpu=config["resources"]["gpu"],
     params:
         **varied("mgd", "augmentation", "cutmix", "pairing", "optimizer", "weight_decay", "cps_weight", "epochs"),
-        **varied("mgd", "warm_up_epochs"),
+        **varied("mgd", "warm_up_epochs", "statistics"),
         **training(),
         code=code("train_cps_teacher.py"),
         network=mgd_network("teachers", "teacher", "network"),

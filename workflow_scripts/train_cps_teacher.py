@@ -3,6 +3,7 @@
 In: index, both id lists, optionally the backbone's weights. Out: a checkpoint of `DeepLabV3PlusMGD`, branch 1.
 """
 
+from contextlib import nullcontext
 from functools import partial
 
 import torch
@@ -16,6 +17,7 @@ from maskmill.data.semi_supervised import MGDImages
 from maskmill.data.transforms import Augmentation
 from maskmill.methods.mgd import cps_losses
 from maskmill.networks.deeplab_mgd import TwoBranches
+from maskmill.networks.norms import still_statistics
 from maskmill.training.loop import train
 from maskmill.training.losses import supervised_loss
 from maskmill.training.optimizers import backbone_and_new, build_optimizer
@@ -37,6 +39,7 @@ def main(
     weight_decay: float,
     cps_weight: float,
     warm_up_epochs: float,
+    statistics: str,
     epochs: float,
     batch_size: int,
     training: dict,
@@ -75,6 +78,7 @@ def main(
             unlabelled,
             batch["mask"],
             weight=cps_weight,
+            unlabelled_pass=partial(still_statistics, model) if statistics == "labelled" else nullcontext,
             supervised=supervised,
         )
 

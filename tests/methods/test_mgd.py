@@ -153,6 +153,30 @@ def test_before_the_unlabelled_images_join_the_loss_is_the_supervised_one():
     assert mgd.cps_losses((one, two), images, labels, None, mask) == {"supervised": whole["supervised"]}
 
 
+def test_unlabelled_and_mixed_images_pass_in_a_context_of_their_own():
+    passes = []
+
+    class Inside:
+        def __enter__(self):
+            passes.append("in")
+
+        def __exit__(self, *_):
+            passes.append("out")
+
+    def branch(x):
+        passes.append(tuple(x[:, 0, 0, 0].tolist()))
+        return torch.zeros(2, 3, 4, 4, requires_grad=True), None
+
+    def batch(value):
+        return torch.full((2, 3, 4, 4), float(value))
+
+    labels, mask = torch.zeros(2, 4, 4, dtype=torch.long), torch.ones(2, 1, 4, 4, dtype=torch.bool)
+    mgd.cps_losses((branch, branch), batch(1), labels, (batch(2), batch(3)), mask, unlabelled_pass=Inside)
+    inside = passes[passes.index("in") + 1 : passes.index("out")]
+    assert inside == [(2, 2), (3, 3)] * 2 + [(3, 3)] * 2, "x_0, x_1 and x_m, by both branches"
+    assert passes[passes.index("out") + 1 :] == [(1, 1)] * 2
+
+
 def test_both_branches_learn_and_the_supervised_loss_may_be_another():
     one, two = TinyNetwork(1), TinyNetwork(2)
     hard = partial(ohem_cross_entropy, min_kept=10, threshold=0.1)

@@ -18,6 +18,7 @@ value named is the released one.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import numpy as np
@@ -87,6 +88,7 @@ def cps_losses(
     *,
     weight: float = 1.0,
     supervised: Loss = cross_entropy,
+    unlabelled_pass: Callable[[], AbstractContextManager] = nullcontext,
 ) -> dict[str, Tensor]:
     """Cross pseudo supervision with CutMix: each of two branches learns the other's labels of the mixed image (2.3).
 
@@ -96,13 +98,15 @@ def cps_losses(
             to give yet.
         weight: w_cps, 1 on VOC and 5 on Cityscapes.
         supervised: loss on the labelled images; on mixed ones it is the cross entropy.
+        unlabelled_pass: what the passes of unlabelled and mixed images run in.
     """
     if unlabelled is None:
         return {"supervised": sum(supervised(branch(images)[0], labels) for branch in branches)}
-    with torch.no_grad():
-        pseudo = [mix(*(branch(x)[0] for x in unlabelled), mask).argmax(dim=1) for branch in branches]
     mixed = mix(*unlabelled, mask)
-    on_mixed = [branch(mixed)[0] for branch in branches]
+    with unlabelled_pass():
+        with torch.no_grad():
+            pseudo = [mix(*(branch(x)[0] for x in unlabelled), mask).argmax(dim=1) for branch in branches]
+        on_mixed = [branch(mixed)[0] for branch in branches]
     on_labelled = [branch(images)[0] for branch in branches]
     crossed = cross_entropy(on_mixed[0], pseudo[1]) + cross_entropy(on_mixed[1], pseudo[0])
     return {"supervised": sum(supervised(logits, labels) for logits in on_labelled), "cps": weight * crossed}

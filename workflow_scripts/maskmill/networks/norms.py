@@ -1,7 +1,24 @@
-"""Batch norm where there is one value a channel."""
+"""Batch norm where there is one value a channel, and where its running statistics are to stay."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+
+@contextmanager
+def still_statistics(network: nn.Module) -> Iterator[None]:
+    """Inside, batch norms normalise by their batch, but their running statistics stay."""
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    try:
+        yield
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
 
 
 class NormOfOneValue(nn.BatchNorm2d):

@@ -1,0 +1,19 @@
+"""Batch norms' running statistics."""
+
+import torch
+from torch import nn
+
+from maskmill.networks.norms import still_statistics
+
+
+def test_still_statistics_stay_and_follow_again_afterwards():
+    torch.manual_seed(0)
+    network, images = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, momentum=0.3)), torch.rand(2, 3, 5, 5)
+    expected = network(images)
+    before = network[1].running_mean.clone()
+    with still_statistics(network):
+        inside = network(images)
+    torch.testing.assert_close(inside, expected, msg="normalised by the batch, inside too")
+    assert torch.equal(network[1].running_mean, before)
+    network(images + 1)
+    assert network[1].momentum == 0.3 and not torch.equal(network[1].running_mean, before)
