@@ -169,6 +169,57 @@ def test_shards_with_a_common_image_do_not_merge(tmp_path):
     assert not (tmp_path / "all.h5").exists()
 
 
+def test_a_flipped_byte_is_detected_on_read_and_the_shard_named(tmp_path):
+    """Any byte: a flip either lies in unused space, and all is as written, or is one line with the shard and the fix."""
+    noise = np.random.default_rng([6]).integers(0, 256, (20, 20), dtype=np.uint8)
+    shards = [tmp_path / f"{number}.h5" for number in range(2)]
+    for number, shard in enumerate(shards):
+        with create_maps(shard, "label", producer="test") as store:
+            store.write(f"a{number}", noise, classes=[3, 7])
+    merge_maps(shards, tmp_path / "all.h5")
+    whole, noticed = shards[1].read_bytes(), 0
+    for position in range(0, len(whole), 23):
+        shards[1].write_bytes(whole[:position] + bytes([whole[position] ^ 0x10]) + whole[position + 1 :])
+        with open_maps(tmp_path / "all.h5") as maps:
+            np.testing.assert_array_equal(maps["a0"], noise)
+            try:
+                np.testing.assert_array_equal(maps["a1"], noise)
+                assert maps.attributes_of("a1")["classes"].tolist() == [3, 7]
+            except InputError as error:
+                message, noticed = str(error), noticed + 1
+                assert str(shards[1]) in message and "a1 is damaged" in message and "delete the file" in message
+                assert "\n" not in message
+    assert noticed > 20
+
+
+def test_a_flipped_byte_in_what_describes_a_store_is_detected_when_it_is_opened(tmp_path):
+    path = make_store(tmp_path / "a.h5", {"a": LABEL})
+    whole = path.read_bytes()
+    position = whole.index(b"producer")
+    path.write_bytes(whole[:position] + b"P" + whole[position + 1 :])
+    assert "damaged" in refused(path)
+
+
+def read_all(path, times):
+    with open_maps(path) as maps:
+        return [int(maps[image_id].sum()) for _ in range(times) for image_id in maps]
+
+
+def test_eight_processes_read_one_store_at_once(tmp_path):
+    """Each opens it for itself, and once through a handle that was open before the fork."""
+    values = np.random.default_rng([7]).integers(0, 256, (12, 40, 40), dtype=np.uint8)
+    shards = [make_store(tmp_path / f"{n}.h5", {f"{n}{m}": values[4 * n + m] for m in range(4)}) for n in range(3)]
+    merge_maps(shards, tmp_path / "all.h5")
+    expected = values.reshape(12, -1).sum(axis=1).tolist() * 20
+    parent = open_maps(tmp_path / "all.h5")
+    first = parent["00"].tolist()
+    with ProcessPoolExecutor(8, mp_context=get_context("fork")) as pool:
+        alone = [pool.submit(read_all, tmp_path / "all.h5", 20) for _ in range(8)]
+        shared = [pool.submit(read_in_worker, parent, "00") for _ in range(8)]
+        assert all(result.result(60) == expected for result in alone)
+        assert all(result.result(60) == first for result in shared)
+
+
 def read_in_worker(maps: Maps, image_id: str) -> list:
     return maps[image_id].tolist()
 

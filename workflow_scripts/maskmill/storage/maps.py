@@ -3,6 +3,9 @@
 Layout: `/maps/<image_id>` holds the array, with per-image attributes (`classes`, ...). The root's attributes are
 `schema`, `kind`, `producer`, `parameters` (JSON), `inputs` (JSON, file to SHA-256), `versions` (JSON) and `complete`,
 which is written last.
+
+Every byte that carries meaning is under a checksum: the maps' own (Fletcher-32), and the metadata's, which HDF5 has from
+format 1.10 on. A file that is damaged after it was written is named when it is read.
 """
 
 import hashlib
@@ -20,6 +23,7 @@ from maskmill.errors import InputError
 from maskmill.storage.atomic import atomic_path
 
 SCHEMA = 1
+FORMAT = ("v110", "v110")  # of the file: the first in which all metadata have checksums
 KINDS = ("cam", "features", "label", "logits", "probability", "confidence")
 
 
@@ -36,7 +40,7 @@ class MapWriter:
         strings or sequences of them; by convention `classes` are mask ids 1..C in the order of the array's planes.
         """
         chunks = array.shape if array.size else None
-        options = {"chunks": chunks, "compression": "gzip", "compression_opts": 4} if chunks else {}
+        options = {"chunks": chunks, "compression": "gzip", "compression_opts": 4, "fletcher32": True} if chunks else {}
         dataset = self._maps.create_dataset(image_id, data=array, **options)
         for name, value in attributes.items():
             dataset.attrs[name] = value
@@ -61,7 +65,7 @@ def create_maps(
     """
     if kind not in KINDS:
         raise ValueError(f"unknown kind of map {kind!r}; choose one of {', '.join(KINDS)}")
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_path(path) as temporary, h5py.File(temporary, "w", libver=FORMAT) as file:
         _describe(file, kind, producer, parameters, inputs)
         yield MapWriter(file)
         file.attrs["complete"] = True
@@ -77,7 +81,7 @@ def merge_maps(shards: Iterable[str | Path], path: str | Path) -> None:
     """
     path = Path(path)
     shards = [Path(shard) for shard in shards]
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as merged:
+    with atomic_path(path) as temporary, h5py.File(temporary, "w", libver=FORMAT) as merged:
         maps = merged.create_group("maps")
         for shard in shards:
             with open_maps(shard) as store:
@@ -119,19 +123,39 @@ class Maps(Mapping):
         return self._handle.attrs["kind"]
 
     def __getitem__(self, image_id: str) -> np.ndarray:
-        return self._dataset(image_id)[()]
+        with self._damage_named(image_id):
+            return self._dataset(image_id)[()]
 
     def attributes_of(self, image_id: str) -> dict:
         """Attributes of one map, e.g. `classes` (mask ids of its planes)."""
-        return dict(self._dataset(image_id).attrs)
+        with self._damage_named(image_id):
+            return dict(self._dataset(image_id).attrs)
 
     def _dataset(self, image_id: str) -> h5py.Dataset:
+        if image_id not in self:
+            raise KeyError(f"{self.path}: no map for image {image_id!r}")
+        file = self._file_of(image_id)
+        if not file.exists():
+            raise InputError(f"{self.path}: the shard that holds {image_id} is missing ({file}); run snakemake again")
         try:
             return self._handle["maps"][image_id]
-        except KeyError:
-            if self._handle["maps"].get(image_id, getlink=True) is None:
-                raise KeyError(f"{self.path}: no map for image {image_id!r}") from None
-            raise InputError(f"{self.path}: the shard that holds {image_id} is missing; run snakemake again") from None
+        except KeyError as error:  # h5py's for all that goes wrong while it opens an object
+            raise OSError(error) from None
+
+    def _file_of(self, image_id: str) -> Path:
+        """The file that a map lies in: this one, or a shard."""
+        link = self._handle["maps"].get(image_id, getlink=True)
+        return self.path.parent / link.filename if isinstance(link, h5py.ExternalLink) else self.path
+
+    @contextmanager
+    def _damage_named(self, image_id: str) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, RuntimeError) as error:
+            reason = str(error).strip("'\"")
+            raise InputError(
+                f"{self._file_of(image_id)}: the map of {image_id} is damaged ({reason}); delete the file and run again"
+            ) from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._handle["maps"])
@@ -186,15 +210,18 @@ def _open_checked(path: Path) -> h5py.File:
         raise InputError(f"{path}: no such map store; run snakemake to make it")
     try:
         file = h5py.File(path, "r")
-    except OSError:
-        raise InputError(f"{path}: not a readable HDF5 file (cut off by a kill?); delete it and run again") from None
-    if not file.attrs.get("complete", False):
-        file.close()
-        raise InputError(f"{path}: an unfinished map store; delete it and run again")
-    if file.attrs["schema"] != SCHEMA:
-        found = file.attrs["schema"]
-        file.close()
-        raise InputError(f"{path}: map store of schema {found}, this version reads {SCHEMA}; delete it and run again")
+        attributes = dict(file.attrs)
+        if not attributes.get("complete", False):
+            raise InputError(f"{path}: an unfinished map store; delete it and run again")
+        len(file["maps"])
+    except (OSError, RuntimeError, KeyError):
+        raise InputError(
+            f"{path}: not a readable HDF5 file (cut off by a kill, or damaged?); delete it and run again"
+        ) from None
+    if attributes["schema"] != SCHEMA:
+        raise InputError(
+            f"{path}: map store of schema {attributes['schema']}, this version reads {SCHEMA}; delete it and run again"
+        )
     return file
 
 
