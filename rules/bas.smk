@@ -19,8 +19,8 @@ rule train_bas:
         "../envs/maskmill.yaml"
     threads: config["resources"]["threads_train"]
     resources:
-        mem_mb=32000,
-        runtime=1440,
+        mem_mb=growing(32000),
+        runtime=growing(1440),
         gpu=config["resources"]["gpu"],
     params:
         **without(config["bas"], "init", "scales", "add_cams", "irn"),
@@ -45,8 +45,8 @@ rule bas_maps:
     conda:
         "../envs/maskmill.yaml"
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=growing(4000),
+        runtime=growing(120),
         gpu=config["resources"]["gpu"],
     params:
         **only(config["bas"], "scales", "add_cams"),

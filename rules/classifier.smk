@@ -16,8 +16,8 @@ rule train_classifier:
         "../envs/maskmill.yaml"
     threads: config["resources"]["threads_train"]
     resources:
-        mem_mb=16000,
-        runtime=720,
+        mem_mb=growing(16000),
+        runtime=growing(720),
         gpu=config["resources"]["gpu"],
     params:
         **without(config["classifier"], "pretrained"),
@@ -41,8 +41,8 @@ rule cams:
     conda:
         "../envs/maskmill.yaml"
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=growing(4000),
+        runtime=growing(120),
         gpu=config["resources"]["gpu"],
     params:
         code=code("cams.py"),
@@ -67,8 +67,8 @@ rule evaluate_seeds:
     conda:
         "../envs/maskmill.yaml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     params:
         code=code("evaluate_seeds.py"),
         thresholds=config["cams"]["thresholds"],

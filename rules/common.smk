@@ -292,6 +292,11 @@ def bas_start() -> dict[str, list[str]]:
     }
 
 
+def growing(amount: int):
+    """A resource of which every retry gets more: a job that was killed for memory or time wants it."""
+    return lambda wildcards, attempt: attempt * amount
+
+
 def only(section: dict, *keys: str) -> dict:
     return {key: section[key] for key in keys}
 

@@ -21,8 +21,8 @@ rule train_supervised:
         "../envs/maskmill.yaml"
     threads: config["resources"]["threads_train"]
     resources:
-        mem_mb=32000,
-        runtime=1440,
+        mem_mb=growing(32000),
+        runtime=growing(1440),
         gpu=config["resources"]["gpu"],
     params:
         **varied(
@@ -58,8 +58,8 @@ rule cache_labels:
     conda:
         "../envs/maskmill.yaml"
     resources:
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=growing(8000),
+        runtime=growing(240),
         gpu=config["resources"]["gpu"],
     params:
         **config["cwbass"]["labelling"],
@@ -88,8 +88,8 @@ rule train_cwbass:
         "../envs/maskmill.yaml"
     threads: config["resources"]["threads_train"]
     resources:
-        mem_mb=32000,
-        runtime=1440,
+        mem_mb=growing(32000),
+        runtime=growing(1440),
         gpu=config["resources"]["gpu"],
     params:
         **varied(

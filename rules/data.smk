@@ -23,8 +23,8 @@ rule download_voc:
     conda:
         "../envs/maskmill.yaml"
     resources:
-        mem_mb=500,
-        runtime=600,
+        mem_mb=growing(500),
+        runtime=growing(600),
     script:
         "../workflow_scripts/download_voc.py"
 
@@ -43,8 +43,8 @@ rule prepare_voc:
         "../envs/maskmill.yaml"
     threads: 4
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         code=code("prepare_voc.py"),
     script:
@@ -63,8 +63,8 @@ rule draw_scenes:
     conda:
         "../envs/maskmill.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         code=code("draw_scenes.py"),
         scenes=config["data"]["sample"],
@@ -84,8 +84,8 @@ rule prepare_camvid:
         "../envs/maskmill.yaml"
     threads: 4
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=growing(1000),
+        runtime=growing(30),
     params:
         code=code("prepare_camvid.py"),
         root=config["data"]["camvid"]["root"],
@@ -131,8 +131,8 @@ rule build_index:
         "../envs/maskmill.yaml"
     threads: 4
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=growing(1000),
+        runtime=growing(30),
     params:
         code=code("build_index.py"),
         root=lambda wildcards: root_of(wildcards.dataset),

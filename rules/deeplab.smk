@@ -20,8 +20,8 @@ rule convert_caffe_weights:
     conda:
         "../envs/maskmill.yaml"
     resources:
-        mem_mb=4000,
-        runtime=10,
+        mem_mb=growing(4000),
+        runtime=growing(10),
     params:
         code=code("convert_caffe_weights.py"),
     script:
@@ -43,8 +43,8 @@ rule train_deeplab:
         "../envs/maskmill.yaml"
     threads: config["resources"]["threads_train"]
     resources:
-        mem_mb=32000,
-        runtime=1440,
+        mem_mb=growing(32000),
+        runtime=growing(1440),
         gpu=config["resources"]["gpu"],
     params:
         **without(config["deeplab"], "variants", "init", "caffe_weights", "crf", "crf_search"),
@@ -69,8 +69,8 @@ rule predict_logits:
     conda:
         "../envs/maskmill.yaml"
     resources:
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=growing(8000),
+        runtime=growing(240),
         gpu=config["resources"]["gpu"],
     params:
         code=code("predict_logits.py"),
@@ -93,8 +93,8 @@ rule label_logits:
     conda:
         "../envs/maskmill.yaml"
     resources:
-        mem_mb=1000,
-        runtime=60,
+        mem_mb=growing(1000),
+        runtime=growing(60),
     params:
         code=code("label_logits.py"),
         short_side=short_side,
@@ -118,8 +118,8 @@ rule crf_logits:
         "../envs/maskmill.yaml"
     threads: config["resources"]["threads_crf"]
     resources:
-        mem_mb=300 * config["resources"]["threads_crf"],
-        runtime=120,
+        mem_mb=growing(300 * config["resources"]["threads_crf"]),
+        runtime=growing(120),
     params:
         code=code("crf_logits.py"),
         crf=config["crf"]["deeplab"],
@@ -140,8 +140,8 @@ rule select_search_images:
     conda:
         "../envs/maskmill.yaml"
     resources:
-        mem_mb=300,
-        runtime=10,
+        mem_mb=growing(300),
+        runtime=growing(10),
     params:
         code=code("select_search_images.py"),
         images=config["deeplab"]["crf_search"]["images"],
@@ -165,8 +165,8 @@ rule crf_search:
         "../envs/maskmill.yaml"
     threads: config["resources"]["threads_crf"]
     resources:
-        mem_mb=300 * config["resources"]["threads_crf"],
-        runtime=600,
+        mem_mb=growing(300 * config["resources"]["threads_crf"]),
+        runtime=growing(600),
     params:
         **only(config["deeplab"]["crf_search"], "coarse", "fine_steps"),
         code=code("crf_search.py"),

@@ -17,8 +17,8 @@ rule uss_neighbours:
     conda:
         "../envs/maskmill.yaml"
     resources:
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=growing(8000),
+        runtime=growing(240),
         gpu=config["resources"]["gpu"],
     params:
         **only(config["uss"], "features", "resolution", "crop_ratio"),
@@ -45,8 +45,8 @@ rule train_uss:
         "../envs/maskmill.yaml"
     threads: config["resources"]["threads_train"]
     resources:
-        mem_mb=16000,
-        runtime=720,
+        mem_mb=growing(16000),
+        runtime=growing(720),
         gpu=config["resources"]["gpu"],
     params:
         **without(config["uss"], "pretrained", "neighbours", "scales", "grid_scale"),
@@ -71,8 +71,8 @@ rule uss_features:
     conda:
         "../envs/maskmill.yaml"
     resources:
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=growing(8000),
+        runtime=growing(240),
         gpu=config["resources"]["gpu"],
     params:
         **only(config["uss"], "features", "scales", "grid_scale"),

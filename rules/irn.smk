@@ -16,8 +16,8 @@ rule affinity_labels:
         "../envs/maskmill.yaml"
     threads: config["resources"]["threads_crf"]
     resources:
-        mem_mb=2000,
-        runtime=120,
+        mem_mb=growing(2000),
+        runtime=growing(120),
     params:
         **affinity(config["irn"]),
     script:
@@ -40,8 +40,8 @@ rule train_irn:
         "../envs/maskmill.yaml"
     threads: config["resources"]["threads_train"]
     resources:
-        mem_mb=16000,
-        runtime=720,
+        mem_mb=growing(16000),
+        runtime=growing(720),
         gpu=config["resources"]["gpu"],
     params:
         **only(
@@ -70,8 +70,8 @@ rule random_walk:
     conda:
         "../envs/maskmill.yaml"
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=growing(4000),
+        runtime=growing(240),
         gpu=config["resources"]["gpu"],
     params:
         **walking(config["irn"]),
@@ -92,8 +92,8 @@ rule import_masks:
     conda:
         "../envs/maskmill.yaml"
     resources:
-        mem_mb=1000,
-        runtime=60,
+        mem_mb=growing(1000),
+        runtime=growing(60),
     params:
         code=code("import_masks.py"),
         folder=config["mars"]["external"],

@@ -23,8 +23,8 @@ rule download_cub:
     conda:
         "../envs/maskmill.yaml"
     resources:
-        mem_mb=500,
-        runtime=600,
+        mem_mb=growing(500),
+        runtime=growing(600),
     params:
         checksum=config["localization"]["data"]["cub"]["checksum"],
     script:
@@ -41,8 +41,8 @@ rule draw_localization_scenes:
     conda:
         "../envs/maskmill.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         code=code("draw_localization_scenes.py"),
         scenes=config["localization"]["data"]["sample"],
@@ -67,8 +67,8 @@ rule localization_index:
         "../envs/maskmill.yaml"
     threads: 4
     resources:
-        mem_mb=8000,
-        runtime=120,
+        mem_mb=growing(8000),
+        runtime=growing(120),
     params:
         code=code("localization_index.py"),
         root=boxset_value("root"),
@@ -97,8 +97,8 @@ rule train_bas_localizer:
         "../envs/maskmill.yaml"
     threads: config["resources"]["threads_train"]
     resources:
-        mem_mb=32000,
-        runtime=2880,
+        mem_mb=growing(32000),
+        runtime=growing(2880),
         gpu=config["resources"]["gpu"],
     params:
         **only(config["localization"], "network", "saturated", "optimizer", "lr", "new_factor", "bias_factor"),
@@ -132,8 +132,8 @@ rule localize:
     conda:
         "../envs/maskmill.yaml"
     resources:
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=growing(8000),
+        runtime=growing(240),
         gpu=config["resources"]["gpu"],
     params:
         **only(config["localization"], "resize", "crop"),
@@ -164,8 +164,8 @@ rule evaluate_localization:
         "../envs/maskmill.yaml"
     threads: config["resources"]["threads_crf"]
     resources:
-        mem_mb=16000,
-        runtime=240,
+        mem_mb=growing(16000),
+        runtime=growing(240),
     params:
         **only(config["localization"], "resize", "crop", "thresholds", "protocol"),
         code=code("evaluate_localization.py"),
@@ -192,8 +192,8 @@ rule bas_gallery:
     conda:
         "../envs/maskmill.yaml"
     resources:
-        mem_mb=8000,
-        runtime=30,
+        mem_mb=growing(8000),
+        runtime=growing(30),
     params:
         **only(config["localization"], "resize", "crop"),
         code=code("bas_gallery.py"),
@@ -217,8 +217,8 @@ rule bas_localization_table:
     conda:
         "../envs/maskmill.yaml"
     resources:
-        mem_mb=500,
-        runtime=10,
+        mem_mb=growing(500),
+        runtime=growing(10),
     params:
         code=code("result_table.py"),
         dataset=lambda wildcards: wildcards.boxset,

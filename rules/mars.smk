@@ -15,8 +15,8 @@ rule image_centroids:
     conda:
         "../envs/maskmill.yaml"
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=growing(4000),
+        runtime=growing(120),
     params:
         **only(config["mars"], "k_foreground", "k_background", "samples", "kmeans", "few_samples"),
         code=code("image_centroids.py"),
@@ -37,8 +37,8 @@ rule debiased_centroids:
     conda:
         "../envs/maskmill.yaml"
     resources:
-        mem_mb=2000,
-        runtime=10,
+        mem_mb=growing(2000),
+        runtime=growing(10),
     params:
         **only(config["mars"], "alpha", "normalise_centroids"),
         code=code("debiased_centroids.py"),
@@ -63,8 +63,8 @@ rule debias_labels:
         "../envs/maskmill.yaml"
     threads: config["resources"]["threads_crf"]
     resources:
-        mem_mb=2000,
-        runtime=120,
+        mem_mb=growing(2000),
+        runtime=growing(120),
     params:
         **only(config["mars"], "refine", "background", "gamma", "rescale"),
         code=code("debias_labels.py"),

@@ -22,8 +22,8 @@ rule train_cps_teacher:
         "../envs/maskmill.yaml"
     threads: config["resources"]["threads_train"]
     resources:
-        mem_mb=64000,
-        runtime=2880,
+        mem_mb=growing(64000),
+        runtime=growing(2880),
         gpu=config["resources"]["gpu"],
     params:
         **varied("mgd", "augmentation", "cutmix", "pairing", "optimizer", "weight_decay", "cps_weight", "epochs"),
@@ -59,8 +59,8 @@ for teacher, kind in (("deep", "logits"), ("wide", "features")):
         conda:
             "../envs/maskmill.yaml"
         resources:
-            mem_mb=8000,
-            runtime=240,
+            mem_mb=growing(8000),
+            runtime=growing(240),
             gpu=config["resources"]["gpu"],
         params:
             **config["mgd"]["cache"],
@@ -86,8 +86,8 @@ rule train_supervised_student:
         "../envs/maskmill.yaml"
     threads: config["resources"]["threads_train"]
     resources:
-        mem_mb=32000,
-        runtime=1440,
+        mem_mb=growing(32000),
+        runtime=growing(1440),
         gpu=config["resources"]["gpu"],
     params:
         **varied("mgd", "augmentation", "optimizer", "weight_decay", "epochs", "batch_size"),
@@ -124,8 +124,8 @@ rule train_mgd_student:
         "../envs/maskmill.yaml"
     threads: config["resources"]["threads_train"]
     resources:
-        mem_mb=64000,
-        runtime=1440,
+        mem_mb=growing(64000),
+        runtime=growing(1440),
         gpu=config["resources"]["gpu"],
     params:
         **varied("mgd", "augmentation", "cutmix", "pairing", "optimizer", "weight_decay", "epochs", "batch_size"),

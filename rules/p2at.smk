@@ -24,8 +24,8 @@ rule train_p2at:
         "../envs/maskmill.yaml"
     threads: config["resources"]["threads_train"]
     resources:
-        mem_mb=32000,
-        runtime=1440,
+        mem_mb=growing(32000),
+        runtime=growing(1440),
         gpu=config["resources"]["gpu"],
     params:
         **varied("p2at", "augmentation", "optimizer", "new_factor", "weight_decay", "epochs", "poly_epochs"),
@@ -56,8 +56,8 @@ rule predict_p2at:
     conda:
         "../envs/maskmill.yaml"
     resources:
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=growing(8000),
+        runtime=growing(240),
         gpu=config["resources"]["gpu"],
     params:
         code=code("predict_labels.py"),
@@ -82,8 +82,8 @@ rule measure_speed:
         "../envs/maskmill.yaml"
     threads: workflow.cores
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=growing(8000),
+        runtime=growing(60),
         gpu=config["resources"]["gpu"],
     params:
         code=code("measure_speed.py"),
@@ -117,8 +117,8 @@ for method, wildcard in (("p2at", "variant"), ("mgd", "student")):
         conda:
             "../envs/maskmill.yaml"
         resources:
-            mem_mb=4000,
-            runtime=20,
+            mem_mb=growing(4000),
+            runtime=growing(20),
         params:
             code=code("export_onnx.py"),
             dataset=config[method]["export"]["dataset"],

@@ -19,8 +19,8 @@ rule partition:
     conda:
         "../envs/maskmill.yaml"
     resources:
-        mem_mb=500,
-        runtime=10,
+        mem_mb=growing(500),
+        runtime=growing(10),
     params:
         code=code("partition.py"),
         sources=list_sources,
@@ -43,8 +43,8 @@ rule predict_labels:
     conda:
         "../envs/maskmill.yaml"
     resources:
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=growing(8000),
+        runtime=growing(240),
         gpu=config["resources"]["gpu"],
     params:
         code=code("predict_labels.py"),
@@ -66,8 +66,8 @@ rule measure_cost:
     conda:
         "../envs/maskmill.yaml"
     resources:
-        mem_mb=4000,
-        runtime=20,
+        mem_mb=growing(4000),
+        runtime=growing(20),
         gpu=config["resources"]["gpu"],
     params:
         code=code("measure_cost.py"),

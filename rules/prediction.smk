@@ -18,8 +18,8 @@ rule predict:
     conda:
         "../envs/maskmill.yaml"
     resources:
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=growing(8000),
+        runtime=growing(240),
         gpu=config["resources"]["gpu"],
     params:
         **config["prediction"],
@@ -44,8 +44,8 @@ rule crf_predictions:
         "../envs/maskmill.yaml"
     threads: config["resources"]["threads_crf"]
     resources:
-        mem_mb=2000,
-        runtime=120,
+        mem_mb=growing(2000),
+        runtime=growing(120),
     params:
         code=code("crf_predictions.py"),
         crf=config["crf"]["deeplab"],
@@ -72,8 +72,8 @@ rule merge_maps:
     conda:
         "../envs/maskmill.yaml"
     resources:
-        mem_mb=500,
-        runtime=10,
+        mem_mb=growing(500),
+        runtime=growing(10),
     params:
         code=code("merge_maps.py"),
     script:
@@ -95,8 +95,8 @@ rule evaluate:
     conda:
         "../envs/maskmill.yaml"
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         code=code("evaluate.py"),
         classes=averaged_classes,

@@ -106,8 +106,8 @@ for method, table in TABLES.items():
         conda:
             "../envs/maskmill.yaml"
         resources:
-            mem_mb=500,
-            runtime=10,
+            mem_mb=growing(500),
+            runtime=growing(10),
         params:
             code=code("result_table.py"),
             method=method,
@@ -134,8 +134,8 @@ rule select_gallery:
     conda:
         "../envs/maskmill.yaml"
     resources:
-        mem_mb=1000,
-        runtime=20,
+        mem_mb=growing(1000),
+        runtime=growing(20),
     params:
         code=code("select_gallery.py"),
         images=config["gallery"]["images"],
@@ -160,8 +160,8 @@ rule mars_gallery:
     conda:
         "../envs/maskmill.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         code=code("mars_gallery.py"),
         scale=SCALE,

@@ -17,8 +17,8 @@ rule train_student:
         "../envs/maskmill.yaml"
     threads: config["resources"]["threads_train"]
     resources:
-        mem_mb=32000,
-        runtime=1440,
+        mem_mb=growing(32000),
+        runtime=growing(1440),
         gpu=config["resources"]["gpu"],
     params:
         **training(),
@@ -46,8 +46,8 @@ rule train_mars_student:
         "../envs/maskmill.yaml"
     threads: config["resources"]["threads_train"]
     resources:
-        mem_mb=32000,
-        runtime=1440,
+        mem_mb=growing(32000),
+        runtime=growing(1440),
         gpu=config["resources"]["gpu"],
     params:
         **config["mars"]["teacher"],

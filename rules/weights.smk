@@ -17,7 +17,7 @@ rule prepare_weights:
     conda:
         "../envs/maskmill.yaml"
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     script:
         "../workflow_scripts/prepare_weights.py"

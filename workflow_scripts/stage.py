@@ -10,6 +10,9 @@ import hashlib
 import inspect
 import json
 import logging
+import os
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +22,9 @@ import yaml
 # The library beside this file, also where another copy of it is installed.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from maskmill.errors import InputError
+from maskmill.errors import InputError, Paused
+
+MAIN_PROCESS = os.environ.get("LOCAL_RANK", "0") == "0"  # of a training on several devices
 
 
 def run(main: Callable, snakemake=None) -> None:
@@ -27,21 +32,32 @@ def run(main: Callable, snakemake=None) -> None:
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if snakemake is not None and snakemake.log:
         Path(snakemake.log[0]).parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(snakemake.log[0], mode="w"))
+        handlers.append(logging.FileHandler(snakemake.log[0], mode="w" if MAIN_PROCESS else "a"))
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers, force=True)
     names = inspect.signature(main).parameters
     arguments = _from_command_line(main) if snakemake is None else _from_rule(snakemake, names)
     try:
         main(**arguments)
     except InputError as error:
+        if isinstance(error, Paused) and not MAIN_PROCESS:
+            return  # one process speaks for all
         print(file=sys.stderr)  # a progress bar may stand in the line
         logging.error("error: %s", error)
+        if isinstance(error, Paused) and snakemake is not None and snakemake.resources.get("requeue_paused"):
+            _requeue()
         sys.exit(1)
+
+
+def _requeue() -> None:
+    """Have SLURM run this job again, which ends this process. Where it will not, the job fails, for Snakemake to retry."""
+    if subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=False).returncode == 0:
+        signal.pause()
 
 
 def _from_rule(snakemake, names) -> dict:
     # `training` says how to train, not what: it is no parameter, so that changing it reruns nothing.
-    given = {"threads": snakemake.threads, "run": _run_id(snakemake), "training": snakemake.config["training"]}
+    training = {**snakemake.config["training"], "devices": snakemake.resources.get("gpu", 0) or 1}
+    given = {"threads": snakemake.threads, "run": _run_id(snakemake), "training": training}
     for group in (snakemake.wildcards, snakemake.input, snakemake.output, snakemake.params):
         given |= dict(group.items())
     missing = [name for name, p in names.items() if name not in given and p.default is p.empty]

@@ -170,7 +170,7 @@ def test_shards_with_a_common_image_do_not_merge(tmp_path):
 
 
 def test_a_flipped_byte_is_detected_on_read_and_the_shard_named(tmp_path):
-    """Any byte: a flip either lies in unused space, and all is as written, or is one line with the shard and the fix."""
+    """Any byte: a flip lies in unused space, and all is as written, or it is one line with the shard and the fix."""
     noise = np.random.default_rng([6]).integers(0, 256, (20, 20), dtype=np.uint8)
     shards = [tmp_path / f"{number}.h5" for number in range(2)]
     for number, shard in enumerate(shards):

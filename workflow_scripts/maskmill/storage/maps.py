@@ -4,8 +4,8 @@ Layout: `/maps/<image_id>` holds the array, with per-image attributes (`classes`
 `schema`, `kind`, `producer`, `parameters` (JSON), `inputs` (JSON, file to SHA-256), `versions` (JSON) and `complete`,
 which is written last.
 
-Every byte that carries meaning is under a checksum: the maps' own (Fletcher-32), and the metadata's, which HDF5 has from
-format 1.10 on. A file that is damaged after it was written is named when it is read.
+Every byte that carries meaning is under a checksum: the maps' own (Fletcher-32), and the metadata's, which HDF5 has
+from format 1.10 on. A file that is damaged after it was written is named when it is read.
 """
 
 import hashlib

@@ -15,11 +15,13 @@ from typing import Protocol
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment
+from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from maskmill.errors import InputError
+from maskmill.errors import InputError, Paused
 from maskmill.progress import MININTERVAL
 from maskmill.storage.checkpoints import load_tensors, save_network, save_tensors
 from maskmill.training.ema import EMA
@@ -47,7 +49,7 @@ def train(
     state: nn.Module | None = None,
     result: nn.Module | None = None,
     accelerator: str = "auto",
-    devices: int | str = "auto",
+    devices: int = 1,
     precision: str = "auto",
     workers: int = 0,
     max_minutes: float | None = None,
@@ -65,18 +67,21 @@ def train(
             where `dataset.lengths` says how long two lists are.
         run: identifies everything that shapes the result (settings, code, inputs); a resume state of another run is
             ignored.
-        batch_size: images an iteration, over all devices.
+        batch_size: images an iteration, over all devices: each of n sees every n-th of them.
         ema: follows the network after every iteration.
         state: what else `step` carries from one iteration to the next, in its buffers; each process has its own.
         result: what is saved; default `network`.
-        accelerator: auto, cpu or gpu. `devices`: how many; `precision`: Fabric's names, or auto (bf16-mixed on GPUs
-            that have it, 32-true elsewhere).
+        accelerator: auto, cpu or gpu. `devices`: GPUs, or processes on a CPU; `precision`: Fabric's names, or auto
+            (bf16-mixed on GPUs that have it, 32-true elsewhere).
         max_minutes: pause after so long; the resume state is kept and the next call goes on.
         save_minutes: time between resume states.
 
     Raises:
-        InputError: a loss is not finite; a GPU was asked for and there is none; or the run paused at `max_minutes`.
+        InputError: a loss is not finite; there are fewer GPUs than asked for; or the batch cannot be shared evenly.
+        Paused: the run stopped at `max_minutes`.
     """
+    if batch_size % devices:
+        raise InputError(f"{checkpoint}: {devices} devices cannot share a batch of {batch_size}; change resources.gpu")
     fabric = _fabric(accelerator, devices, precision)
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])
@@ -108,12 +113,15 @@ def train(
 
         now, last = time.monotonic(), iteration + 1 == iterations
         paused = max_minutes is not None and now - began >= 60 * max_minutes and not last
+        if max_minutes is not None:
+            paused = fabric.broadcast(paused)  # all processes stop at one iteration, or one would wait for ever
         if (paused or now - saved >= 60 * save_minutes) and not last and fabric.is_global_zero:
             _check_finite(checkpoint, iteration, losses)
             _save_resume(checkpoint, run, iteration + 1, network, optimizer, others)
             saved = now
         if paused:
-            raise InputError(
+            fabric.barrier()  # until the state is saved
+            raise Paused(
                 f"{checkpoint}: paused at iteration {iteration + 1} of {iterations} after {max_minutes} minutes "
                 "(training.max_minutes); run the same command again to go on"
             )
@@ -216,17 +224,25 @@ def _seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
-def _fabric(accelerator: str, devices: int | str, precision: str) -> Fabric:
-    gpu = torch.cuda.is_available()
-    if accelerator == "gpu" and not gpu:
+def _fabric(accelerator: str, devices: int, precision: str) -> Fabric:
+    gpus = torch.cuda.device_count()
+    if accelerator == "gpu" and not gpus:
         raise InputError("config: training.accelerator is gpu, but there is none here; set it to auto or cpu")
-    on_gpu = gpu and accelerator != "cpu"
-    if devices == "auto" and not on_gpu:
-        devices = 1
+    on_gpu = gpus > 0 and accelerator != "cpu"
+    if on_gpu and devices > gpus:
+        raise InputError(f"config: resources.gpu is {devices}, but only {gpus} can be seen here; make it smaller")
     if precision == "auto":
         precision = "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    fabric = Fabric(accelerator="gpu" if on_gpu else "cpu", devices=devices, precision=precision)
+    fabric = Fabric(
+        accelerator="gpu" if on_gpu else "cpu",
+        devices=devices,
+        # Several forward passes an iteration are in order; every process keeps its own running statistics.
+        strategy=DDPStrategy(broadcast_buffers=False) if devices > 1 else "auto",
+        precision=precision,
+        # It starts the processes itself, also in a job of SLURM's, which is one task with several GPUs.
+        plugins=LightningEnvironment(),
+    )
     fabric.launch()
     return fabric
 
