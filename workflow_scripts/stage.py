@@ -49,7 +49,7 @@ def run(main: Callable, snakemake=None) -> None:
 
 
 def _requeue() -> None:
-    """Have SLURM run this job again, which ends this process. Where it will not, the job fails, for Snakemake to retry."""
+    """Have SLURM run this job again, which ends this process; where it will not, the job fails."""
     if subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=False).returncode == 0:
         signal.pause()
 

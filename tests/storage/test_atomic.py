@@ -1,8 +1,14 @@
 import os
+import subprocess
 
+import numpy as np
 import pytest
+import torch
 
+from maskmill.errors import InputError
 from maskmill.storage.atomic import atomic_path, write_text
+from maskmill.storage.checkpoints import save_tensors
+from maskmill.storage.maps import create_maps
 
 
 def test_a_file_appears_only_when_the_block_ends(tmp_path):
@@ -39,3 +45,37 @@ def test_what_a_killed_run_left_is_overwritten(tmp_path):
 def test_text_is_utf8(tmp_path):
     write_text(tmp_path / "a.txt", "naïve")
     assert (tmp_path / "a.txt").read_bytes() == "naïve".encode()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 256 KiB."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a file system")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)], check=True)
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def write_maps(path):
+    with create_maps(path, "features", producer="test") as store:
+        for number in range(8):
+            store.write(str(number), np.random.default_rng([number]).random((64, 128)))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of HDF5, which cannot flush
+@pytest.mark.parametrize(
+    "write",
+    [
+        write_maps,
+        lambda path: save_tensors(path, {"a": torch.ones(1 << 18)}, {}),
+        lambda path: write_text(path, "x" * (1 << 20)),
+    ],
+    ids=["maps", "checkpoint", "text"],
+)
+def test_a_full_disk_is_one_line_and_leaves_nothing(small_disk, write):
+    with pytest.raises(InputError, match=r"file: the disk is full; make room and run again"):
+        write(small_disk / "file")
+    assert os.listdir(small_disk) == []

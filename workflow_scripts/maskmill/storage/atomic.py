@@ -1,9 +1,14 @@
 """Files appear under their final name whole or not at all."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from maskmill.errors import InputError
+
+DISK_FULL = os.strerror(errno.ENOSPC)  # stands in the errors of Python, HDF5 and safetensors alike
 
 
 @contextmanager
@@ -12,6 +17,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
     If the block raises, the temporary file is removed and `path` is untouched. After a kill only the
     temporary file is left, under a name that the next attempt by the same path overwrites.
+
+    Raises:
+        InputError: the disk is full.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -21,8 +29,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         _fsync(temporary)
         os.replace(temporary, path)
         _fsync(path.parent)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if DISK_FULL in str(error):
+            raise InputError(f"{path}: the disk is full; make room and run again") from None
         raise
 
 
