@@ -297,6 +297,11 @@ def growing(amount: int):
     return lambda wildcards, attempt: attempt * amount
 
 
+def all_cores() -> int:
+    """This machine's cores, for a stage that measures time; on a cluster, as many as a training has."""
+    return workflow.resource_settings.cores or config["resources"]["threads_train"]
+
+
 def only(section: dict, *keys: str) -> dict:
     return {key: section[key] for key in keys}
 

@@ -80,7 +80,7 @@ rule measure_speed:
         dataset="|".join(P2AT_DATASETS),
     conda:
         "../envs/maskmill.yaml"
-    threads: workflow.cores
+    threads: all_cores()
     resources:
         mem_mb=growing(8000),
         runtime=growing(60),

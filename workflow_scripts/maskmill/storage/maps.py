@@ -136,7 +136,9 @@ class Maps(Mapping):
             raise KeyError(f"{self.path}: no map for image {image_id!r}")
         file = self._file_of(image_id)
         if not file.exists():
-            raise InputError(f"{self.path}: the shard that holds {image_id} is missing ({file}); run snakemake again")
+            raise InputError(
+                f"{self.path}: the shard that holds {image_id} is missing; delete {self.path} and run again"
+            )
         try:
             return self._handle["maps"][image_id]
         except KeyError as error:  # h5py's for all that goes wrong while it opens an object
@@ -152,9 +154,11 @@ class Maps(Mapping):
         try:
             yield
         except (OSError, RuntimeError) as error:
-            reason = str(error).strip("'\"")
+            file, reason = self._file_of(image_id), str(error).strip("'\"")
+            # Snakemake does not miss a shard as long as the store that was merged from it is there.
+            files = " and ".join(dict.fromkeys((str(file), str(self.path))))
             raise InputError(
-                f"{self._file_of(image_id)}: the map of {image_id} is damaged ({reason}); delete the file and run again"
+                f"{file}: the map of {image_id} is damaged ({reason}); delete {files} and run again"
             ) from None
 
     def __iter__(self) -> Iterator[str]:

@@ -1,0 +1,132 @@
+"""Whatever is killed, the next call completes, with the table of an undisturbed run, bit for bit."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import pytest
+
+TARGET = "results/mars_voc_miou.csv"
+WORK = "work/sample/voc"
+FAULTS = Path(__file__).parent / "faults"
+TINY = Path(__file__).parents[1] / "overlays/tiny.yaml"
+
+
+@pytest.fixture
+def begun(finished, tmp_path):
+    """Copies the finished target, less the table and some files or folders, which are to be made anew."""
+
+    def copy(*missing: str):
+        shutil.copytree(finished.folder, tmp_path, dirs_exist_ok=True, symlinks=True)
+        (tmp_path / TARGET).unlink()
+        for name in missing:
+            path = tmp_path / WORK / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        return type(finished)(tmp_path)
+
+    return copy
+
+
+def start(project, *arguments: str, fault: str | None = None) -> subprocess.Popen:
+    """Snakemake in a process group of its own, to kill without reaching others."""
+    environment = {**os.environ, **({"PYTHONPATH": str(FAULTS), "FAULT": fault} if fault else {})}
+    command = [sys.executable, "-m", "snakemake", TARGET, "--cores", "2", "--configfile", str(TINY), *arguments]
+    return subprocess.Popen(
+        command,
+        cwd=project.folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def table(project) -> bytes:
+    return (project.folder / TARGET).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("missing", "fault", "left"),
+    [
+        (
+            ["students/irn/mars/val"],
+            "crf_predictions.py maskmill.storage.maps:MapWriter.write 2 kill",
+            "students/irn/mars/val/predictions/.*.h5.partial",
+        ),
+        (
+            ["uss/features", "uss/features.h5", "mars", "students/irn/complement", "students/irn/mars"],
+            "uss_features.py h5py:Group.create_dataset 5 kill",
+            "uss/features/.*.h5.partial",
+        ),
+        (
+            ["students/irn/mars"],
+            "train_mars_student.py lightning_fabric:Fabric.backward 3 kill",
+            "students/irn/mars/student.safetensors.resume",
+        ),
+    ],
+    ids=["crf shard", "feature writer", "student"],
+)
+def test_a_killed_stage_is_finished_by_the_next_call(finished, begun, missing, fault, left):
+    """`left` is what the killed process leaves behind: it was in the middle of its work."""
+    project = begun(*missing)
+    killed = start(project, "--config", "training={save_minutes: 0}", fault=fault)
+    printed = killed.communicate(timeout=1800)[0]
+    assert killed.returncode != 0, printed[-3000:]
+    assert list((project.folder / WORK).glob(left)), printed[-3000:]
+    assert not (project.folder / TARGET).exists()
+    project.run(TARGET, "--rerun-incomplete")
+    assert table(project) == table(finished)
+    assert not project.partial_files() and not list(project.folder.rglob("*.resume"))
+
+
+def test_a_second_run_in_the_folder_is_refused_and_a_killed_snakemake_is_taken_up(finished, begun):
+    project = begun("students/irn/mars/val")
+    running = start(project, fault="crf_predictions.py maskmill.storage.maps:MapWriter.write 2 hold")
+    try:
+        while not (project.folder / "held").exists():
+            assert running.poll() is None, running.communicate()[0][-3000:]
+            time.sleep(0.2)
+        second = project.snakemake(TARGET)
+        assert second.returncode != 0 and "Directory cannot be locked" in second.stdout
+        assert "no other Snakemake process" in second.stdout and "--unlock" in second.stdout
+    finally:
+        os.killpg(running.pid, signal.SIGKILL)
+    running.communicate()
+    assert "Directory cannot be locked" in project.snakemake(TARGET).stdout
+    project.run(TARGET, "--unlock")
+    project.run(TARGET, "--rerun-incomplete")
+    assert table(project) == table(finished)
+    assert not project.partial_files()
+
+
+def test_number_of_cores_and_of_shards_does_not_matter(finished, project):
+    run = start(project, "--config", "shards=3", "--cores", "1")
+    printed = run.communicate(timeout=1800)[0]
+    assert run.returncode == 0, printed[-3000:]
+    assert len(list((project.folder / WORK / "cams").glob("*-of-3.h5"))) == 3
+    assert table(project) == table(finished)
+
+
+def test_a_damaged_shard_is_named_and_the_run_after_its_removal_completes(finished, begun):
+    scores = [f"students/irn/mars/val/predictions_{kind}.csv" for kind in ("scores", "confusion")]
+    project = begun(*scores)
+    shard = project.folder / WORK / "students/irn/mars/val/predictions/1-of-2.h5"
+    with h5py.File(shard) as file:
+        position = next(iter(file["maps"].values())).id.get_chunk_info(0).byte_offset
+    damaged = bytearray(shard.read_bytes())
+    damaged[position + 10] ^= 0xFF
+    shard.write_bytes(damaged)
+    line = project.fail(TARGET)
+    name = str(shard.relative_to(project.folder))
+    assert line.startswith(name) and "is damaged" in line and f"delete {name} and " in line
+    assert not (project.folder / TARGET).exists() and not project.partial_files()
+    shard.unlink()
+    shard.parent.with_suffix(".h5").unlink()
+    project.run(TARGET)
+    assert table(project) == table(finished)

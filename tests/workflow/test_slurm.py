@@ -1,0 +1,65 @@
+"""The target on a real SLURM: a throw-away cluster of two nodes, and profiles/slurm as it is shipped."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+TARGET = "results/mars_voc_miou.csv"
+CLASSIFIER = "work/sample/voc/classifier/classifier.safetensors"
+CLUSTER = Path(__file__).parents[1] / "slurm/cluster.sh"
+TINY = Path(__file__).parents[1] / "overlays/tiny.yaml"
+# Small stages share a job, so that the test takes minutes. Four at a time are what a node has CPUs for.
+GROUPS = [
+    *("--groups", "draw_scenes=data", "build_index=data", "predict=inference", "crf_predictions=inference"),
+    *("evaluate=scores", "--group-components", "inference=4", "scores=4"),
+]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """Environment in which SLURM's commands speak to the cluster."""
+    lacking = [name for name in ("munged", "slurmctld", "slurmd") if shutil.which(name) is None]
+    if os.geteuid() != 0 or lacking:
+        reason = f"needs root, and Debian's packages slurm-wlm and munge (not found: {', '.join(lacking) or 'none'})"
+        pytest.fail(reason) if "CI" in os.environ else pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("cluster")
+    subprocess.run([CLUSTER, "up", folder], check=True)
+    yield {**os.environ, "SLURM_CONF": str(folder / "slurm.conf")}
+    subprocess.run([CLUSTER, "down", folder], check=True)
+
+
+@pytest.fixture(scope="module")
+def submit(cluster, tmp_path_factory, finished):
+    """Runs targets through the cluster, which keeps no accounting and is asked more often than a shared one."""
+    project = type(finished)(tmp_path_factory.mktemp("submitted"))
+
+    def run(target: str, *arguments: str) -> str:
+        command = ["snakemake", target, "--profile", "profiles/slurm", "--configfile", str(TINY), *arguments]
+        command += ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2"]
+        done = subprocess.run(
+            command, cwd=project.folder, env=cluster, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        assert done.returncode == 0, done.stdout[-5000:]
+        return done.stdout
+
+    run.folder = project.folder
+    return run
+
+
+@pytest.mark.slow
+def test_target_through_slurm_with_a_training_that_is_requeued_gives_the_same_table(submit, cluster, finished):
+    # Pauses after each of its three iterations; SLURM runs the same job again until it is done.
+    printed = submit(CLASSIFIER, "--config", "resources={gpu: 1}", "training={max_minutes: 0.0001}")
+    job = re.search(r"rule_train_classifier/voc/(\d+)\.log", printed)[1]
+    shown = subprocess.run(["scontrol", "show", "job", job], env=cluster, capture_output=True, text=True).stdout
+    assert "Restarts=2" in shown and "JobState=COMPLETED" in shown and "Partition=gpu" in shown
+
+    printed = submit(TARGET, *GROUPS, "--config", "resources={gpu: 1}")
+    assert re.search(r"partition 'gpu' for job train_irn", printed)
+    assert re.search(r"partition 'cpu' for job evaluate_seeds", printed)
+    assert re.search(r"Submitted array job .* task IDs are 1-2", printed), "a stage's shards are one array job"
+    assert (submit.folder / TARGET).read_bytes() == (finished.folder / TARGET).read_bytes()
