@@ -106,8 +106,8 @@ rule prepare_coco:
         "../envs/maskmill.yaml"
     threads: 4
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=growing(4000),
+        runtime=growing(240),
     params:
         **only(config["data"]["coco"], "root", "overlap", "crowd"),
         code=code("prepare_coco.py"),

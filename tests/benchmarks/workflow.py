@@ -2,7 +2,7 @@
 
     python tests/benchmarks/workflow.py [--finished FOLDER]
 
-Printed: seconds on the clock, seconds of CPU, and number of jobs. The DAG is that of `snakemake all --config scale=paper`:
+Printed: seconds on the clock, seconds of CPU, and number of jobs. The DAG is that of `snakemake all` at paper scale,
 10,582 training images in 32 shards. FOLDER is where `snakemake results/mars_voc_miou.csv` is finished at sample scale;
 without it, it is made at the size of tests/overlays/tiny.yaml.
 """

@@ -1,11 +1,13 @@
 """One training over several processes gives what one process gives (two CPU processes stand in for two GPUs)."""
 
+import os
 import subprocess
 import sys
 
 import torch
 
 from maskmill.storage.checkpoints import load_tensors
+from maskmill.training.loop import resume_path
 
 SCRIPT = """
 import sys
@@ -19,7 +21,7 @@ class Net(nn.Module):
     def __init__(self):
         super().__init__()
         self.arguments = {}
-        self.layers = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))
+        self.layers = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 1))
 
     def forward(self, x):
         return self.layers(x)
@@ -47,18 +49,37 @@ train(
     seed=1,
     accelerator="cpu",
     devices=int(sys.argv[2]),
+    max_minutes=float(sys.argv[3]),
 )
 """
+# What a process finds in a SLURM job of one task: Lightning must not wait for SLURM to start the second.
+IN_A_JOB = {"SLURM_JOB_ID": "1", "SLURM_NTASKS": "1", "SLURM_NNODES": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+IN_A_JOB |= {"SLURM_NODEID": "0", "SLURM_JOB_NAME": "maskmill", "SLURM_NODELIST": "n1"}
+
+
+def fit(folder, name, devices, max_minutes=60.0):
+    (folder / "run.py").write_text(SCRIPT)
+    command = [sys.executable, str(folder / "run.py"), str(folder / name), str(devices), str(max_minutes)]
+    environment = {**os.environ, **IN_A_JOB}
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
 
 
 def test_two_processes_share_each_batch_and_end_where_one_does(tmp_path):
-    script = tmp_path / "run.py"
-    script.write_text(SCRIPT)
+    """Batch norm included: mean and variance are those of the whole batch."""
     for devices in (1, 2):
-        command = [sys.executable, str(script), str(tmp_path / f"{devices}.safetensors"), str(devices)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        done = fit(tmp_path, f"{devices}.safetensors", devices)
         assert done.returncode == 0, done.stderr[-3000:]
     one, two = (load_tensors(tmp_path / f"{devices}.safetensors")[0] for devices in (1, 2))
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-6)
     assert not list(tmp_path.glob("*.resume"))
+
+
+def test_two_processes_pause_at_one_iteration_and_leave_a_state(tmp_path):
+    done = fit(tmp_path, "paused", 2, max_minutes=1e-9)
+    assert "paused at iteration 1 of 10" in done.stderr and "iteration 2" not in done.stderr
+    assert load_tensors(resume_path(tmp_path / "paused"))[1]["iteration"] == 1
+
+
+def test_a_batch_that_devices_cannot_share_evenly_is_refused(tmp_path):
+    assert "3 devices cannot share a batch of 4; change resources.gpu" in fit(tmp_path, "uneven", 3).stderr

@@ -1,10 +1,13 @@
-"""Batch norm where there is one value a channel, and where its running statistics are to stay."""
+"""Batch norm of one value a channel, with running statistics that stay, and over the devices of a training."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
 from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 @contextmanager
@@ -29,3 +32,34 @@ class NormOfOneValue(nn.BatchNorm2d):
         if self.training and len(x) > 1:
             return super().forward(x)
         return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+
+
+def share_statistics(network: nn.Module) -> None:
+    """From now on, batch norms that learn take mean and variance over the batch of all processes.
+
+    On any device, unlike torch's SyncBatchNorm. Parameters, buffers and names stay; every process must have as many
+    images.
+    """
+    for module in network.modules():
+        if isinstance(module, _BatchNorm):
+            module.forward = _of_all_processes(module, module.forward)
+
+
+def _of_all_processes(norm: _BatchNorm, alone):
+    def forward(x: Tensor) -> Tensor:
+        if not norm.training:
+            return alone(x)
+        values = x.float()  # [B, C, ...]
+        axes = [0, *range(2, x.dim())]
+        count = x.numel() // x.shape[1] * torch.distributed.get_world_size()
+        mean = all_reduce(values.sum(axes, keepdim=True)) / count  # [1, C, ...]
+        variance = all_reduce((values - mean).square().sum(axes, keepdim=True)) / count
+        with torch.no_grad():
+            norm.num_batches_tracked += 1
+            norm.running_mean.lerp_(mean.flatten(), norm.momentum)
+            norm.running_var.lerp_(variance.flatten() * count / (count - 1), norm.momentum)
+        normalised = (values - mean) * torch.rsqrt(variance + norm.eps)
+        weight, bias = (parameter.view_as(mean) for parameter in (norm.weight, norm.bias))
+        return (normalised * weight + bias).to(x.dtype)
+
+    return forward

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from maskmill.errors import InputError, Paused
+from maskmill.networks.norms import share_statistics
 from maskmill.progress import MININTERVAL
 from maskmill.storage.checkpoints import load_tensors, save_network, save_tensors
 from maskmill.training.ema import EMA
@@ -87,6 +88,8 @@ def train(
         group.setdefault("initial_lr", group["lr"])
     others = {"ema": None if ema is None else ema.module, "state": state}
     start = _resume(checkpoint, run, network, optimizer, others)
+    if devices > 1:
+        share_statistics(network)
     model, optimizer = fabric.setup(network, optimizer)
     for module in others.values():
         if module is not None:
