@@ -196,13 +196,18 @@ def files_digest(root: str | None, pattern: str) -> str:
 
 
 def list_digest(root: Path, dataset: str, name: str) -> str | None:
-    """SHA-256 of a split list, or of the images' names where there are no lists (Cityscapes)."""
+    """SHA-256 of a split list, or of the images' names where there are no lists (Cityscapes, ADE20K)."""
     layout = DATASETS[dataset].layout
     if layout is None:
-        names = sorted(path.name for path in root.glob(f"leftImg8bit/{name}/*/*.png"))
-        return hashlib.sha256("\n".join(names).encode()).hexdigest()
+        return names_digest(root.glob(f"leftImg8bit/{name}/*/*.png"))
+    if layout.lists is None:
+        return names_digest(root.glob(f"images/{name}/*"))
     path = root / layout.lists / f"{name}.txt"
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
+
+
+def names_digest(paths) -> str:
+    return hashlib.sha256("\n".join(sorted(path.name for path in paths)).encode()).hexdigest()
 
 
 def subset(wildcards) -> bool:

@@ -90,6 +90,13 @@ def test_data_sets_have_the_published_numbers_of_classes_and_images(name, count,
     assert dataset.has_background == (first == "background")
 
 
+def test_ade20k_has_the_benchmarks_classes_behind_background():
+    dataset = DATASETS["ade20k"]
+    assert dataset.num_classes == len(set(dataset.classes)) == 151 and dataset.has_background
+    assert class_ids(["wall", "person", "flag"], dataset.classes) == (1, 13, 150)
+    assert {name: split.images for name, split in dataset.splits.items()} == {"training": 20_210, "validation": 2_000}
+
+
 def test_contexts_ids_rise_with_the_names():
     """mmsegmentation's converter numbers the 59 classes by their rising ids in the full, alphabetical list."""
     names = DATASETS["context"].classes[1:]

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from maskmill.data import cityscapes, voc
-from maskmill.data.catalog import CITIES, CITYSCAPES, CONTEXT, DATASETS, PERSON_PART, VOC
+from maskmill.data.catalog import ADE20K, CITIES, CITYSCAPES, CONTEXT, DATASETS, PERSON_PART, VOC
 from maskmill.data.images import read_mask
 from maskmill.data.sample_scenes import draw_scene, draw_stand_ins, stand_in_ids
 from maskmill.errors import InputError
@@ -94,13 +94,46 @@ def test_a_missing_root_says_that_there_is_no_download_and_how_it_looks(made):
         assert part in message
 
 
+# ---- ADE20K, whose splits are folders
+
+
+def ade20k(root):
+    for split, name, ids in (
+        ("training", "ADE_train_00000001", (0, 150)),
+        ("validation", "ADE_val_00000001", (7,)),
+    ):
+        for folder in ("images", "annotations"):
+            (root / folder / split).mkdir(parents=True)
+        Image.new("RGB", (7, 5)).save(root / f"images/{split}/{name}.jpg")
+        Image.fromarray(mask_of(*ids)).save(root / f"annotations/{split}/{name}.png")
+    return root
+
+
+def test_splits_of_ade20k_are_its_folders(tmp_path):
+    root = ade20k(tmp_path)
+    ids = {"train": voc.read_list(root, "training", ADE20K), "val": voc.read_list(root, "validation", ADE20K)}
+    assert ids == {"train": ["ADE_train_00000001"], "val": ["ADE_val_00000001"]}
+    train, val = voc.build_index(root, ids, ADE20K)
+    assert train.mask == root / "annotations/training/ADE_train_00000001.png"
+    assert train.classes == (150,) and val.classes == (7,), "0 is background"
+
+
+def test_what_is_no_ade20k_is_refused_in_one_line(tmp_path):
+    with pytest.raises(InputError, match=r"absent: no such folder; set data.ade20k.root to .* never downloaded"):
+        voc.read_list(tmp_path / "absent", "training", ADE20K)
+    with pytest.raises(InputError, match=r"split 'train' is not one of training, validation"):
+        voc.read_list(tmp_path, "train", ADE20K)
+    with pytest.raises(InputError, match=r"images/training: no images in it; set data.ade20k.root"):
+        voc.read_list(tmp_path, "training", ADE20K)
+
+
 # ---- drawn scenes in place of a data set
 
 
 def expected_id(dataset, voc_id: int) -> int:
     """Written out: foreground goes round the data set's foreground; Cityscapes' road takes the background."""
-    foreground = {"context": 59, "person_part": 6, "cityscapes": 18, "camvid": 10, "coco": 80}[dataset.name]
-    return 0 if voc_id == 0 else 1 + (voc_id - 1) % foreground
+    foreground = {"context": 59, "person_part": 6, "cityscapes": 18, "camvid": 10, "coco": 80, "ade20k": 150}
+    return 0 if voc_id == 0 else 1 + (voc_id - 1) % foreground[dataset.name]
 
 
 @pytest.mark.parametrize("name", STAND_INS)
@@ -126,7 +159,9 @@ def drawn(request, tmp_path_factory):
     if dataset is CITYSCAPES:
         ids = {split: cityscapes.read_split(root, split) for split in lists}
         return dataset, ids, cityscapes.build_index(root, ids, lists)
-    ids = {split: voc.read_list(root, split, dataset) for split in lists}
+    if dataset is ADE20K:
+        lists = {"train": "training", "val": "validation"}
+    ids = {split: voc.read_list(root, name, dataset) for split, name in lists.items()}
     return dataset, ids, voc.build_index(root, ids, dataset)
 
 

@@ -37,13 +37,14 @@ class Split:
 class Layout:
     """Where a data set in VOC's layout has its files, as folders below its root.
 
-    `lists` holds <list>.txt, `masks` <id>.png (the first folder that has the image's counts), `images` <id>.jpg or
-    .png, `annotations` <id>.xml; None where there are none, and tags come from the masks.
+    `lists` holds <list>.txt; None where the folders of `images` are the splits, each named by its last part. `masks`
+    holds <id>.png, `images` <id>.jpg or .png (the first folder that has the image's counts), `annotations` <id>.xml;
+    None where there are none, and tags come from the masks.
     """
 
-    lists: str
+    lists: str | None
     masks: tuple[str, ...]
-    images: str = "JPEGImages"
+    images: tuple[str, ...] = ("JPEGImages",)
     annotations: str | None = None
 
 
@@ -247,7 +248,45 @@ COCO = Dataset(
     converted=True,
 )
 
-DATASETS = {dataset.name: dataset for dataset in (VOC, CONTEXT, PERSON_PART, CITYSCAPES, CAMVID, COCO)}
+# Classes: the first names in the scene parsing benchmark's list, in the order of its ids. Id 0 has no name there;
+# class-incremental learning counts it as background (spec deeplab_barm_p2at 1.1). Hashes: the ids of BARM's lists.
+ADE20K = Dataset(
+    name="ade20k",
+    folder="ADEChallengeData2016",
+    origin=(
+        "the folder with images/training, images/validation, annotations/training and annotations/validation of the "
+        "scene parsing benchmark (ids 0..150); ADE20K is never downloaded: http://sceneparsing.csail.mit.edu"
+    ),
+    layout=Layout(
+        lists=None,
+        masks=("annotations/training", "annotations/validation"),
+        images=("images/training", "images/validation"),
+    ),
+    classes=(
+        *("background", "wall", "building", "sky", "floor", "tree", "ceiling", "road", "bed", "windowpane", "grass"),
+        *("cabinet", "sidewalk", "person", "earth", "door", "table", "mountain", "plant", "curtain", "chair", "car"),
+        *("water", "painting", "sofa", "shelf", "house", "sea", "mirror", "rug", "field", "armchair", "seat"),
+        *("fence", "desk", "rock", "wardrobe", "lamp", "bathtub", "railing", "cushion", "base", "box", "column"),
+        *("signboard", "chest of drawers", "counter", "sand", "sink", "skyscraper", "fireplace", "refrigerator"),
+        *("grandstand", "path", "stairs", "runway", "case", "pool table", "pillow", "screen door", "stairway"),
+        *("river", "bridge", "bookcase", "blind", "coffee table", "toilet", "flower", "book", "hill", "bench"),
+        *("countertop", "stove", "palm", "kitchen island", "computer", "swivel chair", "boat", "bar"),
+        *("arcade machine", "hovel", "bus", "towel", "light", "truck", "tower", "chandelier", "awning"),
+        *("streetlight", "booth", "television receiver", "airplane", "dirt track", "apparel", "pole", "land"),
+        *("bannister", "escalator", "ottoman", "bottle", "buffet", "poster", "stage", "van", "ship", "fountain"),
+        *("conveyer belt", "canopy", "washer", "plaything", "swimming pool", "stool", "barrel", "basket"),
+        *("waterfall", "tent", "bag", "minibike", "cradle", "oven", "ball", "food", "step", "tank", "trade name"),
+        *("microwave", "pot", "animal", "bicycle", "lake", "dishwasher", "screen", "blanket", "sculpture", "hood"),
+        *("sconce", "vase", "traffic light", "tray", "ashcan", "fan", "pier", "crt screen", "plate", "monitor"),
+        *("bulletin board", "shower", "radiator", "glass", "clock", "flag"),
+    ),
+    splits={
+        "training": Split(20_210, "6bb3631cc6ddf61eca5a9427027776105361247c675064347e7d711dd847c408"),
+        "validation": Split(2_000, "302fe0402c1fa1a83d54bc5d20723d53e2367320105f036673dafb1bd88aff9d"),
+    },
+)
+
+DATASETS = {dataset.name: dataset for dataset in (VOC, CONTEXT, PERSON_PART, CITYSCAPES, CAMVID, COCO, ADE20K)}
 
 
 def class_ids(names: Iterable[str], classes: Sequence[str] = VOC.classes) -> tuple[int, ...]:

@@ -140,7 +140,7 @@ def draw_stand_ins(root: str | Path, dataset: Dataset, *, train: int, val: int, 
             Image.fromarray(scene.image).save(image, quality=95, subsampling=0)
             write_mask(mask, ids[scene.mask])
             names.append(name)
-        if dataset.layout:
+        if dataset.layout and dataset.layout.lists:
             path = Path(root, dataset.layout.lists, f"{split}.txt")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
@@ -158,8 +158,9 @@ def _stand_in_files(root: Path, dataset: Dataset, split: str, number: int) -> tu
     if dataset.layout is None:
         name = f"{CITIES[split][number % len(CITIES[split])]}_{number:06d}_000000"
         return name, cityscapes.image_path(root, split, name), cityscapes.mask_path(root, split, name)
-    name = _image_id(number)
-    return name, root / dataset.layout.images / f"{name}.jpg", root / dataset.layout.masks[0] / f"{name}.png"
+    name, place = _image_id(number), 0 if split == "train" else -1  # the last folders hold what is validated on
+    images, masks = root / dataset.layout.images[place], root / dataset.layout.masks[place]
+    return name, images / f"{name}.jpg", masks / f"{name}.png"
 
 
 @dataclass(frozen=True)

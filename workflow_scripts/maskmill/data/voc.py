@@ -202,7 +202,7 @@ def index_images(
 
 
 def read_list(root: str | Path, name: str, dataset: Dataset = VOC) -> list[str]:
-    """The ids of a root's split list.
+    """The ids of a root's split list; where there are no lists, those of the images in the split's folder, sorted.
 
     Raises:
         InputError: the root is missing (the message says where to get it), or the list is missing, empty, or
@@ -211,6 +211,8 @@ def read_list(root: str | Path, name: str, dataset: Dataset = VOC) -> list[str]:
     root = Path(root)
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; set data.{dataset.name}.root to {dataset.origin}")
+    if dataset.layout.lists is None:
+        return _folder_ids(root, name, dataset)
     path = root / dataset.layout.lists / f"{name}.txt"
     if not path.exists():
         there = ", ".join(sorted(p.stem for p in path.parent.glob("*.txt"))) or "none"
@@ -222,13 +224,26 @@ def read_list(root: str | Path, name: str, dataset: Dataset = VOC) -> list[str]:
     return ids
 
 
+def _folder_ids(root: Path, name: str, dataset: Dataset) -> list[str]:
+    folders = {Path(folder).name: root / folder for folder in dataset.layout.images}
+    if name not in folders:
+        raise InputError(
+            f"data.{dataset.name}: split {name!r} is not one of {', '.join(folders)}; correct *_split in the config"
+        )
+    ids = sorted(path.stem for path in folders[name].glob("*.[jp][pn]g"))
+    if not ids:
+        raise InputError(f"{folders[name]}: no images in it; set data.{dataset.name}.root to {dataset.origin}")
+    return ids
+
+
 def _image_path(root: Path, image_id: str, dataset: Dataset) -> Path:
-    folder = root / dataset.layout.images
-    for path in (folder / f"{image_id}.jpg", folder / f"{image_id}.png"):
-        if path.exists():
-            return path
+    folders = [root / folder for folder in dataset.layout.images]
+    paths = (folder / f"{image_id}{end}" for folder in folders for end in (".jpg", ".png"))
+    path = next((path for path in paths if path.exists()), None)
+    if path is not None:
+        return path
     raise InputError(
-        f"{folder / image_id}.jpg: no such image (nor .png); restore it, or remove its id from the split list"
+        f"{folders[0] / image_id}.jpg: no such image (nor .png); restore it, or remove its id from the split list"
     )
 
 
