@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from maskmill.data.catalog import ADE20K, VOC
 from maskmill.data.datasets import Masks
 from maskmill.data.incremental import (
     CLASSES,
@@ -21,6 +22,7 @@ from maskmill.data.incremental import (
     read_presence,
     step_images,
     step_records,
+    task_steps,
 )
 from maskmill.data.index import Record
 from maskmill.errors import InputError
@@ -134,6 +136,23 @@ def test_unknown_protocols_are_refused():
         protocol_steps("voc", "15-2")
     with pytest.raises(InputError, match=r"camvid has no class-incremental protocol '15-1'; it has none"):
         protocol_steps("camvid", "15-1")
+
+
+def test_a_task_is_a_protocol_an_order_of_it_or_ones_own():
+    own = {"animals": [["cat", "cow"], ["horse"]]}
+    assert task_steps(VOC, "animals", own) == [(8, 10), (13,)]
+    assert task_steps(VOC, "15-5", own) == protocol_steps("voc", "15-5")
+    assert task_steps(VOC, "15-1_b", own) == protocol_steps("voc", "15-1", ORDERS["b"])
+    assert task_steps(ADE20K, "100-50", own)[1] == tuple(range(101, 151))
+
+
+def test_a_task_that_does_not_exist_is_refused():
+    with pytest.raises(InputError, match=r"config: barm\.protocols\.pets: unknown class 'dgo'; did you mean 'dog'\?"):
+        task_steps(VOC, "pets", {"pets": [["cat"], ["dgo"]]})
+    with pytest.raises(InputError, match="'15-1_z': there is no order 'z' of voc"):
+        task_steps(VOC, "15-1_z", {})
+    with pytest.raises(InputError, match="'100-50_b': there is no order 'b' of ade20k"):
+        task_steps(ADE20K, "100-50_b", {})
 
 
 def test_lists_of_present_classes_are_read_as_class_ids(tmp_path):

@@ -6,7 +6,7 @@ from torch import nn
 
 from maskmill.errors import InputError
 from maskmill.evaluation.cost import macs, parameters
-from maskmill.networks.barm import BARM, aggregate, load_previous, next_step, parameter_groups
+from maskmill.networks.barm import BARM, aggregate, freeze_known, load_previous, next_step, parameter_groups
 from maskmill.storage.checkpoints import load_network, save_network
 
 SMALL = {"rates": (1, 2), "width": 8}
@@ -192,6 +192,13 @@ def test_groups_without_anything_to_learn_are_left_out():
         part.requires_grad_(False)
     groups = parameter_groups(network, lr_new=1e-2, lr_aspp=1e-3, lr_old=1e-4, weight_decay=0)
     assert [group["lr"] for group in groups] == [1e-2]
+
+
+def test_a_frozen_network_learns_its_new_group_alone():
+    network = next_step(small(2, 1), [4])
+    freeze_known(network)
+    learned = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+    assert learned == {"ears.2.0.weight", "heads.2.weight", "heads.2.bias"}
 
 
 # Checkpoints

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from maskmill.data.catalog import Dataset, class_ids
 from maskmill.data.images import IGNORE
 from maskmill.data.index import Record
 from maskmill.data.voc import list_sha256, refuse_twins
@@ -76,6 +77,28 @@ def protocol_steps(dataset: str, protocol: str, order: Sequence[int] | None = No
         lacking = min(set(range(1, CLASSES[dataset] + 1)) - set(order))
         raise InputError(f"config: the order of {protocol} has no class {lacking}; add it")
     return steps
+
+
+def task_steps(dataset: Dataset, task: str, own: Mapping[str, Sequence[Sequence[str]]]) -> list[tuple[int, ...]]:
+    """Class ids of each step of a task.
+
+    Args:
+        task: a protocol, or a protocol of VOC and one of `ORDERS` ("15-1_b"), or a key of `own`.
+        own: class names of each step of protocols of one's own.
+
+    Raises:
+        InputError: no such task or class, or a class is in two steps.
+    """
+    if task in own:
+        try:
+            steps = [class_ids(names, dataset.classes) for names in own[task]]
+        except InputError as error:
+            raise InputError(f"config: barm.protocols.{task}: {error}") from None
+        return check_steps(steps, dataset.num_classes - 1)
+    protocol, _, name = task.partition("_")
+    if name and (dataset.name != "voc" or name not in ORDERS):
+        raise InputError(f"config: {task!r}: there is no order {name!r} of {dataset.name}; voc has {', '.join(ORDERS)}")
+    return protocol_steps(dataset.name, protocol, ORDERS.get(name))
 
 
 def check_steps(steps: Steps, num_classes: int) -> list[tuple[int, ...]]:

@@ -122,6 +122,12 @@ def next_step(previous: BARM, classes: Sequence[int], *, copy_statistics: bool =
     return network
 
 
+def freeze_known(network: BARM) -> None:
+    """Let nothing learn but the last group, so that all that earlier steps learned stays as it is."""
+    for module in (network.backbone, network.aspp, network.ears[:-1], network.heads[:-1]):
+        module.requires_grad_(False)
+
+
 def load_previous(path: str | Path, steps: Sequence[Sequence[int]]) -> BARM:
     """The network of the step before the last of `steps`, in evaluation mode.
 

@@ -1,0 +1,40 @@
+"""Pictures of what is forgotten step by step."""
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from maskmill.storage.atomic import atomic_path
+
+
+def draw_forgetting(rows: pd.DataFrame, path: str | Path, title: str) -> None:
+    """Draw one heat map a variant: classes in the order in which they are learned, steps, and the IoU in each cell.
+
+    Args:
+        rows: columns variant, step, class_name, learned_in (step) and iou (percent).
+    """
+    classes = rows.sort_values("learned_in", kind="stable")["class_name"].unique()
+    variants, steps = rows["variant"].unique(), sorted(rows["step"].unique())
+    size = (0.42 * len(classes) + 2.5, (0.32 * len(steps) + 0.6) * len(variants) + 1.4)
+    figure, axes = plt.subplots(len(variants), 1, figsize=size, squeeze=False, sharex=True, layout="constrained")
+    for axis, variant in zip(axes.flat, variants, strict=True):
+        table = rows[rows["variant"] == variant].pivot(index="step", columns="class_name", values="iou")
+        values = table.reindex(index=steps, columns=classes).to_numpy()
+        shown = axis.imshow(values, vmin=0, vmax=100, cmap="viridis", aspect="auto")
+        for row, column in zip(*np.nonzero(~np.isnan(values)), strict=True):
+            value = values[row, column]
+            colour = "white" if value < 60 else "black"
+            axis.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=6, color=colour)
+        axis.set_yticks(range(len(steps)), steps)
+        axis.set_ylabel(f"{variant}\nafter step", fontsize=8)
+    axes.flat[-1].set_xticks(range(len(classes)), classes, rotation=90, fontsize=8)
+    figure.suptitle(title, fontsize=10)
+    figure.colorbar(shown, ax=axes, label="IoU (%)")
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=110, format="png")
+    plt.close(figure)
