@@ -25,6 +25,7 @@ include: "rules/cwbass.smk"
 include: "rules/mgd.smk"
 include: "rules/localization.smk"
 include: "rules/p2at.smk"
+include: "rules/barm.smk"
 include: "rules/results.smk"
 
 

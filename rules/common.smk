@@ -10,6 +10,7 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow_scripts"))
 from code_digest import code_digest as code
 from maskmill.data.catalog import DATASETS, averaged_ids
+from maskmill.data.incremental import task_steps
 from maskmill.data.localization import BOXSETS
 from maskmill.data.partitions import PROTOCOLS, find_part
 from maskmill.errors import InputError
@@ -23,6 +24,7 @@ TARGETS = [
     "mgd_voc_miou",
     "p2at_voc_miou",
     "p2at_voc_speed",
+    "barm_voc_miou",
 ]
 
 
@@ -93,6 +95,12 @@ def check_names(settings: dict) -> None:
             find_part(dataset, chosen["protocol"], part_name(chosen["part"]))
         except InputError as error:
             raise WorkflowError(str(error))
+    for dataset, tasks in settings["barm"]["tasks"].items():
+        for task in tasks:
+            try:
+                task_steps(DATASETS[dataset], task, settings["barm"]["protocols"])
+            except InputError as error:
+                raise WorkflowError(str(error))
     if settings["mars"]["provider"] == "external" and not settings["mars"]["external"]:
         raise WorkflowError("config: mars.provider is external; set mars.external to the folder with <image id>.png")
 
@@ -149,6 +157,9 @@ wildcard_constraints:
     method="cwbass|mgd",
     row=r"[a-z0-9_]+",
     student="|".join(config["mgd"]["students"]),
+    task=r"[A-Za-z0-9_-]+",
+    scheme="overlapped|disjoint",
+    t=r"\d+",
 
 
 def root_of(dataset: str) -> str | None:
@@ -585,3 +596,92 @@ def of_partition(method: str, rows: list[str], name: str):
 def partition_manifest(wildcards) -> list[str]:
     """The counts and sources of the chosen partition."""
     return [str(Path(partition_of(wildcards.dataset), "manifest.json"))]
+
+
+def barm_tasks() -> list[tuple[str, str]]:
+    """Data set and name of all class-incremental tasks."""
+    return [(dataset, task) for dataset, tasks in config["barm"]["tasks"].items() for task in tasks]
+
+
+def barm_steps(dataset: str, task: str) -> list[list[int]]:
+    """Class ids of each step of a task."""
+    return [list(classes) for classes in task_steps(DATASETS[dataset], task, config["barm"]["protocols"])]
+
+
+def task_classes(wildcards) -> list[list[int]]:
+    """Class ids of each step of the wildcard's task."""
+    return barm_steps(wildcards.dataset, wildcards.task)
+
+
+def classes_up_to(wildcards) -> list[list[int]]:
+    """Those of the steps up to t."""
+    return task_classes(wildcards)[: int(wildcards.t) + 1]
+
+
+def step_list(dataset: str, task: str, scheme: str, t: int) -> str:
+    """The id list of a step."""
+    return f"{WORK}/{dataset}/barm/{task}/{scheme}/steps/step{t}.txt"
+
+
+def step_lists(wildcards) -> list[str]:
+    """The id lists of all steps of the wildcard's task."""
+    steps = range(len(task_classes(wildcards)))
+    return [step_list(wildcards.dataset, wildcards.task, wildcards.scheme, t) for t in steps]
+
+
+def lists_up_to(wildcards) -> list[str]:
+    """Those of the steps up to t."""
+    return step_lists(wildcards)[: int(wildcards.t) + 1]
+
+
+def joint_lengths(wildcards) -> list[dict]:
+    """Epochs and batch size of the steps up to t."""
+    section = method_settings("barm", wildcards.dataset)
+    recipes = [section["later" if t else "first"] for t in range(int(wildcards.t) + 1)]
+    return [only(recipe, "epochs", "batch_size") for recipe in recipes]
+
+
+def step_file(dataset: str, task: str, scheme: str, variant: str, t: int, name: str) -> str:
+    """A file of a variant after a step; step 0 is the same for all."""
+    return f"{WORK}/{dataset}/barm/{task}/{scheme}/{variant if t else 'joint'}/step{t}/{name}"
+
+
+def previous_step(wildcards) -> str:
+    """The checkpoint that a step starts from."""
+    t = int(wildcards.t) - 1
+    return step_file(wildcards.dataset, wildcards.task, wildcards.scheme, wildcards.variant, t, "network.safetensors")
+
+
+def of_steps(variants: list[str], name: str):
+    """A file of every step, one variant after the other."""
+
+    def files(wildcards):
+        place, steps = (wildcards.dataset, wildcards.task, wildcards.scheme), range(len(task_classes(wildcards)))
+        return [step_file(*place, variant, t, name) for variant in variants for t in steps]
+
+    return files
+
+
+def barm_scores(dataset: str) -> dict[str, str]:
+    """Rows of BARM's table and their scores: every step of every task, then what comes out in the end."""
+    scheme, name = config["barm"]["scheme"], f"{config['barm']['eval_policy']}_scores.csv"
+    rows, results = {}, {}
+    for task in config["barm"]["tasks"][dataset]:
+        place, last = (dataset, task, scheme), len(barm_steps(dataset, task)) - 1
+        rows[f"{task}/step0"] = step_file(*place, "joint", 0, name)
+        for variant in BARM_VARIANTS:
+            for t in range(1, last):
+                rows[f"{task}/{variant}/step{t}"] = step_file(*place, variant, t, name)
+        for variant in (*BARM_VARIANTS, "joint"):
+            results[f"{task}/{variant}"] = step_file(*place, variant, last, name)
+    return rows | results
+
+
+def barm_beside(wildcards) -> list[str]:
+    """What is made with BARM's table: forgetting, costs and pseudo labels of each task."""
+    scheme = config["barm"]["scheme"]
+    return [
+        f"results/barm_{wildcards.dataset}_{task}_{scheme}_{name}"
+        for task in config["barm"]["tasks"][wildcards.dataset]
+        for name in ("forgetting.csv", "steps.csv")
+    ]

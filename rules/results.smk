@@ -72,6 +72,14 @@ TABLES = {
         "scores": list(P2AT_SCORES.values()),
         "published": True,
     },
+    "barm": {
+        "datasets": list(config["barm"]["tasks"]),
+        "roles": lambda wildcards: dict.fromkeys(barm_scores(wildcards.dataset), "val"),
+        "scores": lambda wildcards: list(barm_scores(wildcards.dataset).values()),
+        "beside": barm_beside,
+        "published": config["barm"]["scheme"] == "overlapped" and config["barm"]["eval_policy"] == "crop513",
+        "note": f"; {config['barm']['scheme']}, {config['barm']['eval_policy']}",
+    },
 }
 
 
@@ -82,6 +90,7 @@ localrules:
     cwbass_table,
     mgd_table,
     p2at_table,
+    barm_table,
 
 
 for method, table in TABLES.items():
@@ -114,6 +123,7 @@ for method, table in TABLES.items():
             roles=table["roles"],
             published=table["published"],
             provider=table.get("provider"),
+            note=table.get("note", ""),
             scale=SCALE,
             seed=config["seed"],
         script:

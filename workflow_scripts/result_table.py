@@ -4,7 +4,8 @@ In: scores (and costs) of every variant, the splits' manifest, and that of the p
 no masks. Out: CSV with the columns of every result table (DESIGN: one tidy CSV a target); its aggregates are also
 printed. Params: `roles`, variant to the split it was scored on (train, labelled_train, val), in the order of `scores`;
 `published`, whether the papers' numbers belong beside these variants; `provider`, who made the labels that the method
-starts from, where that is a choice; `network`, which one, where the paper has several.
+starts from, where that is a choice; `network`, which one, where the paper has several; `note`, what else there is to
+say about the data.
 """
 
 import json
@@ -32,12 +33,14 @@ def main(
     partition: list[str] = (),
     provider: str | None = None,
     network: str | None = None,
+    note: str = "",
 ) -> None:
     splits = json.loads(Path(manifest).read_text())
     key = (method, dataset, network) if network else (method, dataset)
     papers = PAPERS.get(key, {}) if published else {}
     learned = partition_name(json.loads(Path(partition[0]).read_text())) if partition else ""
     learned += f"; labels of {provider}" if provider else ""
+    learned += note
     parts = []
     for (variant, role), *paths in zip(roles.items(), scores, costs or [None] * len(scores), strict=True):
         data, same_split = data_name(dataset, scale, splits[role])

@@ -99,6 +99,12 @@ def bas(tmp_path_factory, worker_id) -> Project:
 
 
 @pytest.fixture(scope="session")
+def barm(tmp_path_factory, worker_id) -> Project:
+    """BARM's target, complete. Tests must leave its files as they are."""
+    return shared("barm", ["results/barm_voc_miou.csv"], tmp_path_factory, worker_id)
+
+
+@pytest.fixture(scope="session")
 def localized(tmp_path_factory, worker_id) -> Project:
     """BAS' localisation targets, complete. Tests must leave their files as they are."""
     targets = ["results/bas_cub_localization.csv", "results/bas_ilsvrc_localization.csv"]

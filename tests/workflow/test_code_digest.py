@@ -48,6 +48,9 @@ def test_digest_changes_with_a_module_deep_in_the_closure(tmp_path, monkeypatch)
         "import_masks.py",
         "crf_predictions.py",
         "segment.py",
+        "class_presence.py",
+        "incremental_steps.py",
+        "forgetting.py",
     ],
 )
 def test_stages_without_networks_and_methods_do_not_import_torch(script):
