@@ -17,7 +17,7 @@ from maskmill.data.sample_scenes import CONTEXT_CLASSES
 
 ROOT = Path(__file__).resolve().parents[1]
 SEEDS = (0, 1, 2)
-TARGETS = [f"results/{method}_voc_miou.csv" for method in ("mars", "bas", "deeplab", "cwbass", "mgd")]
+TARGETS = [f"results/{method}_voc_miou.csv" for method in ("mars", "bas", "deeplab", "cwbass", "mgd", "barm")]
 TARGETS += [f"results/bas_{boxset}_localization.csv" for boxset in ("cub", "ilsvrc")]
 
 
@@ -45,14 +45,31 @@ def bias_removed(run: Path) -> float:
     return 100 * (1 - after / before)
 
 
-def miou(run: Path, target: str, variant: str) -> float:
+def miou(run: Path, target: str, variant: str, metric: str = "miou") -> float:
     table = pd.read_csv(run / "results" / f"{target}.csv")
-    return table.query("variant == @variant and metric == 'miou'")["value"].item()
+    return table.query("variant == @variant and metric == @metric")["value"].item()
 
 
-def gain(target: str, row: str, baseline: str) -> Callable[[Path], float]:
+def gain(target: str, row: str, baseline: str, metric: str = "miou") -> Callable[[Path], float]:
     """mIoU of one row of a target's table above another's."""
-    return lambda run: miou(run, f"{target}_voc_miou", row) - miou(run, f"{target}_voc_miou", baseline)
+    table = f"{target}_voc_miou"
+    return lambda run: miou(run, table, row, metric) - miou(run, table, baseline, metric)
+
+
+def joint_gain(task: str) -> Callable[[Path], float]:
+    """mIoU of joint training above the best of what learns step by step."""
+    rows = [f"{task}/{variant}" for variant in ("finetune", "frozen", "barm")]
+    return lambda run: min(gain("barm", f"{task}/joint", row)(run) for row in rows)
+
+
+def barm_claims(task: str) -> list[Claim]:
+    barm, finetune = f"{task}/barm", f"{task}/finetune"
+    return [
+        Claim(f"barm: {task} above finetune", "mIoU", 10, gain("barm", barm, finetune)),
+        Claim(f"barm: {task}, old classes above finetune", "mIoU", 20, gain("barm", barm, finetune, "miou_old")),
+        Claim(f"barm: {task}, new classes against finetune", "mIoU", -10, gain("barm", barm, finetune, "miou_new")),
+        Claim(f"barm: {task}, joint above all", "mIoU", 0, joint_gain(task)),
+    ]
 
 
 def least_teacher_gain(run: Path) -> float:
@@ -85,6 +102,8 @@ CLAIMS = [
     Claim("bas: GT-known boxes above cam (CUB's layout)", "%", 15, box_gain("cub", "gt_known_loc")),
     Claim("bas: the same, settings chosen on other images", "%", 15, box_gain("cub", "gt_known_loc_heldout")),
     Claim("bas: GT-known boxes above cam (ILSVRC's layout)", "%", 15, box_gain("ilsvrc", "gt_known_loc")),
+    *barm_claims("15-1"),
+    *barm_claims("10-1"),
 ]
 
 

@@ -22,6 +22,13 @@ def _bas_boxes(dataset: str, network: str, *values: float, what: str = "") -> di
     return {name: PaperValue(value, source) for name, value in zip(names, values, strict=True)}
 
 
+def _barm(dataset: str, *values: float) -> dict[str, PaperValue]:
+    """Old classes (with background), new ones, all."""
+    source = f"BARM, {dataset} val, overlapped, centre crops of 513"
+    names = ("miou_old", "miou_new", "miou")
+    return {name: PaperValue(value, source) for name, value in zip(names, values, strict=True)}
+
+
 # mIoU, by (method, data set) and variant; by (method, data set, network), numbers by metric.
 PAPERS = {
     # The IRN provider (spec 2 and 3.8); students there are DeepLabV2 with ResNet-50, ours DeepLabV3+.
@@ -63,6 +70,27 @@ PAPERS = {
         "s": PaperValue(80.5, "P2AT, CamVid test (official colours, 960x720)"),
         "m": PaperValue(81.0, "P2AT, CamVid test (official colours, 960x720)"),
         "l": PaperValue(81.1, "P2AT, CamVid test (official colours, 960x720)"),
+    },
+    # The tables on the project page (spec deeplab_barm_p2at 1.7).
+    ("barm", "voc"): {
+        "19-1/barm": _barm("VOC", 78.2, 42.2, 76.4),
+        "19-1/joint": _barm("VOC", 77.5, 77.0, 77.4),
+        "15-1/barm": _barm("VOC", 77.6, 45.9, 70.0),
+        "15-1/joint": _barm("VOC", 79.8, 72.4, 77.4),
+        "10-1/barm": _barm("VOC", 72.2, 51.0, 62.1),
+        "10-1/joint": _barm("VOC", 78.4, 76.4, 77.4),
+        "5-3/barm": _barm("VOC", 71.3, 57.0, 61.1),
+        "5-3/joint": _barm("VOC", 76.9, 77.6, 77.4),
+    },
+    ("barm", "ade20k"): {
+        "100-50/barm": _barm("ADE20K", 42.0, 23.0, 35.7),
+        "100-50/joint": _barm("ADE20K", 44.3, 28.2, 38.9),
+        "100-10/barm": _barm("ADE20K", 41.1, 23.1, 35.2),
+        "100-10/joint": _barm("ADE20K", 44.3, 28.2, 38.9),
+        "50-50/barm": _barm("ADE20K", 47.9, 26.5, 33.7),
+        "50-50/joint": _barm("ADE20K", 51.1, 33.3, 38.9),
+        "100-5/barm": _barm("ADE20K", 40.5, 21.2, 34.1),
+        "100-5/joint": _barm("ADE20K", 44.3, 28.2, 38.9),
     },
     ("p2at", "cityscapes"): {"m": PaperValue(78.7, "P2AT, Cityscapes (val or test: not stated)")},
 }
