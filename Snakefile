@@ -11,6 +11,7 @@ scattergather:
 
 
 include: "rules/data.smk"
+include: "rules/pairs.smk"
 include: "rules/weights.smk"
 include: "rules/classifier.smk"
 include: "rules/irn.smk"
@@ -26,6 +27,8 @@ include: "rules/mgd.smk"
 include: "rules/localization.smk"
 include: "rules/p2at.smk"
 include: "rules/barm.smk"
+include: "rules/mixreorg.smk"
+include: "rules/zeroseg.smk"
 include: "rules/results.smk"
 
 

@@ -18,8 +18,8 @@ rule class_presence:
         "../envs/maskmill.yaml"
     threads: 4
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=growing(1000),
+        runtime=growing(30),
     params:
         code=code("class_presence.py"),
     script:
@@ -44,8 +44,8 @@ for dataset, task in barm_tasks():
         conda:
             "../envs/maskmill.yaml"
         resources:
-            mem_mb=500,
-            runtime=10,
+            mem_mb=growing(500),
+            runtime=growing(10),
         params:
             code=code("incremental_steps.py"),
             steps=barm_steps(dataset, task),
@@ -69,8 +69,8 @@ rule train_joint:
         "../envs/maskmill.yaml"
     threads: config["resources"]["threads_train"]
     resources:
-        mem_mb=32000,
-        runtime=2880,
+        mem_mb=growing(32000),
+        runtime=growing(2880),
         gpu=config["resources"]["gpu"],
     params:
         **varied("barm", "network", "augmentation", "optimizer", "weight_decay", "first"),
@@ -99,8 +99,8 @@ rule train_step:
         "../envs/maskmill.yaml"
     threads: config["resources"]["threads_train"]
     resources:
-        mem_mb=32000,
-        runtime=1440,
+        mem_mb=growing(32000),
+        runtime=growing(1440),
         gpu=config["resources"]["gpu"],
     params:
         **varied("barm", "copy_statistics", "parity_mode", "threshold", "augmentation", "optimizer", "weight_decay"),
@@ -130,8 +130,8 @@ rule evaluate_step:
     conda:
         "../envs/maskmill.yaml"
     resources:
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=growing(8000),
+        runtime=growing(240),
         gpu=config["resources"]["gpu"],
     params:
         code=code("evaluate_step.py"),
@@ -156,8 +156,8 @@ rule describe_steps:
     conda:
         "../envs/maskmill.yaml"
     resources:
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=growing(8000),
+        runtime=growing(240),
         gpu=config["resources"]["gpu"],
     params:
         code=code("describe_steps.py"),
@@ -182,8 +182,8 @@ rule forgetting:
     conda:
         "../envs/maskmill.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         code=code("forgetting.py"),
         steps=task_classes,

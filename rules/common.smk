@@ -13,6 +13,7 @@ from maskmill.data.catalog import DATASETS, averaged_ids
 from maskmill.data.incremental import task_steps
 from maskmill.data.localization import BOXSETS
 from maskmill.data.partitions import PROTOCOLS, find_part
+from maskmill.data.sample_scenes import stand_in_ids
 from maskmill.errors import InputError
 
 TARGETS = [
@@ -25,6 +26,8 @@ TARGETS = [
     "p2at_voc_miou",
     "p2at_voc_speed",
     "barm_voc_miou",
+    "mixreorg_voc_miou",
+    "zeroseg_voc_miou",
 ]
 
 
@@ -160,6 +163,7 @@ wildcard_constraints:
     task=r"[A-Za-z0-9_-]+",
     scheme="overlapped|disjoint",
     t=r"\d+",
+    source="scenes|imagenet|cc3m|cc12m",
 
 
 def root_of(dataset: str) -> str | None:
@@ -685,3 +689,48 @@ def barm_beside(wildcards) -> list[str]:
         for task in config["barm"]["tasks"][wildcards.dataset]
         for name in ("forgetting.csv", "steps.csv")
     ]
+
+
+def pair_files(sources: list[str], suffix: str) -> list[str]:
+    """The shards of image-text pairs (.tar), or their indices (.json)."""
+    return [path for source in sources for path in gather.images(f"{WORK}/pairs/{source}/{{scatteritem}}{suffix}")]
+
+
+def prompt_names(method: str):
+    """What stands in the prompts for a data set's classes, by mask id; drawn scenes are called what their captions say."""
+
+    def names(wildcards) -> dict[int, str]:
+        dataset = DATASETS[wildcards.dataset]
+        if SCALE == "sample" and made_here(dataset.name):
+            drawn = stand_in_ids(dataset)
+            return {int(drawn[i]): name for i, name in enumerate(DATASETS["voc"].classes) if i}
+        given = method_settings(method, dataset.name).get("names", {})
+        return {i: given.get(name, name) for i, name in enumerate(dataset.classes) if i or not dataset.has_background}
+
+    return names
+
+
+def without_background(wildcards) -> list[str]:
+    """The store of an open-vocabulary row's labels without the background's rule; none for other methods."""
+    method, *row, split, _ = wildcards.store.split("/")
+    if method not in ("mixreorg", "zeroseg"):
+        return []
+    inner = [] if "image_level" in row else ["foreground"]
+    return [str(Path(WORK, wildcards.dataset, method, *row, *inner, split, "argmax.h5"))]
+
+
+def zeroseg_teacher() -> str | list:
+    """The weights of ZeroSeg's teacher: the user's file, or those of the model that is trained here."""
+    if config["zeroseg"]["teacher"] == "tiny":
+        return f"{WORK}/pairs/tiny_clip/network.safetensors"
+    return config["zeroseg"]["teacher_weights"] or []
+
+
+def curves_of(method: str, *rows: str):
+    """The threshold curves of an open-vocabulary table's rows; none where the data set has no background."""
+
+    def curves(wildcards) -> list[str]:
+        folder = f"{WORK}/{wildcards.dataset}/{method}"
+        return [f"{folder}/{row}/thresholds.csv" for row in rows if DATASETS[wildcards.dataset].has_background]
+
+    return curves

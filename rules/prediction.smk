@@ -85,6 +85,7 @@ rule evaluate:
         index=f"{WORK}/{{dataset}}/index.csv",
         ids=evaluated_ids,
         maps=f"{WORK}/{{dataset}}/{{store}}.h5",
+        foreground=without_background,
     output:
         scores_table=f"{WORK}/{{dataset}}/{{store}}_scores.csv",
         confusion_table=f"{WORK}/{{dataset}}/{{store}}_confusion.csv",

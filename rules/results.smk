@@ -80,6 +80,22 @@ TABLES = {
         "published": config["barm"]["scheme"] == "overlapped" and config["barm"]["eval_policy"] == "crop513",
         "note": f"; {config['barm']['scheme']}, {config['barm']['eval_policy']}",
     },
+    "mixreorg": {
+        "datasets": MIXREORG_DATASETS,
+        "roles": dict.fromkeys(MIXREORG_SCORES, "val"),
+        "scores": list(MIXREORG_SCORES.values()),
+        "costs": [f"{WORK}/pairs/mixreorg/{row}/mixing.csv" for row in ("groupvit", "mixreorg")],
+        "beside": curves_of("mixreorg", "groupvit", "mixreorg"),
+        "published": True,
+    },
+    "zeroseg": {
+        "datasets": ZEROSEG_DATASETS,
+        "roles": dict.fromkeys(ZEROSEG_SCORES, "val"),
+        "scores": list(ZEROSEG_SCORES.values()),
+        "costs": [f"{WORK}/pairs/zeroseg/{row}/views.csv" for row in ZEROSEG_ROWS],
+        "beside": curves_of("zeroseg", "zeroseg"),
+        "published": True,
+    },
 }
 
 
@@ -91,6 +107,8 @@ localrules:
     mgd_table,
     p2at_table,
     barm_table,
+    mixreorg_table,
+    zeroseg_table,
 
 
 for method, table in TABLES.items():

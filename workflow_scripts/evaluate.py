@@ -2,18 +2,20 @@
 
 In: index, id list (images with masks), map store of kind `label`. Out: `scores`, CSV with columns metric, class_name,
 value (percent), and `confusion`, CSV of pixel counts, rows truth and columns prediction. Label maps made at a smaller
-working size are enlarged to the mask's size (nearest neighbour), so the truth is never resized. With
-`boundary` the table has the boundary IoU too.
+working size are enlarged to the mask's size (nearest neighbour), so the truth is never resized. With `boundary` the
+table has the boundary IoU too. With a second store, `foreground`, of labels without background, it has the mIoU over
+the pixels that have a class, `miou_foreground`, too.
 """
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
 import stage
 from maskmill.data.catalog import DATASETS, averaged_ids
-from maskmill.data.images import read_mask
+from maskmill.data.images import IGNORE, read_mask
 from maskmill.data.index import read_ids, read_index
 from maskmill.evaluation.boundary import boundary_counts, boundary_scores
 from maskmill.evaluation.segmentation import confusion, scores
@@ -33,6 +35,7 @@ def main(
     classes: list[str] | None = None,
     counted: str = "occurring",
     boundary: bool = False,
+    foreground: list[str] = (),
 ) -> None:
     names, num_classes = DATASETS[dataset].classes, DATASETS[dataset].num_classes
     records, store = read_index(index), open_maps(maps)
@@ -48,12 +51,26 @@ def main(
     rows = scores(matrix, names, averaged, counted=counted, has_background=has_background)
     if boundary:
         rows += boundary_scores(near_outlines, names, averaged)
+    for path in foreground:
+        rows.append(
+            {"metric": "miou_foreground", "class_name": "", "value": foreground_miou(records, ids, path, names)}
+        )
     table = pd.DataFrame(rows)
     with atomic_path(confusion_table) as path:
         pd.DataFrame(matrix, index=pd.Index(names, name="truth"), columns=names).to_csv(path)
     with atomic_path(scores_table) as path:
         table.to_csv(path, index=False)
     logging.info("%s: mIoU %.1f", maps, table["value"].iloc[0])
+
+
+def foreground_miou(records: dict, ids: str, maps: str, names: Sequence[str]) -> float:
+    """Mean IoU in percent over the classes but background, on the pixels whose truth is one of them."""
+    store, matrix = open_maps(maps), np.zeros((len(names), len(names)), np.int64)
+    for image_id in read_ids(ids):
+        truth = read_mask(records[image_id].mask, len(names))
+        truth[truth == 0] = IGNORE
+        matrix += confusion(truth, resize_labels(store[image_id], truth.shape), len(names))
+    return scores(matrix, names, range(1, len(names)))[0]["value"]
 
 
 if __name__ == "__main__":

@@ -1,14 +1,15 @@
 """The result table of a target: every variant's scores, baselines beside the method.
 
-In: scores (and costs) of every variant, the splits' manifest, and that of the partition where some training images have
-no masks. Out: CSV with the columns of every result table (DESIGN: one tidy CSV a target); its aggregates are also
-printed. Params: `roles`, variant to the split it was scored on (train, labelled_train, val), in the order of `scores`;
-`published`, whether the papers' numbers belong beside these variants; `provider`, who made the labels that the method
-starts from, where that is a choice; `network`, which one, where the paper has several; `note`, what else there is to
-say about the data.
+In: scores of every variant, costs of all or of the first ones, the splits' manifest, and that of the partition where
+some training images have no masks. Out: CSV with the columns of every result table (DESIGN: one tidy CSV a target); its
+aggregates are also printed. Params: `roles`, variant to the split it was scored on (train, labelled_train, val), in the
+order of `scores`; `published`, whether the papers' numbers belong beside these variants; `provider`, who made the
+labels that the method starts from, where that is a choice; `network`, which one, where the paper has several; `note`,
+what else there is to say about the data.
 """
 
 import json
+from itertools import zip_longest
 from pathlib import Path
 
 import pandas as pd
@@ -42,7 +43,7 @@ def main(
     learned += f"; labels of {provider}" if provider else ""
     learned += note
     parts = []
-    for (variant, role), *paths in zip(roles.items(), scores, costs or [None] * len(scores), strict=True):
+    for (variant, role), *paths in zip_longest(roles.items(), scores, costs):
         data, same_split = data_name(dataset, scale, splits[role])
         parts.append(
             result_rows(

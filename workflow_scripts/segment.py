@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 import stage
-from maskmill.data.images import read_image
+from maskmill.data.images import image_files, readable
 from maskmill.errors import InputError
 from maskmill.progress import progress
 from maskmill.storage.atomic import atomic_path
@@ -25,8 +25,6 @@ from maskmill.storage.onnx_models import OnnxModel
 logger = logging.getLogger(__name__)
 
 Overlay = Callable[[np.ndarray], np.ndarray]  # an image to it with the classes laid over
-
-IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 
 def main(
@@ -48,20 +46,12 @@ def main(
 
 def segment_folder(source: Path, output: Path, overlay: Overlay) -> tuple[int, int]:
     """Numbers of images written and skipped."""
-    files = sorted(path for path in source.iterdir() if path.suffix.lower() in IMAGES)
-    if not files:
-        raise InputError(f"{source}: no images in it; give a folder with {', '.join(IMAGES)}")
-    skipped = 0
-    for file in progress(files, source.name):
-        try:
-            image = read_image(file)
-        except InputError as error:
-            logger.warning("skipped: %s", error)
-            skipped += 1
-            continue
+    files, written = image_files(source), 0
+    for file, image in readable(progress(files, source.name)):
         with atomic_path(output / f"{file.stem}.png") as temporary:
             Image.fromarray(overlay(image)).save(temporary, format="PNG")
-    return len(files) - skipped, skipped
+        written += 1
+    return written, len(files) - written
 
 
 def segment_video(source: Path, output: Path, overlay: Overlay) -> tuple[int, int]:

@@ -243,3 +243,25 @@ def test_poly_schedule_of_mgd():
     """G11: base 0.01, 100 iterations, at 0, 50 and 99; the golden numbers are float32."""
     rates = [0.01 * poly(100)(t) for t in (0, 50, 99)]
     assert rates == pytest.approx([0.01, 0.00535886731, 0.000158489323], rel=float(np.finfo(np.float32).eps))
+
+
+def test_a_long_gradient_is_shortened_over_all_parameters_together(tmp_path):
+    network = nn.Linear(4, 1)
+    network.arguments = {}
+    before = torch.cat([p.detach().flatten().clone() for p in network.parameters()])
+    train(
+        network,
+        lambda model, batch: {"square": 1000 * model(batch["x"]).square().mean()},
+        torch.optim.SGD(network.parameters(), lr=1.0),
+        lambda iteration: 1.0,
+        Points(),
+        max_norm=0.25,
+        checkpoint=tmp_path / "network.safetensors",
+        run="run",
+        iterations=1,
+        batch_size=4,
+        seed=0,
+        accelerator="cpu",
+    )
+    after = torch.cat([p.detach().flatten() for p in network.parameters()])
+    assert (after - before).norm().item() == pytest.approx(0.25, rel=1e-4)

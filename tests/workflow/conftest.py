@@ -116,3 +116,16 @@ def p2at(tmp_path_factory, worker_id) -> Project:
     """P2AT's targets and one exported model, complete. Tests must leave their files as they are."""
     targets = ["results/p2at_camvid_miou.csv", "results/p2at_camvid_speed.csv", "models/p2at_s.onnx"]
     return shared("p2at", targets, tmp_path_factory, worker_id)
+
+
+@pytest.fixture(scope="session")
+def mixreorg(tmp_path_factory, worker_id) -> Project:
+    """MixReorg's targets, complete. Tests must leave their files as they are."""
+    targets = ["results/mixreorg_voc_miou.csv", "results/mixreorg_context_miou.csv"]
+    return shared("mixreorg", targets, tmp_path_factory, worker_id)
+
+
+@pytest.fixture(scope="session")
+def zeroseg(tmp_path_factory, worker_id) -> Project:
+    """ZeroSeg's target on VOC, complete. Tests must leave its files as they are."""
+    return shared("zeroseg", ["results/zeroseg_voc_miou.csv"], tmp_path_factory, worker_id)

@@ -24,7 +24,7 @@ def cluster(tmp_path_factory):
     """Environment in which SLURM's commands speak to the cluster."""
     lacking = [name for name in ("munged", "slurmctld", "slurmd") if shutil.which(name) is None]
     if os.geteuid() != 0 or lacking:
-        pytest.skip(f"needs root, and Debian's packages slurm-wlm and munge (not found: {', '.join(lacking) or 'none'})")
+        pytest.skip(f"needs root, and Debian's slurm-wlm and munge (not found: {', '.join(lacking) or 'none'})")
     folder = tmp_path_factory.mktemp("cluster")
     subprocess.run([CLUSTER, "up", folder], check=True)
     yield {**os.environ, "SLURM_CONF": str(folder / "slurm.conf")}

@@ -1,5 +1,7 @@
 """Reading images and masks, with errors that name the file."""
 
+import logging
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,32 @@ from PIL import Image, UnidentifiedImageError
 from maskmill.errors import InputError
 
 IGNORE = 255
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+
+logger = logging.getLogger(__name__)
+
+
+def image_files(folder: str | Path) -> list[Path]:
+    """The images of a folder, sorted.
+
+    Raises:
+        InputError: there is no such folder, or no image in it.
+    """
+    if not Path(folder).is_dir():
+        raise InputError(f"{folder}: no such folder of images; correct --source")
+    files = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in SUFFIXES)
+    if not files:
+        raise InputError(f"{folder}: no images in it; give a folder with {', '.join(SUFFIXES)}")
+    return files
+
+
+def readable(files: Iterable[Path]) -> Iterator[tuple[Path, np.ndarray]]:
+    """Files with their images, uint8 [H, W, 3]; those that cannot be read are left out, with a warning."""
+    for file in files:
+        try:
+            yield file, read_image(file)
+        except InputError as error:
+            logger.warning("skipped: %s", error)
 
 
 def read_image(path: str | Path, short_side: int | None = None) -> np.ndarray:

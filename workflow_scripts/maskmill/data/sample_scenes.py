@@ -35,6 +35,7 @@ OBJECT_COUNTS = (0.45, 0.45, 0.10)  # probability of one, two and three objects
 PART_RADIUS = 0.4  # of a part, in half widths of its object
 NOISE = 0.035  # standard deviation, for colours in 0..1
 VAL_OFFSET = 500_000  # val scenes are numbered from here, so that they do not depend on the number of train scenes
+PAIRS_OFFSET = 1_000_000  # scenes that text-supervised and text-free pre-training sees
 
 
 @dataclass(frozen=True)

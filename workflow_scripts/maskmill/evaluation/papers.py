@@ -93,4 +93,21 @@ PAPERS = {
         "100-5/joint": _barm("ADE20K", 44.3, 28.2, 38.9),
     },
     ("p2at", "cityscapes"): {"m": PaperValue(78.7, "P2AT, Cityscapes (val or test: not stated)")},
+    # MixReorg's own table could not be read; trained on CC12M, zero-shot (spec open_vocabulary 1.9, 2.1).
+    ("mixreorg", "voc"): {
+        "groupvit": PaperValue(41.1, "GroupViT, VOC val, CC12M, as quoted in ZeroSeg, Table 6"),
+        "mixreorg": PaperValue(47.9, "MixReorg, VOC val, CC12M, as quoted in CLIP-as-RNN, Table 1"),
+    },
+    ("mixreorg", "context"): {
+        "mixreorg": PaperValue(23.9, "MixReorg, Context-60, CC12M, as quoted in CLIP-as-RNN, Table 1"),
+    },
+    # The paper's own tables, trained on ImageNet-1k; its abstract prints others for Context and COCO (spec 0, 3.6).
+    ("zeroseg", "voc"): {
+        "base": PaperValue(21.1, "ZeroSeg, VOC val, ImageNet-1k, losses: base"),
+        "multi_scale": PaperValue(28.5, "ZeroSeg, VOC val, ImageNet-1k, losses: + multi-scale"),
+        "match": PaperValue(38.6, "ZeroSeg, VOC val, ImageNet-1k, losses: + match"),
+        "zeroseg": PaperValue(40.8, "ZeroSeg, VOC val, ImageNet-1k"),
+    },
+    ("zeroseg", "context"): {"zeroseg": PaperValue(20.4, "ZeroSeg, Context-60, ImageNet-1k")},
+    ("zeroseg", "coco"): {"zeroseg": PaperValue(20.2, "ZeroSeg, COCO-Object (val2017), ImageNet-1k")},
 }

@@ -46,3 +46,10 @@ def sliding_logits(
                 total = logits.new_zeros(*logits.shape[:2], *padded.shape[-2:])
             total[..., y : y + window, x : x + window] += logits
     return total[..., top : top + height, left : left + width]
+
+
+def mean_logits(network: Callable[[Tensor], Tensor], pixels: Tensor, window: int, *, stride: int) -> Tensor:
+    """As `sliding_logits`, divided by the number of windows that see a pixel (GroupViT)."""
+    total = sliding_logits(network, pixels, window, stride=stride)
+    windows = sliding_logits(lambda x: x.new_ones(1, 1, *x.shape[2:]), pixels[:1], window, stride=stride)
+    return total / windows

@@ -66,7 +66,7 @@ def create_maps(
     if kind not in KINDS:
         raise ValueError(f"unknown kind of map {kind!r}; choose one of {', '.join(KINDS)}")
     with atomic_path(path) as temporary, h5py.File(temporary, "w", libver=FORMAT) as file:
-        _describe(file, kind, producer, parameters, inputs)
+        write_attributes(file, kind, producer, parameters, inputs)
         yield MapWriter(file)
         file.attrs["complete"] = True
 
@@ -110,7 +110,7 @@ class Maps(Mapping):
         if self._process != os.getpid():  # forked: two processes must not share one HDF5 handle
             self._file, self._process = None, os.getpid()
         if self._file is None:
-            self._file = _open_checked(self.path)
+            self._file = open_store(self.path)
         return self._file
 
     @property
@@ -209,7 +209,8 @@ def check_origin(store: Maps, source: str | Path) -> None:
         raise InputError(f"{store.path}: was not made with {source} as it is now; delete the store and run snakemake")
 
 
-def _open_checked(path: Path) -> h5py.File:
+def open_store(path: Path) -> h5py.File:
+    """Open a finished store for reading; the errors of `open_maps`."""
     if not path.exists():
         raise InputError(f"{path}: no such map store; run snakemake to make it")
     try:
@@ -217,7 +218,7 @@ def _open_checked(path: Path) -> h5py.File:
         attributes = dict(file.attrs)
         if not attributes.get("complete", False):
             raise InputError(f"{path}: an unfinished map store; delete it and run again")
-        len(file["maps"])
+        [len(content) for content in file.values()]  # damage shows when it is opened
     except (OSError, RuntimeError, KeyError):
         raise InputError(
             f"{path}: not a readable HDF5 file (cut off by a kill, or damaged?); delete it and run again"
@@ -229,7 +230,8 @@ def _open_checked(path: Path) -> h5py.File:
     return file
 
 
-def _describe(file: h5py.File, kind: str, producer: str, parameters: Mapping | None, inputs: Iterable) -> None:
+def write_attributes(file: h5py.File, kind: str, producer: str, parameters: Mapping | None, inputs: Iterable) -> None:
+    """Write a store's root attributes, all but `complete`."""
     file.attrs["schema"] = SCHEMA
     file.attrs["kind"] = kind
     file.attrs["producer"] = producer

@@ -47,6 +47,7 @@ def train(
     batch_size: int,
     seed: int,
     ema: EMA | None = None,
+    max_norm: float | None = None,
     state: nn.Module | None = None,
     result: nn.Module | None = None,
     accelerator: str = "auto",
@@ -70,6 +71,7 @@ def train(
             ignored.
         batch_size: images an iteration, over all devices: each of n sees every n-th of them.
         ema: follows the network after every iteration.
+        max_norm: gradients are shortened to this length, over all parameters together.
         state: what else `step` carries from one iteration to the next, in its buffers; each process has its own.
         result: what is saved; default `network`.
         accelerator: auto, cpu or gpu. `devices`: GPUs, or processes on a CPU; `precision`: Fabric's names, or auto
@@ -109,6 +111,8 @@ def train(
             _check_finite(checkpoint, iteration, losses)
         optimizer.zero_grad(set_to_none=True)
         fabric.backward(loss)
+        if max_norm is not None:
+            fabric.clip_gradients(model, optimizer, max_norm=max_norm)
         optimizer.step()
         if ema is not None:
             ema.update(network, iteration + 1)

@@ -1,5 +1,6 @@
 """Learning-rate schedules: factors on the initial rate, as functions of the iteration counted from 0."""
 
+import math
 from collections.abc import Callable
 
 
@@ -11,6 +12,18 @@ def poly(iterations: int, power: float = 0.9) -> Callable[[int], float]:
 def step_decay(every: int, factor: float = 0.1) -> Callable[[int], float]:
     """`factor` to the power of the number of whole periods of `every` iterations."""
     return lambda t: factor ** (t // every)
+
+
+def warmup_cosine(iterations: int, warmup: int, start: float, end: float) -> Callable[[int], float]:
+    """A line from `start` up to 1 over the first `warmup` iterations, then the cosine that falls from 1 at iteration 0
+    to `end` at the last: the warm-up is a part of its period, as in timm's scheduler (spec open_vocabulary 1.6)."""
+
+    def factor(t: int) -> float:
+        if t < warmup:
+            return start + t * (1 - start) / warmup
+        return end + (1 - end) * (1 + math.cos(math.pi * t / iterations)) / 2
+
+    return factor
 
 
 def constant(iteration: int) -> float:

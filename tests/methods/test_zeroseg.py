@@ -1,0 +1,108 @@
+"""ZeroSeg's views, losses and health signals (spec open_vocabulary 3.2, 3.3, P14)."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from maskmill.methods.zeroseg import (
+    distillation_loss,
+    gradient_norms,
+    matching_loss,
+    patchify,
+    reconstruction_loss,
+    segment_cosine,
+    view_boxes,
+    view_entropy,
+)
+
+M, N, DIM = 8, 30, 768
+
+
+@pytest.fixture
+def vectors():
+    """Segments, image vectors and unit views of two images, float64."""
+    generator = torch.Generator().manual_seed(0)
+    segments, image, views = (
+        torch.randn(shape, generator=generator, dtype=torch.float64) for shape in ((2, M, DIM), (2, DIM), (2, N, DIM))
+    )
+    return segments, image, torch.nn.functional.normalize(views, dim=-1)
+
+
+def test_the_papers_grids_give_30_views_that_tile_the_crop():
+    boxes = view_boxes(224)
+    assert len(boxes) == 30 and boxes[0] == (0, 0, 224, 224)
+    assert boxes[5:8] == [(0, 0, 75, 75), (0, 75, 75, 149), (0, 149, 75, 224)], "integer boundaries of the 3 x 3 grid"
+    first = 0
+    for count in (1, 2, 3, 4):
+        covered = np.zeros((224, 224), int)
+        for top, left, bottom, right in boxes[first : first + count**2]:
+            covered[top:bottom, left:right] += 1
+        assert (covered == 1).all()
+        first += count**2
+
+
+def test_distillation_equals_loops_over_every_view(vectors):
+    _, image, views = vectors
+    total = sum(abs(image[b, d] - views[b, j, d]).item() for b in range(2) for j in range(N) for d in range(0, DIM))
+    assert distillation_loss(image, views).item() == pytest.approx(total / (2 * N * DIM), abs=1e-6)
+
+
+def test_matching_equals_loops_and_never_takes_the_whole_image(vectors):
+    segments, _, views = vectors
+    segments[:, 0] = views[:, 0]  # the whole image would be nearest
+    loss, nearest = matching_loss(segments, views)
+    total = 0.0
+    for b in range(2):
+        for i in range(M):
+            distances = [(segments[b, i] - views[b, j]).abs().sum().item() for j in range(1, N)]
+            total += min(distances)
+            assert nearest[b, i] == 1 + int(np.argmin(distances)) and nearest[b, i] != 0
+    assert loss.item() == pytest.approx(total / (2 * M * DIM), abs=1e-6)
+
+
+def test_the_nearest_view_is_nearest_in_l1_not_in_l2():
+    views = torch.tensor([[[0.0, 0.0], [0.9, 0.0], [0.6, 0.5]]])
+    assert matching_loss(torch.zeros(1, 1, 2), views)[1].item() == 1  # l1 0.9 < 1.1, l2 0.9 > 0.78
+
+
+def test_only_the_nearest_view_pulls_a_segment(vectors):
+    segments, _, views = vectors
+    segments.requires_grad_()
+    loss, nearest = matching_loss(segments, views)
+    loss.backward()
+    chosen = torch.stack([views[b, nearest[b]] for b in range(2)])
+    torch.testing.assert_close(segments.grad, torch.sign(segments.detach() - chosen) / (2 * M * DIM))
+
+
+def test_reconstruction_counts_removed_patches_alone():
+    pixels = torch.zeros(1, 3, 4, 4)
+    predicted = torch.tensor([1.0, 2.0, 3.0, 4.0])[None, :, None].expand(1, 4, 12)
+    removed = torch.tensor([[0.0, 1.0, 0.0, 1.0]])
+    assert reconstruction_loss(predicted, pixels, removed).item() == (2**2 + 4**2) / 2
+
+
+def test_patches_run_row_by_row_with_channels_last():
+    pixels = torch.arange(2 * 3 * 4 * 6).reshape(2, 3, 4, 6)
+    patches = patchify(pixels, 2)
+    assert patches.shape == (2, 6, 12)
+    window = pixels[1, :, 2:4, 2:4]  # second row, second column
+    torch.testing.assert_close(patches[1, 4], window.permute(1, 2, 0).flatten())
+
+
+def test_entropy_of_the_nearest_views_tells_collapse():
+    assert view_entropy(torch.full((4, M), 7), N).item() == pytest.approx(0, abs=1e-6)
+    even = torch.arange(1, 30).repeat(M).reshape(-1, M)
+    assert view_entropy(even, N).item() == pytest.approx(math.log(29), abs=1e-5)
+
+
+def test_cosine_between_segments_tells_collapse():
+    assert segment_cosine(torch.ones(3, M, 5)).item() == pytest.approx(1)
+    assert segment_cosine(torch.eye(M)[None]).item() == pytest.approx(0)
+
+
+def test_gradient_norms_of_a_hand_made_case():
+    x, y = torch.tensor([3.0, 4.0], requires_grad=True), torch.tensor([1.0], requires_grad=True)
+    losses = {"square": (x**2).sum() / 2, "both": 5 * x[0] + 12 * y[0], "neither": torch.ones(1, requires_grad=True)[0]}
+    assert gradient_norms(losses, [x, y]) == pytest.approx({"square": 5, "both": 13, "neither": 0})

@@ -1,0 +1,79 @@
+"""ZeroSeg's teachers: open_clip's models with local weights (spec open_vocabulary P13), and the small one."""
+
+import json
+
+import open_clip
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from maskmill.errors import InputError
+from maskmill.networks.clip import TinyCLIP, load_teacher
+from maskmill.storage.checkpoints import save_network
+
+NAME = "test-tiny-clip"
+
+
+@pytest.fixture(scope="module")
+def registered(tmp_path_factory):
+    """A model of open_clip that is small enough for a test."""
+    folder = tmp_path_factory.mktemp("configs")
+    config = {
+        "embed_dim": 24,
+        "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+    }
+    (folder / f"{NAME}.json").write_text(json.dumps(config))
+    open_clip.add_model_config(folder / f"{NAME}.json")
+    return open_clip.create_model(NAME).eval()
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+@torch.no_grad()
+def test_a_model_of_open_clip_comes_back_from_a_local_file(tmp_path, registered, suffix):
+    path = tmp_path / f"weights{suffix}"
+    (save_file if suffix == ".safetensors" else torch.save)(registered.state_dict(), path)
+    teacher = load_teacher(NAME, path)
+    assert (teacher.dim, teacher.image_size) == (24, 32)
+    pixels = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(teacher.encode_image(pixels), registered.encode_image(pixels), atol=0, rtol=0)
+    tokens = teacher.tokenizer(["a photo of a cat.", "dogs"])
+    torch.testing.assert_close(teacher.text_features(tokens), registered.encode_text(tokens), atol=0, rtol=0)
+    assert teacher.scale.item() == pytest.approx(1 / 0.07)
+    assert not any(parameter.requires_grad for parameter in teacher.parameters())
+
+
+def test_teachers_that_cannot_be_loaded_are_named(tmp_path, registered):
+    path = tmp_path / "weights.safetensors"
+    with pytest.raises(InputError, match=r"teacher 'ViT-L-14-quickgelux' is none .* did you mean 'ViT-L-14-quickgelu'"):
+        load_teacher("ViT-L-14-quickgelux", path)
+    with pytest.raises(InputError, match=r"weights\.safetensors: no such file of weights"):
+        load_teacher(NAME, path)
+    path.write_bytes(b"no weights")
+    with pytest.raises(InputError, match=r"weights\.safetensors: cannot be loaded as test-tiny-clip"):
+        load_teacher(NAME, path)
+    save_file({"logit_scale": torch.tensor(1.0)}, path)
+    with pytest.raises(InputError, match=r"weights\.safetensors: cannot be loaded as test-tiny-clip"):
+        load_teacher(NAME, path)
+
+
+def test_weights_that_hold_code_are_refused(tmp_path, registered):
+    class Code:
+        def __reduce__(self):
+            return print, ("executed",)
+
+    torch.save({"logit_scale": Code()}, tmp_path / "weights.pt")
+    with pytest.raises(InputError, match="cannot be loaded"):
+        load_teacher(NAME, tmp_path / "weights.pt")
+
+
+@torch.no_grad()
+def test_the_small_teacher_comes_back_from_its_checkpoint(tmp_path):
+    text = {"context_length": 24, "width": 16, "heads": 2, "layers": 1}
+    model = TinyCLIP(image_size=32, backbone="sample_cnn_light", dim=8, text=text).eval()
+    save_network(tmp_path / "network.safetensors", model)
+    teacher = load_teacher("tiny", tmp_path / "network.safetensors")
+    pixels, tokens = torch.randn(2, 3, 32, 32), model.tokenizer(["a red bus", "a photo of a rare word: zygote"])
+    for own, read in zip(model(pixels, tokens), teacher(pixels, tokens), strict=True):
+        torch.testing.assert_close(own, read, atol=0, rtol=0)
+        torch.testing.assert_close(own.norm(dim=1), torch.ones(2))

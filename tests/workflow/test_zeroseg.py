@@ -1,0 +1,138 @@
+"""ZeroSeg's target at the tiny overlay: table, cache, teachers, reruns, sources of images, and bad inputs."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from maskmill.data.shards import Shards
+from maskmill.data.transforms import network_input
+from maskmill.networks.clip import TinyCLIP
+from maskmill.networks.zeroseg import ZeroSeg
+from maskmill.storage.checkpoints import load_network, save_network
+from maskmill.storage.features import Features
+
+ROOT = Path(__file__).resolve().parents[2]
+TARGET = "results/zeroseg_voc_miou.csv"
+PAIRS = "work/sample/pairs"
+ROWS = ["base", "multi_scale", "match", "zeroseg"]
+NETWORK = f"{PAIRS}/zeroseg/zeroseg/network.safetensors"
+CLASSES = "work/sample/voc/zeroseg/classes.safetensors"
+
+
+def test_table_has_the_ablations_and_both_bars(zeroseg):
+    table = pd.read_csv(zeroseg.folder / TARGET)
+    assert list(table["variant"].unique()) == [*ROWS, "image_level", "chance"]
+    for metric in ("miou", "miou_foreground"):
+        assert table[table["metric"] == metric]["value"].between(0, 100).tolist() == [True] * 6
+    health = table[table["metric"].isin(["view_entropy", "segment_cosine", "loss_matching"])]
+    assert health["variant"].tolist() == [row for row in ROWS for _ in range(3)]
+    assert (table["data"] == "sample scenes val").all()
+    papers = table.dropna(subset="paper_value")
+    assert papers["paper_value"].tolist() == [21.1, 28.5, 38.6, 40.8]
+    assert papers["paper_source"].str.endswith("; not comparable").all()
+
+
+def test_the_cache_holds_30_views_of_every_image_of_its_shard(zeroseg):
+    teacher = zeroseg.folder / PAIRS / "tiny_clip/network.safetensors"
+    dim = load_network(teacher, TinyCLIP).dim
+    shards = Shards([zeroseg.folder / PAIRS / f"scenes/{n}-of-2.tar" for n in (1, 2)])
+    for number, samples in enumerate(shards.samples, start=1):
+        store = Features(zeroseg.folder / PAIRS / f"scenes/views/tiny/{number}-of-2.h5")
+        assert store.shape == (30, dim) and len(store) == 12
+        store.check([sample[0] for sample in samples], teacher, dim)
+        assert all(np.isfinite(vectors).all() for vectors in store)
+
+
+@torch.no_grad()
+def test_a_view_is_what_the_teacher_says_of_its_cell(zeroseg):
+    teacher = load_network(zeroseg.folder / PAIRS / "tiny_clip/network.safetensors", TinyCLIP)
+    image = Shards([zeroseg.folder / PAIRS / "scenes/1-of-2.tar"])[3][1]
+    stored = Features(zeroseg.folder / PAIRS / "scenes/views/tiny/1-of-2.h5")[3]
+    for number, cell in ((0, image), (4, image[32:, 32:]), (29, image[48:, 48:])):
+        expected = teacher.encode_image(network_input(cell, teacher.mean, teacher.std, (64, 64)))[0]
+        np.testing.assert_allclose(stored[number], expected.numpy(), atol=0.01)
+
+
+def test_the_ablations_differ_in_what_they_learn_from_alone(zeroseg):
+    networks = [load_network(zeroseg.folder / PAIRS / f"zeroseg/{row}/network.safetensors", ZeroSeg) for row in ROWS]
+    heads = [network.segmentation.of_segments.fc2.weight for network in networks]
+    assert heads[0].equal(heads[1]) and not heads[2].equal(heads[0]), "without L_match nothing reaches g_i"
+    assert len({json.dumps(network.arguments) for network in networks}) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "first", "untouched"),
+    [
+        ("zeroseg={lr: 0.001}", {"train_zeroseg": 4}, {"cache_views", "train_tiny_clip"}),
+        ("zeroseg={variants: {match: {multi_scale: true}}}", {"train_zeroseg": 1}, {"cache_views"}),
+        ("zeroseg={grids: [1, 2]}", {"cache_views": 2, "train_zeroseg": 4}, {"train_tiny_clip", "draw_pairs"}),
+        ("tiny_clip={lr: 0.001}", {"train_tiny_clip": 1, "cache_views": 2}, {"draw_pairs"}),
+        ("zeroseg={templates: ['a {}']}", {"embed_classes_zeroseg": 1}, {"train_zeroseg", "cache_views"}),
+    ],
+)
+def test_an_edit_reruns_what_is_built_on_it_and_nothing_else(zeroseg, change, first, untouched):
+    planned = zeroseg.planned(TARGET, "--config", change)
+    assert {rule: planned.get(rule) for rule in first} == first
+    assert not untouched & set(planned)
+
+
+@pytest.fixture
+def copied(zeroseg, tmp_path):
+    """The project of `zeroseg` in a folder of its own, so that a test may change files."""
+    shutil.copytree(zeroseg.folder / "work", tmp_path / "work")
+    return type(zeroseg)(tmp_path)
+
+
+def test_a_teacher_of_another_dimension_than_the_cache_is_refused(copied):
+    path = copied.folder / PAIRS / "tiny_clip/network.safetensors"
+    teacher = load_network(path, TinyCLIP)
+    save_network(path, TinyCLIP(**{**teacher.arguments, "dim": 48}))
+    (copied.folder / NETWORK).unlink()
+    line = copied.fail(NETWORK, "--rerun-triggers", "params", "--allowed-rules", "train_zeroseg")
+    assert "1-of-2.h5: holds vectors of 64 numbers" in line and "network.safetensors have 48" in line
+
+
+def test_images_of_imagenets_folders_are_packed_and_seen(copied, tmp_path):
+    for name in ("n01/a", "n01/b", "n02/c"):
+        path = tmp_path / f"imagenet/{name}.JPEG"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((20, 30, 3), 90, np.uint8)).save(path, "jpeg")
+    (tmp_path / "imagenet/n02/d.JPEG").write_bytes(path.read_bytes()[:200])
+    change = [f"pairs={{imagenet: {{root: {tmp_path}/imagenet}}}}", "zeroseg={pairs: [imagenet]}"]
+    stores = [f"{PAIRS}/imagenet/views/tiny/{n}-of-2.h5" for n in (1, 2)]
+    printed = copied.run(*stores, "--config", *change)
+    keys = [Features(copied.folder / store).keys for store in stores]
+    assert keys == [["n01_a", "n02_c"], ["n01_b"]]
+    assert "skipped n02_d.jpeg: damaged image" in printed and "1 samples, 1 skipped" in printed
+
+
+def test_any_classes_from_the_command_line_by_the_teachers_names(zeroseg, tmp_path):
+    (tmp_path / "photos").mkdir()
+    rgb = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
+    Image.fromarray(rgb).save(tmp_path / "photos/a.png")
+    options = ["--checkpoint", zeroseg.folder / NETWORK, "--source", tmp_path / "photos", "--output", tmp_path / "out"]
+    options += ["--classes", "[cat, zygote]", "--side", 64, "--window", 64, "--stride", 64]
+    command = [sys.executable, ROOT / "workflow_scripts/segment_open.py", *options]
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "holds a ZeroSeg, which knows no names" in done.stderr
+    command += ["--teacher", "tiny", "--teacher-weights", zeroseg.folder / PAIRS / "tiny_clip/network.safetensors"]
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert set(np.unique(np.array(Image.open(tmp_path / "out/masks/a.png")))) <= {1, 2}
+
+
+def test_what_is_missing_is_named(project):
+    line = project.fail(f"{PAIRS}/imagenet/1-of-2.tar")
+    assert line.startswith("config: pairs.imagenet.root is null")
+    line = project.fail(f"{PAIRS}/cc12m/1-of-2.csv")
+    assert line.startswith("config: pairs.cc12m.list is null")
+    line = project.fail(CLASSES, "--config", "zeroseg={teacher: ViT-L-14-quickgelu}")
+    assert line.startswith("config: zeroseg.teacher_weights is null")

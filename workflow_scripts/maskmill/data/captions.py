@@ -1,0 +1,103 @@
+"""Captions: reading them, their nouns, and the prompts that GroupViT's multi-label loss makes of the nouns.
+
+Spec open_vocabulary 1.5. Certain: up to K = 3 nouns a caption, which of NLTK's tags count as nouns, the 80 templates,
+the caption itself in empty slots. Ours: the vocabulary that takes the tagger's place where NLTK's data is not at hand.
+"""
+
+import csv
+import re
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+import numpy as np
+
+from maskmill.data.catalog import DATASETS
+from maskmill.errors import InputError
+
+COLUMNS = ("image_id", "caption")
+NOUN_TAGS = {"NN", "NNS", "NNP", "VB", "VBD", "VBG", "VBN", "VBP", "VBZ"}  # verbs too, as released
+
+# Nouns of the data sets' class names.
+VOCABULARY = frozenset(
+    word for dataset in DATASETS.values() for name in dataset.classes for word in name.split() if name != "background"
+)
+
+
+def read_captions(path: str | Path) -> dict[str, str]:
+    """Read a CSV with columns image_id and caption, as `draw_scenes` writes it: image id to caption, in its order.
+
+    Raises:
+        InputError: the file is missing or has other columns, or an id comes twice, or a caption is empty.
+    """
+    if not Path(path).exists():
+        raise InputError(f"{path}: no such list of captions; write a CSV with the columns image_id and caption")
+    captions: dict[str, str] = {}
+    with open(path, newline="", encoding="utf-8") as file:
+        table = csv.DictReader(file)
+        if tuple(table.fieldnames or ()) != COLUMNS:
+            raise InputError(f"{path}: columns are {table.fieldnames}, not {list(COLUMNS)}; correct the first line")
+        for row in table:
+            image_id = row["image_id"]
+            if image_id in captions:
+                raise InputError(f"{path}: image {image_id} has two captions; remove one of its lines")
+            captions[image_id] = (row["caption"] or "").strip()
+            if not captions[image_id]:
+                raise InputError(f"{path}: image {image_id} has an empty caption; write one, or remove its line")
+    return captions
+
+
+def find_nouns(caption: str, vocabulary: Collection[str] = VOCABULARY) -> list[str]:
+    """The words of a caption that are in the vocabulary, also in a regular plural; in their order, each once."""
+    words = (_singular(word, vocabulary) for word in re.findall(r"[a-z]+", caption.lower()))
+    return list(dict.fromkeys(word for word in words if word in vocabulary))
+
+
+def tag_nouns(caption: str) -> list[str]:
+    """The words that NLTK tags as nouns or verbs (`NOUN_TAGS`), in their order, each once."""
+    import nltk
+
+    tagged = nltk.pos_tag(nltk.tokenize.wordpunct_tokenize(caption.lower()))
+    return list(dict.fromkeys(word for word, tag in tagged if tag in NOUN_TAGS))
+
+
+def noun_finder(nltk_data: str | Path | None) -> Callable[[str], list[str]]:
+    """`tag_nouns` on NLTK's data in a local folder, which is never downloaded; `find_nouns` without one.
+
+    Raises:
+        InputError: the folder holds no tagger.
+    """
+    if nltk_data is None:
+        return find_nouns
+    import nltk
+
+    nltk.data.path.insert(0, str(nltk_data))
+    try:
+        nltk.data.find("taggers/averaged_perceptron_tagger_eng", paths=[str(nltk_data)])
+    except LookupError:
+        raise InputError(
+            f"{nltk_data}: has no taggers/averaged_perceptron_tagger_eng; unpack NLTK's tagger there, or set the "
+            "folder to null for a list of words instead"
+        ) from None
+    return tag_nouns
+
+
+def imagenet_templates() -> list[str]:
+    """CLIP's 80 ImageNet templates, each with {} in the place of the noun."""
+    from open_clip import OPENAI_IMAGENET_TEMPLATES  # it imports torch
+
+    return [template("{}") for template in OPENAI_IMAGENET_TEMPLATES]
+
+
+def noun_prompts(
+    caption: str, nouns: list[str], templates: list[str], rng: np.random.Generator, count: int = 3
+) -> list[str]:
+    """`count` texts beside a caption: nouns without replacement, each in a random template; then the caption itself
+    (spec 1.5)."""
+    chosen = rng.permutation(nouns)[:count] if nouns else []
+    prompts = [templates[rng.integers(len(templates))].format(noun) for noun in chosen]
+    return prompts + [caption] * (count - len(prompts))
+
+
+def _singular(word: str, vocabulary: Collection[str]) -> str:
+    candidates = [word, word.removesuffix("s"), word.removesuffix("es")]
+    return next((candidate for candidate in candidates if candidate in vocabulary), word)

@@ -1,0 +1,207 @@
+"""Image-text pairs in webdataset shards: tar files in which a sample is `<key>.<image suffix>` and `<key>.txt`.
+
+A shard comes with an index, `<shard>.json`, that says where each image's bytes lie. So samples are read in any order,
+as the training loop asks for them, and shards that img2dataset or webdataset wrote serve as well as our own.
+"""
+
+import bisect
+import csv
+import io
+import json
+import logging
+import tarfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from maskmill.errors import InputError
+from maskmill.storage.atomic import atomic_path, write_text
+from maskmill.storage.maps import sha256
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+COLUMNS = ("key", "image", "caption")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image file and its caption, which is empty for images without text; `key` names the sample, without dots."""
+
+    key: str
+    image: Path
+    caption: str = ""
+
+
+def read_pairs(path: str | Path) -> list[Pair]:
+    """Read a CSV with the columns key, image and caption."""
+    with open(path, newline="", encoding="utf-8") as file:
+        return [Pair(row["key"], Path(row["image"]), row["caption"]) for row in csv.DictReader(file)]
+
+
+def write_pairs(path: str | Path, pairs: Iterable[Pair]) -> None:
+    """Write what `read_pairs` reads."""
+    text = io.StringIO()
+    rows = [(pair.key, pair.image, pair.caption) for pair in pairs]
+    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
+    write_text(path, text.getvalue())
+
+
+def list_image_folder(root: str | Path) -> list[Pair]:
+    """The images of a root in ImageNet's layout, <class>/<name>.<suffix>; no captions, keys are <class>_<name>.
+
+    Raises:
+        InputError: there are none.
+    """
+    paths = sorted(path for path in Path(root).glob("*/*") if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise InputError(
+            f"{root}: has no images as <class>/<name>.jpg; name the folder that holds the classes' folders"
+        )
+    keys = (f"{path.parent.name}_{path.stem}".replace(".", "_") for path in paths)
+    return [Pair(key, path) for key, path in zip(keys, paths, strict=True)]
+
+
+def write_shard(path: str | Path, pairs: Iterable[Pair]) -> None:
+    """Write a shard; the same pairs give the same bytes."""
+    with atomic_path(path) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for pair in pairs:
+            _add(tar, f"{pair.key}{pair.image.suffix.lower()}", pair.image.read_bytes())
+            if pair.caption:
+                _add(tar, f"{pair.key}.txt", pair.caption.encode())
+
+
+def index_shard(path: str | Path, *, captioned: bool) -> dict:
+    """What a shard holds: `sha256` of its bytes, `samples` as [key, offset, size, caption] (offset and size of the
+    image, bytes), and `skipped`, the members or samples that cannot be used, as [name, reason].
+
+    Every image is decoded once, so that no training stops at a damaged one. A shard that breaks off in the middle of a
+    member gives what lies before.
+
+    Args:
+        captioned: skip images that have no caption, or an empty one.
+
+    Raises:
+        InputError: no such file, not a tar file, or nothing usable in it.
+    """
+    images, captions, skipped = {}, {}, []
+    for member, data in _members(path, skipped):
+        key, suffix = member.name.rsplit(".", 1)
+        if suffix == "txt":
+            captions[key] = data.decode("utf-8", errors="replace")
+        elif f".{suffix.lower()}" in SUFFIXES:
+            reason = _damage(data)
+            if reason:
+                skipped.append([member.name, reason])
+            else:
+                images[key] = (member.offset_data, member.size)
+    samples = []
+    for key, (offset, size) in images.items():
+        caption = captions.get(key, "").strip()
+        if captioned and not caption:
+            skipped.append([key, "no caption"])
+        else:
+            samples.append([key, offset, size, caption])
+    if not samples:
+        raise InputError(f"{path}: has no usable image{' with a caption' if captioned else ''}; make it again")
+    return {"sha256": sha256(path), "samples": samples, "skipped": skipped}
+
+
+def write_indexed_shard(path: str | Path, pairs: Iterable[Pair], *, captioned: bool) -> None:
+    """`write_shard`, and its index beside it; a log line for everything that `index_shard` skips."""
+    write_shard(path, pairs)
+    index = index_shard(path, captioned=captioned)
+    for name, reason in index["skipped"]:
+        logger.warning("%s: skipped %s: %s", path, name, reason)
+    logger.info("%s: %d samples, %d skipped", path, len(index["samples"]), len(index["skipped"]))
+    write_text(index_path(path), json.dumps(index))
+
+
+class Shards(Sequence):
+    """The samples of several shards as one sequence, read through their indices.
+
+    Args:
+        paths: the tar files; the index of each lies beside it, `<shard>.json`.
+    """
+
+    def __init__(self, paths: Iterable[str | Path]):
+        self.paths = [Path(path) for path in paths]
+        self.samples = [_read_index(path)["samples"] for path in self.paths]
+        self._ends = list(accumulate(map(len, self.samples)))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def locate(self, index: int) -> tuple[int, int]:
+        """Number of the shard that sample `index` is in, and its position there."""
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        number = bisect.bisect_right(self._ends, index)
+        return number, index - (self._ends[number - 1] if number else 0)
+
+    def __getitem__(self, index: int) -> tuple[str, np.ndarray, str]:
+        """Key, image uint8 [H, W, 3] (RGB) and caption.
+
+        Raises:
+            InputError: the image cannot be read, so the shard is not the one that was indexed.
+        """
+        number, position = self.locate(index)
+        key, offset, size, caption = self.samples[number][position]
+        with open(self.paths[number], "rb") as file:
+            file.seek(offset)
+            data = file.read(size)
+        try:
+            return key, np.array(Image.open(io.BytesIO(data)).convert("RGB")), caption
+        except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
+            raise InputError(
+                f"{self.paths[number]}: sample {key} is damaged; the shard has changed since it was indexed, delete it "
+                "and run again"
+            ) from None
+
+
+def index_path(shard: str | Path) -> Path:
+    """Where the index of a shard lies."""
+    return Path(shard).with_suffix(".json")
+
+
+def _read_index(shard: Path) -> dict:
+    path = index_path(shard)
+    if not path.exists():
+        raise InputError(f"{path}: no such index of a shard; run snakemake to make it")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(data)
+    tar.addfile(member, io.BytesIO(data))
+
+
+def _members(path: str | Path, skipped: list) -> Iterable[tuple[tarfile.TarInfo, bytes]]:
+    """Files of a tar with their bytes; where it breaks off, `skipped` says so and no more come."""
+    name = None
+    try:
+        with tarfile.open(path) as tar:
+            for member in tar:
+                name = member.name
+                if member.isfile() and "." in name:
+                    yield member, tar.extractfile(member).read()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such shard; run snakemake to make it") from None
+    except (tarfile.TarError, EOFError, OSError) as error:
+        if name is None:
+            raise InputError(f"{path}: not a tar file ({error}); make it again") from None
+        skipped.append([name, f"the shard breaks off here or behind ({error})"])
+
+
+def _damage(data: bytes) -> str | None:
+    """Why an image cannot be decoded; None if it can."""
+    try:
+        Image.open(io.BytesIO(data)).load()
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        return f"damaged image ({error})"
+    return None

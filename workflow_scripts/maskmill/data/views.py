@@ -1,0 +1,43 @@
+"""What ZeroSeg is trained on: images with their teacher's vectors of the whole and of its cells (spec 3.2)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maskmill.data.shards import Shards
+from maskmill.data.transforms import network_input
+
+
+def centre_square(image: np.ndarray) -> np.ndarray:
+    """The largest square in the middle of uint8 [H, W, 3]; an odd pixel is cut off right or below."""
+    height, width = image.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return image[top : top + side, left : left + side]
+
+
+class ViewedImages:
+    """The centre squares of images, without any other augmentation, so that the views can come from a cache.
+
+    Args:
+        shards: the images.
+        features: their views' vectors, one store a shard.
+        size: pixels; mean, std: normalisation of the network.
+    """
+
+    def __init__(self, shards: Shards, features: Sequence[Sequence[np.ndarray]], size: int, mean, std):
+        self.shards, self.features = shards, features
+        self.size, self.mean, self.std = size, mean, std
+
+    def __len__(self) -> int:
+        return len(self.shards)
+
+    def sample(self, index: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        """One example: `image` float32 [3, size, size] and `views`, unit vectors float32 [V, D]."""
+        _, image, _ = self.shards[index]
+        number, position = self.shards.locate(index)
+        views = torch.from_numpy(self.features[number][position]).float()
+        pixels = network_input(centre_square(image), self.mean, self.std, (self.size, self.size))
+        return {"image": pixels[0], "views": torch.nn.functional.normalize(views, dim=-1)}

@@ -1,0 +1,364 @@
+"""GroupViT's parts: a vision transformer that gathers patches into segments, and a text tower beside it.
+
+"GroupViT: Semantic Segmentation Emerges from Text Supervision", CVPR 2022. Sections are those of the specification
+`open_vocabulary`; facts of its section 1 are certain (read in the released code) unless said otherwise.
+
+Shapes: B images, L patches, S segments, g group tokens, D channels.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from open_clip.tokenizer import SimpleTokenizer
+from open_clip.transformer import QuickGELU, TextTransformer
+from timm.layers import DropPath, Mlp
+from torch import Tensor, nn
+
+from maskmill.data.words import Words
+from maskmill.networks.backbones import IMAGENET_MEAN, IMAGENET_STD, build_backbone
+
+ASSIGN_EPS = 1.0  # of Eq. 6 in 1.2: an empty group gives 0, one with n members n / (n + 1) of their mean
+
+
+class Layer(nn.Module):
+    """A pre-norm transformer layer (1.1): attention and an MLP of four times the width."""
+
+    def __init__(self, dim: int, heads: int, drop_path: float = 0.0):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim)
+        self.attn = nn.MultiheadAttention(dim, heads, batch_first=True)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = Mlp(dim, 4 * dim)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """x [B, N, D] attends to `context` [B, N', D], or to itself."""
+        query = self.norm1(x)
+        key = query if context is None else self.norm1(context)
+        x = x + self.drop_path(self.attn(query, key, key, need_weights=False)[0])
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+
+class TokenMLP(Mlp):
+    """An MLP over the token axis: [B, g, D] to [B, g', D]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.transpose(1, 2)).transpose(1, 2)
+
+
+class CrossAttention(nn.Module):
+    """Group tokens look at segments (1.2, step 3): no norm before the attention, one behind the MLP."""
+
+    def __init__(self, dim: int, heads: int):
+        super().__init__()
+        self.attn = nn.MultiheadAttention(dim, heads, batch_first=True)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = Mlp(dim, 4 * dim)
+        self.norm_post = nn.LayerNorm(dim)
+
+    def forward(self, query: Tensor, key: Tensor) -> Tensor:
+        x = query + self.attn(query, key, key, need_weights=False)[0]
+        return self.norm_post(x + self.mlp(self.norm2(x)))
+
+
+class Assignment(nn.Module):
+    """Every segment goes to one group (1.2, steps 4-6).
+
+    Args:
+        gumbel: Gumbel noise while training.
+        scale: factor on the logits; 1 is GroupViT's, more sharpens the maps of small networks (9.2).
+    """
+
+    def __init__(self, dim: int, *, gumbel: bool, scale: float):
+        super().__init__()
+        self.q_proj, self.k_proj, self.v_proj, self.proj = (nn.Linear(dim, dim) for _ in range(4))
+        self.gumbel, self.scale = gumbel, scale * dim**-0.5
+
+    def forward(self, groups: Tensor, segments: Tensor) -> tuple[Tensor, Tensor]:
+        """Values of the groups [B, g', D] and the soft map without noise [B, g', S], columns summing to 1."""
+        logits = self.scale * self.q_proj(groups) @ self.k_proj(segments).transpose(1, 2)
+        soft = logits.softmax(dim=1)
+        hard = F.gumbel_softmax(logits, hard=True, dim=1) if self.gumbel and self.training else straight_through(soft)
+        weights = hard / (hard.sum(dim=2, keepdim=True) + ASSIGN_EPS)
+        return self.proj(weights @ self.v_proj(segments)), soft
+
+
+def straight_through(soft: Tensor) -> Tensor:
+    """One-hot of the largest entry along dim 1, with the gradient of `soft`."""
+    hard = torch.zeros_like(soft).scatter_(1, soft.argmax(dim=1, keepdim=True), 1.0)
+    return hard - soft.detach() + soft
+
+
+class GroupingBlock(nn.Module):
+    """Gathers S segments into `groups` (1.2).
+
+    Args:
+        dim: D.
+        heads: of the attention from group tokens to segments; the assignment has one.
+        tokens: g, group tokens that come in.
+        groups: g', segments that go out.
+        gumbel, assign_scale: see `Assignment`.
+    """
+
+    def __init__(
+        self, dim: int, heads: int, tokens: int, groups: int, *, gumbel: bool = True, assign_scale: float = 1.0
+    ):
+        super().__init__()
+        self.norm_tokens, self.norm_x = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.mlp_inter = TokenMLP(tokens, dim // 2, groups)
+        self.norm_post_tokens = nn.LayerNorm(dim)
+        self.pre_assign_attn = CrossAttention(dim, heads)
+        self.assign = Assignment(dim, gumbel=gumbel, scale=assign_scale)
+        self.norm_new_x = nn.LayerNorm(dim)
+        self.mlp_channels = Mlp(dim, 4 * dim)
+
+    def forward(self, segments: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Segments [B, S, D] and group tokens [B, g, D] to new segments [B, g', D] and the soft map [B, g', S].
+
+        The map is the one without noise; softmax over g', so that a segment's shares sum to 1.
+        """
+        segments = self.norm_x(segments)
+        groups = self.norm_post_tokens(self.mlp_inter(self.norm_tokens(tokens)))
+        groups = self.pre_assign_attn(groups, segments)
+        values, soft = self.assign(groups, segments)
+        groups = values + groups
+        return groups + self.mlp_channels(self.norm_new_x(groups)), soft
+
+
+class Stage(nn.Module):
+    """Layers that see segments and group tokens, and a grouping block behind them (1.1).
+
+    Args:
+        tokens: of this stage; 0 for the last one, which has neither group tokens nor a grouping block.
+        previous: tokens of the stage before, from which this one's start; 0 for the first.
+    """
+
+    def __init__(self, dim: int, heads: int, drop_paths: list[float], tokens: int, previous: int, **assignment):
+        super().__init__()
+        self.blocks = nn.ModuleList(Layer(dim, heads, rate) for rate in drop_paths)
+        self.group_token = nn.Parameter(torch.zeros(1, tokens, dim)) if tokens else None
+        self.group_projector = (
+            nn.Sequential(nn.LayerNorm(dim), TokenMLP(previous, dim // 2, tokens)) if tokens and previous else None
+        )
+        self.downsample = GroupingBlock(dim, heads, tokens, tokens, **assignment) if tokens else None
+
+    def start(self, previous: Tensor) -> Tensor:
+        """This stage's group tokens [B, g, D]; `previous` are the ones of the stage before, behind its layers."""
+        return self.group_token + self.group_projector(previous)
+
+
+class Segments(NamedTuple):
+    """What the encoder makes of images: `features` [B, 8, D] of the segments, and the soft maps of both groupings,
+    `coarse` [B, 64, L] and `fine` [B, 8, 64]."""
+
+    features: Tensor
+    coarse: Tensor
+    fine: Tensor
+
+    @property
+    def shares(self) -> Tensor:
+        """M = S1^T S2^T (1.8, step 1): shares of every patch in the 8 segments, [B, L, 8]."""
+        return self.coarse.transpose(1, 2) @ self.fine.transpose(1, 2)
+
+
+def group_patches(stages: nn.ModuleList, norm: nn.Module, patches: Tensor, tokens: Tensor) -> Segments:
+    """What follows the first stage's layers: both groupings, the two other stages, the last norm.
+
+    Args:
+        stages: three `Stage`s.
+        patches, tokens: behind the layers of the first, [B, L, D] and [B, g, D].
+    """
+    first, second, last = stages
+    x, coarse = first.downsample(patches, tokens)
+    tokens = second.start(tokens)
+    for layer in second.blocks:
+        x, tokens = GroupViTEncoder.apply_layer(layer, x, tokens)
+    x, fine = second.downsample(x, tokens)
+    for layer in last.blocks:
+        x = layer(x)
+    return Segments(norm(x), coarse, fine)
+
+
+class GroupViTEncoder(nn.Module):
+    """GroupViT's image encoder (1.1): patches become 64 segments, these 8. There is no class token.
+
+    Args:
+        image_size, patch_size: pixels; larger images are seen with a resized position embedding.
+        stem: a backbone whose last maps patches are taken of, for small networks from scratch; None: of pixels, as in
+            GroupViT.
+        depths: layers of the three stages.
+        groups: group tokens, and segments, of the first two.
+        drop_path: rate of the last layer; it rises linearly from 0.
+        gumbel, assign_scale: see `Assignment`.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_size: int = 224,
+        patch_size: int = 16,
+        stem: str | None = None,
+        width: int = 384,
+        heads: int = 6,
+        depths: tuple[int, int, int] = (6, 3, 3),
+        groups: tuple[int, int] = (64, 8),
+        drop_path: float = 0.1,
+        gumbel: bool = True,
+        assign_scale: float = 1.0,
+    ):
+        super().__init__()
+        self.width, self.patch_size, self.grid = width, patch_size, image_size // patch_size
+        self.stem = None if stem is None else build_backbone(stem)
+        channels, stride = (3, 1) if stem is None else (self.stem.channels[-1], self.stem.strides[-1])
+        self.proj = nn.Conv2d(channels, width, patch_size // stride, patch_size // stride)
+        self.norm_patches = nn.LayerNorm(width)
+        self.position = nn.Parameter(torch.zeros(1, self.grid**2, width))
+        rates = torch.linspace(0, drop_path, sum(depths)).tolist()
+        tokens, assignment = (*groups, 0), {"gumbel": gumbel, "assign_scale": assign_scale}
+        self.layers = nn.ModuleList()
+        for depth, own, previous in zip(depths, tokens, (0, *groups), strict=True):
+            self.layers.append(Stage(width, heads, rates[:depth], own, previous, **assignment))
+            rates = rates[depth:]
+        self.norm = nn.LayerNorm(width)
+        self.layers.apply(_initialise)
+        for parameter in (self.position, self.layers[0].group_token):
+            nn.init.trunc_normal_(parameter, std=0.02)
+
+    def forward(self, pixels: Tensor) -> Segments:
+        """The segments of normalised pixels [B, 3, H, W]."""
+        patches, tokens = self.embed(pixels), self.group_tokens(len(pixels))
+        for layer in self.layers[0].blocks:
+            patches, tokens = self.apply_layer(layer, patches, tokens)
+        return self.group(patches, tokens)
+
+    def embed(self, pixels: Tensor) -> Tensor:
+        """Patches with their positions, [B, L, D], row by row."""
+        x = self.proj(pixels if self.stem is None else self.stem(pixels)[-1])
+        return self.norm_patches(x.flatten(2).transpose(1, 2)) + self._positions(*x.shape[2:])
+
+    def group_tokens(self, batch: int) -> Tensor:
+        """The first stage's learned group tokens, [B, g, D]."""
+        return self.layers[0].group_token.expand(batch, -1, -1)
+
+    @staticmethod
+    def apply_layer(
+        layer: Layer, patches: Tensor, tokens: Tensor, others: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """One layer on patches [B, L, D] and group tokens [B, g, D] together; they also attend to `others`."""
+        x = torch.cat([patches, tokens], dim=1)
+        x = layer(x) if others is None else layer(x, torch.cat([x, others], dim=1))
+        return x[:, : patches.shape[1]], x[:, patches.shape[1] :]
+
+    def group(self, patches: Tensor, tokens: Tensor) -> Segments:
+        """See `group_patches`."""
+        return group_patches(self.layers, self.norm, patches, tokens)
+
+    def _positions(self, rows: int, columns: int) -> Tensor:
+        if (rows, columns) == (self.grid, self.grid):
+            return self.position
+        grid = self.position.reshape(1, self.grid, self.grid, -1).permute(0, 3, 1, 2)
+        return F.interpolate(grid, (rows, columns), mode="bicubic").flatten(2).transpose(1, 2)
+
+
+class Projector(nn.Module):
+    """Into the space that images and texts share (1.4): linear, batch norm, ReLU, linear."""
+
+    def __init__(self, width: int, hidden: int, dim: int):
+        super().__init__()
+        self.hidden, self.norm, self.out = nn.Linear(width, hidden), nn.BatchNorm1d(hidden), nn.Linear(hidden, dim)
+
+    def forward(self, x: Tensor, *, track: bool = True) -> Tensor:
+        """x [..., width] to [..., dim]. While training, `track=False` leaves the running statistics as they are."""
+        hidden = self.hidden(x.flatten(0, -2))
+        if self.training and not track:
+            hidden = F.batch_norm(hidden, None, None, self.norm.weight, self.norm.bias, training=True)
+        else:
+            hidden = self.norm(hidden)
+        return self.out(hidden.relu()).unflatten(0, x.shape[:-1])
+
+
+class GroupViT(nn.Module):
+    """Image encoder, text tower, and projectors into the space that they share.
+
+    Args:
+        encoder: arguments of `GroupViTEncoder`.
+        text: width, heads and layers of the text tower (1.3), open_clip's; and its context length, tokens.
+        hidden, dim: of the projectors.
+        multi_label: whether noun prompts have a temperature of their own (1.5).
+        words: the text tower's vocabulary, for small sets of captions; None: CLIP's 49,408 pieces of words.
+    """
+
+    mean, std = IMAGENET_MEAN, IMAGENET_STD
+
+    def __init__(
+        self,
+        *,
+        encoder: dict,
+        text: dict,
+        hidden: int = 4096,
+        dim: int = 256,
+        multi_label: bool = False,
+        words: list[str] | None = None,
+    ):
+        super().__init__()
+        self.arguments = {
+            "encoder": encoder,
+            "text": text,
+            "hidden": hidden,
+            "dim": dim,
+            "multi_label": multi_label,
+            "words": words,
+        }
+        length = text["context_length"]
+        self.tokenizer = SimpleTokenizer(context_length=length) if words is None else Words(words, length)
+        self.encoder = GroupViTEncoder(**encoder)
+        self.dim, self.patch_size = dim, self.encoder.patch_size
+        self.text = TextTransformer(
+            **text, vocab_size=self.tokenizer.vocab_size, act_layer=QuickGELU, proj_type="none", pool_type="argmax"
+        )
+        self.image_projector = Projector(self.encoder.width, hidden, dim)
+        self.text_projector = Projector(text["width"], hidden, dim)
+        self.image_projector.apply(_initialise)
+        self.text_projector.apply(_initialise)
+        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self.multi_label_log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07))) if multi_label else None
+
+    @property
+    def scale(self) -> Tensor:
+        """s = min(exp(theta), 100) of 1.5, a scalar."""
+        return self.log_scale.exp().clamp(max=100)
+
+    @property
+    def multi_label_scale(self) -> Tensor:
+        """The noun prompts' s, a scalar."""
+        return self.multi_label_log_scale.exp().clamp(max=100)
+
+    def image_vectors(self, features: Tensor, *, track: bool = True) -> Tensor:
+        """Features [..., D], segments' or their mean, to unit vectors [..., dim]; `track` as for `Projector`."""
+        return F.normalize(self.image_projector(features, track=track), dim=-1)
+
+    def describe(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What zero-shot segmentation asks for: the patches' shares in the segments [B, L, 8], unit vectors of the
+        segments [B, 8, dim] and of the images [B, dim]."""
+        segments = self.encoder(pixels)
+        features = segments.features
+        return segments.shares, self.image_vectors(features), self.image_vectors(features.mean(dim=1))
+
+    def text_features(self, tokens: Tensor) -> Tensor:
+        """Token ids [B, T] to projected, not normalised vectors [B, dim]."""
+        return self.text_projector(self.text(tokens))
+
+    def text_vectors(self, tokens: Tensor) -> Tensor:
+        """Token ids [B, T] to unit vectors [B, dim]."""
+        return F.normalize(self.text_features(tokens), dim=-1)
+
+
+def _initialise(module: nn.Module) -> None:
+    """Truncated normal of 0.02 for linear layers, as released; the patch convolution keeps torch's own."""
+    if isinstance(module, nn.MultiheadAttention):
+        nn.init.trunc_normal_(module.in_proj_weight, std=0.02)
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)

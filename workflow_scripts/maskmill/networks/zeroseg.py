@@ -1,0 +1,224 @@
+"""ZeroSeg's network: a masked autoencoder with a second decoder that gathers patches into segments.
+
+"Exploring Open-Vocabulary Semantic Segmentation from CLIP Vision Encoder Distillation Only", ICCV 2023; sections are
+those of the specification `open_vocabulary`. Certain (3.1): the masked encoder (60 % of the patches removed), fixed
+position codes, the two decoders' depths, the two groupings behind the second and fourth layer, z = MLP(mean(layer(
+segments))). Reconstructed: all widths, that the segmentation head sees the visible patches alone (all of them at
+inference), and the two-layer projections into the teacher's space.
+
+Shapes: B images, L patches, V visible ones, m segments, D' dimensions of the teacher's space.
+"""
+
+import math
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from timm.layers import Mlp
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+from maskmill.networks.backbones import IMAGENET_MEAN, IMAGENET_STD
+from maskmill.networks.group_vit import GroupViTEncoder, Stage, group_patches
+
+NORM = partial(nn.LayerNorm, eps=1e-6)  # MAE's
+
+
+def position_codes(width: int, grid: int) -> Tensor:
+    """MAE's fixed sine and cosine codes of a square grid's cells, [grid², width]: the first half says the column, the
+    second the row; in each half sines come before cosines."""
+    frequencies = 10000 ** -(torch.arange(width // 4, dtype=torch.float64) / (width // 4))
+    angles = torch.arange(grid, dtype=torch.float64)[:, None] * frequencies
+    line = torch.cat([angles.sin(), angles.cos()], dim=1)
+    codes = torch.cat([line.expand(grid, -1, -1), line[:, None].expand(-1, grid, -1)], dim=2)
+    return codes.flatten(0, 1).float()
+
+
+def resized_codes(codes: Tensor, rows: int, columns: int) -> Tensor:
+    """Position codes [L, D] of a square grid for another grid, [rows * columns, D], bicubic (as GroupViT's, 1.8)."""
+    grid = math.isqrt(len(codes))
+    if (rows, columns) == (grid, grid):
+        return codes
+    maps = codes.T.unflatten(1, (grid, grid))[None]
+    return F.interpolate(maps, (rows, columns), mode="bicubic")[0].flatten(1).T
+
+
+def keep_patches(noise: Tensor, mask_ratio: float) -> tuple[Tensor, Tensor]:
+    """MAE's masking: the patches with the least noise stay.
+
+    Args:
+        noise: [B, L], uniform.
+
+    Returns:
+        the kept patches' positions, int64 [B, V] with V = int(L (1 - mask_ratio)), and int64 [B, L], each patch's place
+        in the list of the kept ones and then the removed ones.
+    """
+    order = noise.argsort(dim=1)
+    return order[:, : int(noise.shape[1] * (1 - mask_ratio))], order.argsort(dim=1)
+
+
+def take(tokens: Tensor, positions: Tensor) -> Tensor:
+    """Tokens [B, L, D] at positions [B, V]: [B, V, D]."""
+    return tokens.gather(1, positions[..., None].expand(-1, -1, tokens.shape[2]))
+
+
+class ReconstructionHead(nn.Module):
+    """MAE's decoder: pixels of all patches from the visible ones."""
+
+    def __init__(self, encoder_width: int, width: int, heads: int, depth: int, patch_size: int, grid: int):
+        super().__init__()
+        self.embed = nn.Linear(encoder_width, width)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.register_buffer("positions", position_codes(width, grid), persistent=False)
+        self.blocks = nn.ModuleList(Block(width, heads, qkv_bias=True, norm_layer=NORM) for _ in range(depth))
+        self.norm, self.pixels = NORM(width), nn.Linear(width, 3 * patch_size**2)
+
+    def forward(self, tokens: Tensor, places: Tensor) -> Tensor:
+        """Class token and visible patches [B, 1 + V, D], and each patch's place: pixels [B, L, 3 patch_size²]."""
+        x = self.embed(tokens)
+        removed = self.mask_token.expand(len(x), places.shape[1] + 1 - x.shape[1], -1)
+        patches = take(torch.cat([x[:, 1:], removed], dim=1), places) + self.positions
+        x = torch.cat([x[:, :1], patches], dim=1)
+        for block in self.blocks:
+            x = block(x)
+        return self.pixels(self.norm(x))[:, 1:]
+
+
+class SegmentationHead(nn.Module):
+    """A decoder with GroupViT's groupings inside; segments and the image as a whole, in the teacher's space.
+
+    Args:
+        depths: layers before the first grouping, before the second, and behind it.
+        groups: group tokens, and segments, of the two groupings.
+        dim: D'.
+    """
+
+    def __init__(
+        self,
+        encoder_width: int,
+        width: int,
+        heads: int,
+        depths: tuple[int, int, int],
+        groups: tuple[int, int],
+        grid: int,
+        dim: int,
+        **assignment,
+    ):
+        super().__init__()
+        self.embed = nn.Linear(encoder_width, width)
+        self.register_buffer("positions", position_codes(width, grid), persistent=False)
+        tokens = (*groups, 0)
+        self.stages = nn.ModuleList(
+            Stage(width, heads, [0.0] * depth, own, previous, **assignment)
+            for depth, own, previous in zip(depths, tokens, (0, *groups), strict=True)
+        )
+        nn.init.trunc_normal_(self.stages[0].group_token, std=0.02)
+        self.norm = NORM(width)
+        self.of_segments = Mlp(width, 4 * width, dim)
+        self.pool = Block(width, heads, qkv_bias=True, norm_layer=NORM)
+        self.of_image = Mlp(width, 4 * width, dim)
+
+    def forward(self, patches: Tensor, positions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Encoded patches [B, V, D] and their position codes [B, V, width].
+
+        Returns:
+            g [B, m, D'] of the segments, z [B, D'] of the image (neither normalised), and every patch's shares in the
+            segments, [B, V, m].
+        """
+        x = self.embed(patches) + positions
+        tokens = self.stages[0].group_token.expand(len(x), -1, -1)
+        for layer in self.stages[0].blocks:
+            x, tokens = GroupViTEncoder.apply_layer(layer, x, tokens)
+        segments = group_patches(self.stages, self.norm, x, tokens)
+        image = self.pool(segments.features).mean(dim=1)
+        return self.of_segments(segments.features), self.of_image(image), segments.shares
+
+
+class ZeroSeg(nn.Module):
+    """Masked encoder, reconstruction head, segmentation head.
+
+    Args:
+        dim: D', of the teacher's vectors.
+        image_size, patch_size: pixels; larger images are seen with resized position codes.
+        mask_ratio: share of the patches that training removes.
+        width, heads, depth: of the encoder.
+        reconstruction: width, heads and depth of its decoder; segmentation: those of the other, with `depths` and
+            `groups` as in `SegmentationHead`, and `gumbel` and `assign_scale` as in GroupViT's `Assignment`.
+    """
+
+    mean, std = IMAGENET_MEAN, IMAGENET_STD
+
+    def __init__(
+        self,
+        *,
+        dim: int,
+        image_size: int,
+        patch_size: int,
+        mask_ratio: float,
+        width: int,
+        heads: int,
+        depth: int,
+        reconstruction: dict,
+        segmentation: dict,
+    ):
+        super().__init__()
+        self.arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        grid = image_size // patch_size
+        self.dim, self.patch_size, self.mask_ratio, self.patches = dim, patch_size, mask_ratio, grid**2
+        self.proj = nn.Conv2d(3, width, patch_size, patch_size)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.register_buffer("positions", position_codes(width, grid), persistent=False)
+        self.blocks = nn.ModuleList(Block(width, heads, qkv_bias=True, norm_layer=NORM) for _ in range(depth))
+        self.norm = NORM(width)
+        self.reconstruction = ReconstructionHead(width, **reconstruction, patch_size=patch_size, grid=grid)
+        self.segmentation = SegmentationHead(width, **segmentation, grid=grid, dim=dim)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        nn.init.xavier_uniform_(self.proj.weight.view(width, -1))
+        for token in (self.class_token, self.reconstruction.mask_token):
+            nn.init.normal_(token, std=0.02)
+
+    def embed(self, pixels: Tensor) -> Tensor:
+        """Patches with their positions, [B, L, width], row by row."""
+        maps = self.proj(pixels)
+        return maps.flatten(2).transpose(1, 2) + resized_codes(self.positions, *maps.shape[2:])
+
+    def encode(self, patches: Tensor) -> Tensor:
+        """Class token and patches behind the encoder, [B, 1 + V, width]."""
+        x = torch.cat([self.class_token.expand(len(patches), -1, -1), patches], dim=1)
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x)
+
+    def forward(self, pixels: Tensor, noise: Tensor) -> dict[str, Tensor]:
+        """A training pass.
+
+        Args:
+            pixels: normalised, [B, 3, image_size, image_size].
+            noise: [B, L], uniform; says which patches are removed.
+
+        Returns:
+            `pixels` [B, L, 3 patch_size²] that the head reconstructed, `removed` float [B, L], 1 where a patch was,
+            `segments` [B, m, D'] and `image` [B, D'].
+        """
+        kept, places = keep_patches(noise, self.mask_ratio)
+        encoded = self.encode(take(self.embed(pixels), kept))
+        positions = self.segmentation.positions[kept]
+        segments, image, _ = self.segmentation(encoded[:, 1:], positions)
+        return {
+            "pixels": self.reconstruction(encoded, places),
+            "removed": (places >= kept.shape[1]).float(),
+            "segments": segments,
+            "image": image,
+        }
+
+    def describe(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Normalised images [B, 3, H, W] of whole patches: every patch's shares in the segments, [B, L, m], and unit
+        vectors [B, m, D'] of the segments and [B, D'] of the images."""
+        rows, columns = (length // self.patch_size for length in pixels.shape[2:])
+        encoded = self.encode(self.embed(pixels))
+        positions = resized_codes(self.segmentation.positions, rows, columns)
+        segments, image, shares = self.segmentation(encoded[:, 1:], positions.expand(len(pixels), -1, -1))
+        return shares, F.normalize(segments, dim=-1), F.normalize(image, dim=-1)

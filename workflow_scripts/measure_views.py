@@ -1,0 +1,48 @@
+"""Whether ZeroSeg's segments differ: the health of its training (spec open_vocabulary 3.3, 9.4).
+
+In: shards with their indices, the views of each, a checkpoint of `ZeroSeg`. Out: CSV with columns metric, class_name,
+value, over one batch of training images with fixed masks: view_entropy (nat) of the views that segments are nearest
+to, segment_cosine between an image's segments, and loss_matching, the mean over the dimensions.
+"""
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import default_collate
+
+import stage
+from maskmill.data.shards import Shards
+from maskmill.data.views import ViewedImages
+from maskmill.methods.zeroseg import matching_loss, segment_cosine, view_entropy
+from maskmill.networks.device import inference_device
+from maskmill.networks.zeroseg import ZeroSeg
+from maskmill.storage.atomic import atomic_path
+from maskmill.storage.checkpoints import load_network
+from maskmill.storage.features import Features
+from maskmill.training.loop import batch_indices
+
+
+@torch.no_grad()
+def main(shards: list[str], features: list[str], checkpoint: str, views_table: str, images: int, seed: int = 0) -> None:
+    device = inference_device()
+    model = load_network(checkpoint, ZeroSeg).to(device)
+    stores, side = [Features(path) for path in features], model.arguments["image_size"]
+    viewed = ViewedImages(Shards(shards), stores, side, model.mean, model.std)
+    rng = np.random.default_rng(seed)
+    batch = default_collate([viewed.sample(index, rng) for index in batch_indices(len(viewed), images, seed, 0)])
+    noise = torch.rand(images, model.patches, generator=torch.Generator().manual_seed(seed))
+    segments = model(batch["image"].to(device), noise.to(device))["segments"]
+    matching, nearest = matching_loss(segments, batch["views"].to(device))
+    rows = {
+        "view_entropy": view_entropy(nearest, batch["views"].shape[1]),
+        "segment_cosine": segment_cosine(segments),
+        "loss_matching": matching,
+    }
+    with atomic_path(views_table) as path:
+        pd.DataFrame([{"metric": m, "class_name": "", "value": v.item()} for m, v in rows.items()]).to_csv(
+            path, index=False
+        )
+
+
+if __name__ == "__main__":
+    stage.run(main, globals().get("snakemake"))

@@ -1,0 +1,71 @@
+"""Train a small image-text model on captioned images: ZeroSeg's teacher where no CLIP is at hand.
+
+In: shards of pairs, with their indices. Out: a checkpoint of `TinyCLIP`.
+"""
+
+import torch
+
+import stage
+from maskmill.data.captioned import CaptionedImages, TimmAugmentation
+from maskmill.data.captions import find_nouns, imagenet_templates
+from maskmill.data.shards import Shards
+from maskmill.methods.group_vit import contrastive_loss, multi_label_loss
+from maskmill.networks.clip import TinyCLIP
+from maskmill.training.loop import train
+from maskmill.training.optimizers import build_optimizer
+from maskmill.training.schedules import iterations_of, warmup_cosine
+
+
+def main(
+    shards: list[str],
+    checkpoint: str,
+    network: dict,
+    area: list[float],
+    lr: float,
+    weight_decay: float,
+    epochs: float,
+    batch_size: int,
+    training: dict,
+    max_iterations: int | None = None,
+    seed: int = 0,
+    run: str = "by hand",
+) -> None:
+    torch.manual_seed(seed)
+    model = TinyCLIP(**network)
+    images = CaptionedImages(
+        Shards(shards),
+        TimmAugmentation(model.mean, model.std, crop=model.image_size, area=area),
+        model.tokenizer,
+        find_nouns,
+        prompts=1,
+        templates=imagenet_templates(),
+        same_nouns=True,
+    )
+
+    def step(model, batch):
+        vectors, texts = model(batch["image"], batch["text"].flatten(0, 1))
+        texts = texts.unflatten(0, batch["text"].shape[:2])  # each image's caption and noun prompt
+        return {
+            "contrastive": contrastive_loss(vectors, texts[:, 0], model.scale, batch["key"]),
+            "multi_label": multi_label_loss(vectors, texts[:, 1:], model.scale),
+        }
+
+    iterations = iterations_of(epochs, len(images), batch_size, max_iterations)
+    groups = [{"params": list(model.parameters()), "lr": lr, "weight_decay": weight_decay}]
+    train(
+        model,
+        step,
+        build_optimizer(groups, name="adamw"),
+        warmup_cosine(iterations, min(30, iterations), 0.0, 0.0),
+        images,
+        checkpoint=checkpoint,
+        run=run,
+        iterations=iterations,
+        batch_size=batch_size,
+        seed=seed,
+        **training,
+    )
+
+
+if __name__ == "__main__":
+    stage.run(main, globals().get("snakemake"))

@@ -1,0 +1,92 @@
+"""Train ZeroSeg, or one of its ablations, on images and their teacher's views (spec open_vocabulary 3.3, 3.4).
+
+In: shards with their indices, the views of each, the teacher's weights. Out: a checkpoint of `ZeroSeg`. Params:
+`multi_scale`, whether z learns from all views or from the whole image alone; `match`, whether segments learn.
+"""
+
+import logging
+
+import torch
+
+import stage
+from maskmill.data.shards import Shards
+from maskmill.data.views import ViewedImages
+from maskmill.methods.zeroseg import distillation_loss, gradient_norms, matching_loss, reconstruction_loss
+from maskmill.networks.clip import load_teacher
+from maskmill.networks.zeroseg import ZeroSeg
+from maskmill.storage.features import Features
+from maskmill.training.loop import train
+from maskmill.training.optimizers import build_optimizer
+from maskmill.training.schedules import iterations_of, warmup_cosine
+
+
+def main(
+    shards: list[str],
+    features: list[str],
+    weights: str,
+    checkpoint: str,
+    teacher: str,
+    network: dict,
+    multi_scale: bool,
+    match: bool,
+    loss: dict,
+    lr: float,
+    betas: list[float],
+    weight_decay: float,
+    epochs: float,
+    warmup_epochs: float,
+    batch_size: int,
+    training: dict,
+    max_iterations: int | None = None,
+    seed: int = 0,
+    run: str = "by hand",
+) -> None:
+    images, stores = Shards(shards), [Features(path) for path in features]
+    dim = load_teacher(teacher, weights).dim
+    for store, samples in zip(stores, images.samples, strict=True):
+        store.check([sample[0] for sample in samples], weights, dim)
+    logging.info("%d images of %d shards", len(images), len(shards))
+    torch.manual_seed(seed)
+    model = ZeroSeg(dim=dim, **network)
+    # The paper's sums over the teacher's dimensions, or their means, which the losses give.
+    factor = dim if loss["reduction"] == "sum" else 1
+
+    def step(model, batch):
+        pixels, views = batch["image"], batch["views"]
+        output = model(pixels, torch.rand(len(pixels), model.patches, device=pixels.device))
+        losses = {
+            "reconstruction": reconstruction_loss(output["pixels"], pixels, output["removed"]),
+            "distillation": factor * distillation_loss(output["image"], views if multi_scale else views[:, :1]),
+        }
+        if match:
+            losses["matching"] = factor * matching_loss(output["segments"], views)[0]
+        losses = {name: loss[name] * value for name, value in losses.items()}
+        if batch["iteration"] == 0:
+            norms = gradient_norms(losses, model.blocks.parameters())
+            logging.info("lengths of the losses' gradients in the encoder: %s", norms)
+        return losses
+
+    iterations = iterations_of(epochs, len(images), batch_size, max_iterations)
+    warmup = iterations_of(warmup_epochs, len(images), batch_size, iterations)
+    options = {"lr": lr, "betas": tuple(betas)}
+    groups = [
+        {"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": weight_decay, **options},
+        {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0, **options},
+    ]
+    train(
+        model,
+        step,
+        build_optimizer(groups, name="adamw"),
+        warmup_cosine(iterations, warmup, 0.0, 0.0),
+        ViewedImages(images, stores, network["image_size"], model.mean, model.std),
+        checkpoint=checkpoint,
+        run=run,
+        iterations=iterations,
+        batch_size=batch_size,
+        seed=seed,
+        **training,
+    )
+
+
+if __name__ == "__main__":
+    stage.run(main, globals().get("snakemake"))
