@@ -712,9 +712,9 @@ def prompt_names(method: str):
 
 def without_background(wildcards) -> list[str]:
     """The store of an open-vocabulary row's labels without the background's rule; none for other methods."""
-    method, *row, split, _ = wildcards.store.split("/")
-    if method not in ("mixreorg", "zeroseg"):
+    if not wildcards.store.startswith(("mixreorg/", "zeroseg/")):
         return []
+    method, *row, split, _ = wildcards.store.split("/")
     inner = [] if "image_level" in row else ["foreground"]
     return [str(Path(WORK, wildcards.dataset, method, *row, *inner, split, "argmax.h5"))]
 
