@@ -12,12 +12,13 @@ SIZE, PATCH, DIM = 64, 8, 24
 L, M = (SIZE // PATCH) ** 2, 5
 
 
-def build():
+def build(stem=None):
     torch.manual_seed(0)
     return ZeroSeg(
         dim=DIM,
         image_size=SIZE,
         patch_size=PATCH,
+        stem=stem,
         mask_ratio=0.6,
         width=48,
         heads=3,
@@ -146,6 +147,12 @@ def test_with_all_patches_visible_training_and_inference_agree(network, batch):
     torch.testing.assert_close(torch.nn.functional.normalize(output["image"], dim=-1), image)
     assert shares.shape == (2, L, M)
     torch.testing.assert_close(shares.sum(dim=2), torch.ones(2, L, dtype=torch.float64))
+
+
+@torch.no_grad()
+def test_a_stem_gives_as_many_patches_as_pixels_do():
+    pixels = torch.randn(2, 3, SIZE, SIZE)
+    assert build("sample_cnn_light").embed(pixels).shape == build().embed(pixels).shape == (2, L, 48)
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from timm.layers import Mlp
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from maskmill.networks.backbones import IMAGENET_MEAN, IMAGENET_STD
+from maskmill.networks.backbones import IMAGENET_MEAN, IMAGENET_STD, build_backbone
 from maskmill.networks.group_vit import GroupViTEncoder, Stage, group_patches
 
 NORM = partial(nn.LayerNorm, eps=1e-6)  # MAE's
@@ -140,6 +140,7 @@ class ZeroSeg(nn.Module):
     Args:
         dim: D', of the teacher's vectors.
         image_size, patch_size: pixels; larger images are seen with resized position codes.
+        stem: as GroupViT's encoder has it; a removed patch then leaves its mark on its neighbours. None: as published.
         mask_ratio: share of the patches that training removes.
         width, heads, depth: of the encoder.
         reconstruction: width, heads and depth of its decoder; segmentation: those of the other, with `depths` and
@@ -154,6 +155,7 @@ class ZeroSeg(nn.Module):
         dim: int,
         image_size: int,
         patch_size: int,
+        stem: str | None,
         mask_ratio: float,
         width: int,
         heads: int,
@@ -165,7 +167,9 @@ class ZeroSeg(nn.Module):
         self.arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         grid = image_size // patch_size
         self.dim, self.patch_size, self.mask_ratio, self.patches = dim, patch_size, mask_ratio, grid**2
-        self.proj = nn.Conv2d(3, width, patch_size, patch_size)
+        self.stem = None if stem is None else build_backbone(stem)
+        channels, stride = (3, 1) if stem is None else (self.stem.channels[-1], self.stem.strides[-1])
+        self.proj = nn.Conv2d(channels, width, patch_size // stride, patch_size // stride)
         self.class_token = nn.Parameter(torch.zeros(1, 1, width))
         self.register_buffer("positions", position_codes(width, grid), persistent=False)
         self.blocks = nn.ModuleList(Block(width, heads, qkv_bias=True, norm_layer=NORM) for _ in range(depth))
@@ -182,7 +186,7 @@ class ZeroSeg(nn.Module):
 
     def embed(self, pixels: Tensor) -> Tensor:
         """Patches with their positions, [B, L, width], row by row."""
-        maps = self.proj(pixels)
+        maps = self.proj(pixels if self.stem is None else self.stem(pixels)[-1])
         return maps.flatten(2).transpose(1, 2) + resized_codes(self.positions, *maps.shape[2:])
 
     def encode(self, patches: Tensor) -> Tensor:
