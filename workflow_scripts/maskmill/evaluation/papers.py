@@ -109,5 +109,4 @@ PAPERS = {
         "zeroseg": PaperValue(40.8, "ZeroSeg, VOC val, ImageNet-1k"),
     },
     ("zeroseg", "context"): {"zeroseg": PaperValue(20.4, "ZeroSeg, Context-60, ImageNet-1k")},
-    ("zeroseg", "coco"): {"zeroseg": PaperValue(20.2, "ZeroSeg, COCO-Object (val2017), ImageNet-1k")},
 }
