@@ -104,7 +104,9 @@ def class_names(classes: list[str] | str) -> list[str]:
     return names
 
 
-def segment_rows(network: GroupViT, pixels: torch.Tensor, vectors: torch.Tensor, names: list[str], image: str) -> list:
+def segment_rows(
+    network: torch.nn.Module, pixels: torch.Tensor, vectors: torch.Tensor, names: list[str], image: str
+) -> list:
     """One row a segment of the whole image: its share of the pixels, and its affinity with every class."""
     (shares,), (segments,), (whole,) = network.describe(pixels)
     affinity, size = segment_affinity(segments, whole, vectors, network.scale), tuple(pixels.shape[2:])

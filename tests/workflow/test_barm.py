@@ -83,8 +83,9 @@ def test_steps_table_tells_growth_and_quality_of_pseudo_labels(barm):
 def test_a_deleted_step_reruns_itself_and_later_ones_only(copied):
     (copied.folder / checkpoint_of("barm", 2)).unlink()
     shutil.copytree(copied.folder / TASK, copied.folder / "before")
-    assert copied.planned(checkpoint_of("barm", 3)) == {"train_step": 2}
-    copied.run(checkpoint_of("barm", 3))
+    both = checkpoint_of("barm", 2), checkpoint_of("barm", 3)
+    assert copied.planned(*both) == {"train_step": 2}
+    copied.run(*both)
     for variant, step in (("joint", 0), ("barm", 1), ("finetune", 2), ("frozen", 3)):
         name = checkpoint_of(variant, step).removeprefix(TASK)
         assert (copied.folder / f"{TASK}{name}").stat().st_mtime == (copied.folder / f"before{name}").stat().st_mtime
@@ -159,7 +160,8 @@ def test_the_released_codes_ways_run_too(copied):
     scores = f"{TASK}/barm/step1/crop513_scores.csv"
     copied.run(scores, "--config", "barm={parity_mode: official, copy_statistics: false}")
     table = pd.read_csv(copied.folder / scores)
-    assert table["value"].between(0, 100).all() and len(table[table["metric"] == "iou"]) >= 10
+    assert table["value"].between(0, 100).all()
+    assert set(table["class_name"]) - {"", "background"} <= {VOC.classes[i] for i in chain(*CLASSES[:2])}
     tensors = load_tensors(copied.folder / checkpoint)[0]
     assert (tensors["ears.1.1.running_mean"] == 0).all() and (tensors["ears.1.1.running_var"] == 1).all()
 

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -14,7 +13,7 @@ CLUSTER = Path(__file__).parents[1] / "slurm/cluster.sh"
 TINY = Path(__file__).parents[1] / "overlays/tiny.yaml"
 # Small stages share a job, so that the test takes minutes. Four at a time are what a node has CPUs for.
 GROUPS = [
-    *("--groups", "draw_scenes=data", "build_index=data", "predict=inference", "crf_predictions=inference"),
+    *("--groups", "draw_scenes=data", "build_index=data", "predict=inference"),
     *("evaluate=scores", "--group-components", "inference=4", "scores=4"),
 ]
 
@@ -22,9 +21,8 @@ GROUPS = [
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """Environment in which SLURM's commands speak to the cluster."""
-    lacking = [name for name in ("munged", "slurmctld", "slurmd") if shutil.which(name) is None]
-    if os.geteuid() != 0 or lacking:
-        pytest.skip(f"needs root, and Debian's slurm-wlm and munge (not found: {', '.join(lacking) or 'none'})")
+    if "MASKMILL_SLURM" not in os.environ:
+        pytest.skip("starts SLURM as root and takes minutes: set MASKMILL_SLURM=1, with Debian's slurm-wlm and munge")
     folder = tmp_path_factory.mktemp("cluster")
     subprocess.run([CLUSTER, "up", folder], check=True)
     yield {**os.environ, "SLURM_CONF": str(folder / "slurm.conf")}
