@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import torch
+import torch.nn.functional as F
 
 import stage
 from maskmill.data.catalog import voc_palette
@@ -77,7 +78,7 @@ def main(
             labels[backgrounds[0] > likeliest] = 0
         write(folder, file.stem, image, labels.byte().cpu().numpy(), opacity)
         foreground.append((backgrounds[-len(THRESHOLDS) :] <= likeliest).float().mean(dim=(1, 2)).cpu().numpy())
-        rows += segment_rows(network, pixels, vectors, names, file.name)
+        rows += segment_rows(network, pixels, vectors, texts.scale, names, file.name)
     save(folder / "segments.csv", pd.DataFrame(rows))
     shares = 100 * np.mean(foreground, axis=0) if foreground else np.full(len(THRESHOLDS), np.nan)
     save(folder / "thresholds.csv", pd.DataFrame({"threshold": THRESHOLDS, "foreground": shares}))
@@ -105,12 +106,18 @@ def class_names(classes: list[str] | str) -> list[str]:
 
 
 def segment_rows(
-    network: torch.nn.Module, pixels: torch.Tensor, vectors: torch.Tensor, names: list[str], image: str
-) -> list:
+    network: torch.nn.Module,
+    pixels: torch.Tensor,
+    vectors: torch.Tensor,
+    scale: torch.Tensor,
+    names: list[str],
+    image: str,
+) -> list[dict]:
     """One row a segment of the whole image: its share of the pixels, and its affinity with every class."""
-    (shares,), (segments,), (whole,) = network.describe(pixels)
-    affinity, size = segment_affinity(segments, whole, vectors, network.scale), tuple(pixels.shape[2:])
-    grid = size[0] // network.patch_size, size[1] // network.patch_size
+    grid = pixels.shape[2] // network.patch_size, pixels.shape[3] // network.patch_size
+    size = grid[0] * network.patch_size, grid[1] * network.patch_size  # whole patches
+    (shares,), (segments,), (whole,) = network.describe(F.interpolate(pixels, size, mode="bilinear"))
+    affinity = segment_affinity(segments, whole, vectors, scale)
     pixels_of = pixel_segments(shares, grid, size).flatten().bincount(minlength=len(segments)) / (size[0] * size[1])
     return [
         {"image": image, "segment": number, "pixels": share.item(), **dict(zip(names, of.tolist(), strict=True))}

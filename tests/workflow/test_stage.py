@@ -8,7 +8,7 @@ import pytest
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "workflow_scripts"
 STAGES = sorted(p.name for p in SCRIPTS.glob("*.py") if p.name not in ("stage.py", "code_digest.py"))
-COMMANDS = ["export_labels.py", "segment.py"]
+COMMANDS = ["export_labels.py", "import_group_vit.py", "segment.py", "segment_open.py"]
 TORCH_FREE = ["evaluate.py", "merge_maps.py", "export_labels.py", "build_index.py"]
 
 
