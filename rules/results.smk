@@ -36,7 +36,7 @@ TABLES = {
         "scores": [f"{WORK}/{path}" for path in MARS_SCORES.values()],
         "beside": ["results/mars_{dataset}_gallery.png", *(f"{WORK}/{path}" for path in MARS_STAGES)],
         "published": PROVIDER == "irn",
-        "provider": PROVIDER,
+        "note": f"; labels of {PROVIDER}",
     },
     "bas": {
         "datasets": [name for name in DATASETS if DATASETS[name].has_background],
@@ -140,7 +140,6 @@ for method, table in TABLES.items():
             method=method,
             roles=table["roles"],
             published=table["published"],
-            provider=table.get("provider"),
             note=table.get("note", ""),
             scale=SCALE,
             seed=config["seed"],

@@ -32,7 +32,6 @@ def main(
     seed: int,
     costs: list[str] = (),
     partition: list[str] = (),
-    provider: str | None = None,
     network: str | None = None,
     note: str = "",
 ) -> None:
@@ -40,7 +39,6 @@ def main(
     key = (method, dataset, network) if network else (method, dataset)
     papers = PAPERS.get(key, {}) if published else {}
     learned = partition_name(json.loads(Path(partition[0]).read_text())) if partition else ""
-    learned += f"; labels of {provider}" if provider else ""
     learned += note
     parts = []
     for (variant, role), *paths in zip_longest(roles.items(), scores, costs):

@@ -16,7 +16,7 @@ from maskmill.errors import InputError
 from maskmill.methods.mixreorg import Pretraining
 from maskmill.networks.group_vit import GroupViT
 from maskmill.training.loop import train
-from maskmill.training.optimizers import build_optimizer
+from maskmill.training.optimizers import build_optimizer, decayed_weights
 from maskmill.training.schedules import iterations_of, warmup_cosine
 
 
@@ -62,13 +62,11 @@ def main(
     )
     iterations = iterations_of(epochs, len(images), batch_size, max_iterations)
     warmup = iterations_of(warmup_epochs, len(images), batch_size, iterations)
-    decayed = [p for p in model.parameters() if p.ndim > 1 or (p.ndim == 0 and decay_scalars)]
-    others = [p for p in model.parameters() if p.ndim == 1 or (p.ndim == 0 and not decay_scalars)]
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+    groups = decayed_weights(model.parameters(), weight_decay=weight_decay, scalars=decay_scalars, lr=lr)
     train(
         Pretraining(model, soft_targets=nouns["soft_targets"], mixing=mixing),
         lambda objective, batch: objective(batch),
-        build_optimizer([group | {"lr": lr} for group in groups], name="adamw"),
+        build_optimizer(groups, name="adamw"),
         warmup_cosine(iterations, warmup, lr_start / lr, lr_end / lr),
         images,
         result=model,

@@ -16,7 +16,7 @@ from maskmill.networks.clip import load_teacher
 from maskmill.networks.zeroseg import ZeroSeg
 from maskmill.storage.features import Features
 from maskmill.training.loop import train
-from maskmill.training.optimizers import build_optimizer
+from maskmill.training.optimizers import build_optimizer, decayed_weights
 from maskmill.training.schedules import iterations_of, warmup_cosine
 
 
@@ -68,11 +68,7 @@ def main(
 
     iterations = iterations_of(epochs, len(images), batch_size, max_iterations)
     warmup = iterations_of(warmup_epochs, len(images), batch_size, iterations)
-    options = {"lr": lr, "betas": tuple(betas)}
-    groups = [
-        {"params": [p for p in model.parameters() if p.ndim > 1], "weight_decay": weight_decay, **options},
-        {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0, **options},
-    ]
+    groups = decayed_weights(model.parameters(), weight_decay=weight_decay, lr=lr, betas=tuple(betas))
     train(
         model,
         step,

@@ -5,11 +5,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from maskmill.errors import InputError
 
 IGNORE = 255
+UNREADABLE = (OSError, SyntaxError, ValueError)  # what Pillow raises for files that are no whole images
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 logger = logging.getLogger(__name__)
@@ -100,6 +101,6 @@ def open_image(path: str | Path) -> Image.Image:
         image.load()
     except FileNotFoundError:
         raise InputError(f"{path}: no such image; restore it, or remove its id from the split list") from None
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except UNREADABLE as error:
         raise InputError(f"{path}: truncated or not an image ({error}); replace the file and run again") from None
     return image

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from maskmill.data.images import resized
+from maskmill.data.images import UNREADABLE, resized
 from maskmill.data.shards import Pair
 from maskmill.errors import InputError
 from maskmill.progress import progress
@@ -113,7 +113,7 @@ def _fetch(url: str, path: Path, attempts: int, timeout: float) -> str | None:
 def _save(data: bytes, path: Path) -> str | None:
     try:
         image = Image.open(io.BytesIO(data)).convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (*UNREADABLE, Image.DecompressionBombError) as error:
         return f"not an image ({error})"
     size = resized(image.height, image.width, SHORT_SIDE)
     if size != (image.height, image.width):

@@ -16,8 +16,9 @@ from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from maskmill.data.images import UNREADABLE
 from maskmill.errors import InputError
 from maskmill.storage.atomic import atomic_path, write_text
 from maskmill.storage.maps import sha256
@@ -156,7 +157,7 @@ class Shards(Sequence):
             data = file.read(size)
         try:
             return key, np.array(Image.open(io.BytesIO(data)).convert("RGB")), caption
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError):
+        except UNREADABLE:
             raise InputError(
                 f"{self.paths[number]}: sample {key} is damaged; the shard has changed since it was indexed, delete it "
                 "and run again"
@@ -202,6 +203,6 @@ def _damage(data: bytes) -> str | None:
     """Why an image cannot be decoded; None if it can."""
     try:
         Image.open(io.BytesIO(data)).load()
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (*UNREADABLE, Image.DecompressionBombError) as error:
         return f"damaged image ({error})"
     return None

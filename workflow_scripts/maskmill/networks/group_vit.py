@@ -181,6 +181,22 @@ def group_patches(stages: nn.ModuleList, norm: nn.Module, patches: Tensor, token
     return Segments(norm(x), coarse, fine)
 
 
+def patch_layers(stem: str | None, width: int, patch_size: int) -> tuple[nn.Module | None, nn.Conv2d]:
+    """What makes patches of images: a backbone of that name, if any, and the convolution behind it."""
+    backbone = None if stem is None else build_backbone(stem)
+    channels, stride = (3, 1) if backbone is None else (backbone.channels[-1], backbone.strides[-1])
+    return backbone, nn.Conv2d(channels, width, patch_size // stride, patch_size // stride)
+
+
+def resized_codes(codes: Tensor, rows: int, columns: int) -> Tensor:
+    """Position codes [L, D] of a square grid for another grid, [rows * columns, D], bicubic (1.8)."""
+    grid = math.isqrt(len(codes))
+    if (rows, columns) == (grid, grid):
+        return codes
+    maps = codes.T.unflatten(1, (grid, grid))[None]
+    return F.interpolate(maps, (rows, columns), mode="bicubic")[0].flatten(1).T
+
+
 class GroupViTEncoder(nn.Module):
     """GroupViT's image encoder (1.1): patches become 64 segments, these 8. There is no class token.
 
@@ -210,9 +226,7 @@ class GroupViTEncoder(nn.Module):
     ):
         super().__init__()
         self.width, self.patch_size, self.grid = width, patch_size, image_size // patch_size
-        self.stem = None if stem is None else build_backbone(stem)
-        channels, stride = (3, 1) if stem is None else (self.stem.channels[-1], self.stem.strides[-1])
-        self.proj = nn.Conv2d(channels, width, patch_size // stride, patch_size // stride)
+        self.stem, self.proj = patch_layers(stem, width, patch_size)
         self.norm_patches = nn.LayerNorm(width)
         self.position = nn.Parameter(torch.zeros(1, self.grid**2, width))
         rates = torch.linspace(0, drop_path, sum(depths)).tolist()
@@ -236,7 +250,7 @@ class GroupViTEncoder(nn.Module):
     def embed(self, pixels: Tensor) -> Tensor:
         """Patches with their positions, [B, L, D], row by row."""
         x = self.proj(pixels if self.stem is None else self.stem(pixels)[-1])
-        return self.norm_patches(x.flatten(2).transpose(1, 2)) + self._positions(*x.shape[2:])
+        return self.norm_patches(x.flatten(2).transpose(1, 2)) + resized_codes(self.position[0], *x.shape[2:])
 
     def group_tokens(self, batch: int) -> Tensor:
         """The first stage's learned group tokens, [B, g, D]."""
@@ -254,12 +268,6 @@ class GroupViTEncoder(nn.Module):
     def group(self, patches: Tensor, tokens: Tensor) -> Segments:
         """See `group_patches`."""
         return group_patches(self.layers, self.norm, patches, tokens)
-
-    def _positions(self, rows: int, columns: int) -> Tensor:
-        if (rows, columns) == (self.grid, self.grid):
-            return self.position
-        grid = self.position.reshape(1, self.grid, self.grid, -1).permute(0, 3, 1, 2)
-        return F.interpolate(grid, (rows, columns), mode="bicubic").flatten(2).transpose(1, 2)
 
 
 class Projector(nn.Module):

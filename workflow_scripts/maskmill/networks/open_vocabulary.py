@@ -18,9 +18,7 @@ from maskmill.networks.clip import load_teacher
 from maskmill.networks.group_vit import GroupViT
 from maskmill.networks.sliding import mean_logits
 from maskmill.networks.zeroseg import ZeroSeg
-from maskmill.storage.checkpoints import load_network, load_tensors, read_header, save_tensors
-
-NETWORKS = {network.__name__: network for network in (GroupViT, ZeroSeg)}
+from maskmill.storage.checkpoints import load_network, load_one_of, load_tensors, read_header, save_tensors
 
 
 def load_open_vocabulary(path: str | Path) -> nn.Module:
@@ -29,10 +27,7 @@ def load_open_vocabulary(path: str | Path) -> nn.Module:
     Raises:
         InputError: the file is missing, broken, or holds a network that has no segments.
     """
-    name = read_header(path).get("network")
-    if name not in NETWORKS:
-        raise InputError(f"{path}: holds a {name}, not one of {', '.join(NETWORKS)}; delete it")
-    return load_network(path, NETWORKS[name])
+    return load_one_of(path, (GroupViT, ZeroSeg))
 
 
 def load_texts(path: str | Path, teacher: str | None) -> nn.Module:

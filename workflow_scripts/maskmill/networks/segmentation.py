@@ -7,11 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maskmill.data.transforms import network_input, scaled
-from maskmill.errors import InputError
 from maskmill.networks.deeplab import DeepLabV3Plus
 from maskmill.networks.deeplab_mgd import DeepLabV3PlusMGD
 from maskmill.networks.p2at import P2AT, PlainDecoder
-from maskmill.storage.checkpoints import load_network, read_header
+from maskmill.storage.checkpoints import load_one_of
 
 NETWORKS = {network.__name__: network for network in (DeepLabV3Plus, DeepLabV3PlusMGD, P2AT, PlainDecoder)}
 
@@ -22,10 +21,7 @@ def load_segmentation(path: str | Path) -> nn.Module:
     Raises:
         InputError: the file is missing, broken, or holds a network that does not segment.
     """
-    name = read_header(path).get("network")
-    if name not in NETWORKS:
-        raise InputError(f"{path}: holds a {name}, not one of {', '.join(NETWORKS)}; delete it")
-    return load_network(path, NETWORKS[name])
+    return load_one_of(path, NETWORKS.values())
 
 
 def logits_of(network: nn.Module, pixels: Tensor) -> Tensor:

@@ -9,7 +9,6 @@ inference), and the two-layer projections into the teacher's space.
 Shapes: B images, L patches, V visible ones, m segments, D' dimensions of the teacher's space.
 """
 
-import math
 from functools import partial
 
 import torch
@@ -18,8 +17,8 @@ from timm.layers import Mlp
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from maskmill.networks.backbones import IMAGENET_MEAN, IMAGENET_STD, build_backbone
-from maskmill.networks.group_vit import GroupViTEncoder, Stage, group_patches
+from maskmill.networks.backbones import IMAGENET_MEAN, IMAGENET_STD
+from maskmill.networks.group_vit import GroupViTEncoder, Stage, group_patches, patch_layers, resized_codes
 
 NORM = partial(nn.LayerNorm, eps=1e-6)  # MAE's
 
@@ -32,15 +31,6 @@ def position_codes(width: int, grid: int) -> Tensor:
     line = torch.cat([angles.sin(), angles.cos()], dim=1)
     codes = torch.cat([line.expand(grid, -1, -1), line[:, None].expand(-1, grid, -1)], dim=2)
     return codes.flatten(0, 1).float()
-
-
-def resized_codes(codes: Tensor, rows: int, columns: int) -> Tensor:
-    """Position codes [L, D] of a square grid for another grid, [rows * columns, D], bicubic (as GroupViT's, 1.8)."""
-    grid = math.isqrt(len(codes))
-    if (rows, columns) == (grid, grid):
-        return codes
-    maps = codes.T.unflatten(1, (grid, grid))[None]
-    return F.interpolate(maps, (rows, columns), mode="bicubic")[0].flatten(1).T
 
 
 def keep_patches(noise: Tensor, mask_ratio: float) -> tuple[Tensor, Tensor]:
@@ -167,9 +157,7 @@ class ZeroSeg(nn.Module):
         self.arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
         grid = image_size // patch_size
         self.dim, self.patch_size, self.mask_ratio, self.patches = dim, patch_size, mask_ratio, grid**2
-        self.stem = None if stem is None else build_backbone(stem)
-        channels, stride = (3, 1) if stem is None else (self.stem.channels[-1], self.stem.strides[-1])
-        self.proj = nn.Conv2d(channels, width, patch_size // stride, patch_size // stride)
+        self.stem, self.proj = patch_layers(stem, width, patch_size)
         self.class_token = nn.Parameter(torch.zeros(1, 1, width))
         self.register_buffer("positions", position_codes(width, grid), persistent=False)
         self.blocks = nn.ModuleList(Block(width, heads, qkv_bias=True, norm_layer=NORM) for _ in range(depth))

@@ -21,16 +21,37 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     Raises:
         InputError: the disk is full.
     """
+    temporary = partial_path(path)
+    try:
+        with full_disk_named(path):
+            yield temporary
+            publish(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def partial_path(path: str | Path) -> Path:
+    """Where a file lies until it is whole, beside `path`; makes the folder."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
+    return path.with_name(f".{path.name}.partial")
+
+
+def publish(path: str | Path) -> None:
+    """Flush the whole file at `partial_path(path)` to disk and give it its name."""
+    path = Path(path)
+    _fsync(partial_path(path))
+    os.replace(partial_path(path), path)
+    _fsync(path.parent)
+
+
+@contextmanager
+def full_disk_named(path: str | Path) -> Iterator[None]:
+    """Raises InputError where the disk is full while `path` is written."""
     try:
-        yield temporary
-        _fsync(temporary)
-        os.replace(temporary, path)
-        _fsync(path.parent)
+        yield
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
         if DISK_FULL in str(error):
             raise InputError(f"{path}: the disk is full; make room and run again") from None
         raise

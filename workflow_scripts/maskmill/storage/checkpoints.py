@@ -1,7 +1,7 @@
 """Checkpoints are safetensors files; their header says which network they are for. Nothing is unpickled."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -52,6 +52,20 @@ def read_header(path: str | Path) -> dict:
         InputError: the file is missing or not a whole safetensors file.
     """
     return _read(path, lambda file: [])[1]
+
+
+def load_one_of(path: str | Path, network_classes: Collection[type[nn.Module]]) -> nn.Module:
+    """`load_network` of a file that may hold any of several networks.
+
+    Raises:
+        InputError: the file is missing, broken, or holds a network of none of the classes.
+    """
+    name = read_header(path).get("network")
+    chosen = next((network for network in network_classes if network.__name__ == name), None)
+    if chosen is None:
+        known = ", ".join(network.__name__ for network in network_classes)
+        raise InputError(f"{path}: holds a {name}, not one of {known}; delete it")
+    return load_network(path, chosen)
 
 
 def load_network(path: str | Path, network_class: type[nn.Module]) -> nn.Module:

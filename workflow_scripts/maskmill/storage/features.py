@@ -15,6 +15,7 @@ import numpy as np
 
 from maskmill.errors import InputError
 from maskmill.progress import progress
+from maskmill.storage.atomic import full_disk_named, partial_path, publish
 from maskmill.storage.maps import open_store, sha256, write_attributes
 
 BLOCK = 64  # rows between two states to go on from
@@ -38,9 +39,13 @@ def write_features(
         shape: V and D.
         producer, parameters, inputs: as for `create_maps`.
     """
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with full_disk_named(path):
+        _fill(Path(path), keys, compute, shape, producer, parameters, inputs)
+        publish(path)
+
+
+def _fill(path, keys, compute, shape, producer, parameters, inputs) -> None:
+    partial = partial_path(path)
     if not _continues(partial, keys, shape, parameters, inputs):
         with h5py.File(partial, "w") as file:
             write_attributes(file, "features", producer, parameters, inputs)
@@ -54,7 +59,6 @@ def write_features(
             file.attrs["done"] = rows.stop
             file.flush()
         file.attrs["complete"] = True
-    os.replace(partial, path)
 
 
 class Features(Sequence):

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -132,16 +132,15 @@ class Maps(Mapping):
             return dict(self._dataset(image_id).attrs)
 
     def _dataset(self, image_id: str) -> h5py.Dataset:
-        if image_id not in self:
-            raise KeyError(f"{self.path}: no map for image {image_id!r}")
-        file = self._file_of(image_id)
-        if not file.exists():
-            raise InputError(
-                f"{self.path}: the shard that holds {image_id} is missing; delete {self.path} and run again"
-            )
         try:
             return self._handle["maps"][image_id]
         except KeyError as error:  # h5py's for all that goes wrong while it opens an object
+            if image_id not in self:
+                raise KeyError(f"{self.path}: no map for image {image_id!r}") from None
+            if not self._file_of(image_id).exists():
+                raise InputError(
+                    f"{self.path}: the shard that holds {image_id} is missing; delete {self.path} and run again"
+                ) from None
             raise OSError(error) from None
 
     def _file_of(self, image_id: str) -> Path:
@@ -213,21 +212,24 @@ def open_store(path: Path) -> h5py.File:
     """Open a finished store for reading; the errors of `open_maps`."""
     if not path.exists():
         raise InputError(f"{path}: no such map store; run snakemake to make it")
-    try:
-        file = h5py.File(path, "r")
-        attributes = dict(file.attrs)
-        if not attributes.get("complete", False):
-            raise InputError(f"{path}: an unfinished map store; delete it and run again")
-        [len(content) for content in file.values()]  # damage shows when it is opened
-    except (OSError, RuntimeError, KeyError):
-        raise InputError(
-            f"{path}: not a readable HDF5 file (cut off by a kill, or damaged?); delete it and run again"
-        ) from None
-    if attributes["schema"] != SCHEMA:
-        raise InputError(
-            f"{path}: map store of schema {attributes['schema']}, this version reads {SCHEMA}; delete it and run again"
-        )
-    return file
+    with ExitStack() as on_error:
+        try:
+            file = on_error.enter_context(h5py.File(path, "r"))
+            attributes = dict(file.attrs)
+            if not attributes.get("complete", False):
+                raise InputError(f"{path}: an unfinished map store; delete it and run again")
+            [len(content) for content in file.values()]  # damage shows when it is opened
+        except (OSError, RuntimeError, KeyError):
+            raise InputError(
+                f"{path}: not a readable HDF5 file (cut off by a kill, or damaged?); delete it and run again"
+            ) from None
+        if attributes["schema"] != SCHEMA:
+            found = attributes["schema"]
+            raise InputError(
+                f"{path}: map store of schema {found}, this version reads {SCHEMA}; delete it and run again"
+            )
+        on_error.pop_all()
+        return file
 
 
 def write_attributes(file: h5py.File, kind: str, producer: str, parameters: Mapping | None, inputs: Iterable) -> None:

@@ -1,5 +1,7 @@
 """Optimisers over groups of parameters with learning rates of their own."""
 
+from collections.abc import Iterable
+
 from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
@@ -53,6 +55,23 @@ def backbone_and_new(
         if decay_norms:
             groups.append({"params": own, "lr": rate, "weight_decay": weight_decay})
         else:
-            groups.append({"params": [p for p in own if p.ndim > 1], "lr": rate, "weight_decay": weight_decay})
-            groups.append({"params": [p for p in own if p.ndim <= 1], "lr": rate, "weight_decay": 0.0})
+            groups += decayed_weights(own, lr=rate, weight_decay=weight_decay)
     return groups
+
+
+def decayed_weights(
+    parameters: Iterable[nn.Parameter], *, weight_decay: float, scalars: bool = False, **options
+) -> list[dict]:
+    """Two groups: weights of layers, and biases and norms, which do not decay.
+
+    Args:
+        scalars: whether parameters without dimensions decay too.
+        options: of both groups, such as `lr`.
+    """
+    parameters = list(parameters)
+    decayed = [p for p in parameters if p.ndim > 1 or (p.ndim == 0 and scalars)]
+    others = [p for p in parameters if p.ndim == 1 or (p.ndim == 0 and not scalars)]
+    return [
+        {"params": decayed, "weight_decay": weight_decay, **options},
+        {"params": others, "weight_decay": 0.0, **options},
+    ]
