@@ -278,8 +278,8 @@ def test_the_losses_of_a_batch_and_the_baselines(network):
 def test_only_originals_move_the_projectors_statistics(network):
     batch, norm = batch_of(network, ["a cat", "a red dog", "a cow", "red"]), network.image_projector.norm
     Pretraining(network, mixing={**MIXING, "members": 2})(batch)
-    assert norm.num_batches_tracked == 1
     mixed = norm.running_mean.clone()
+    assert mixed.abs().sum() > 0
     norm.reset_running_stats()
     Pretraining(network)(batch)
     torch.testing.assert_close(norm.running_mean, mixed)

@@ -11,7 +11,7 @@ from transformers.models.groupvit.modeling_groupvit import get_grouping_from_att
 
 from maskmill.data.words import Words, vocabulary
 from maskmill.errors import InputError
-from maskmill.networks.group_vit import GroupingBlock, GroupViT, GroupViTEncoder, Layer, Projector
+from maskmill.networks.group_vit import GroupingBlock, GroupViT, GroupViTEncoder, Layer
 from maskmill.networks.group_vit_weights import group_vit_weights
 
 TEXT = {"width": 256, "heads": 4, "layers": 12, "context_length": 77}
@@ -210,18 +210,6 @@ def test_a_stem_gives_as_many_patches_as_pixels_do():
     plain = GroupViTEncoder(**SMALL["encoder"] | {"patch_size": 16})
     with_stem = GroupViTEncoder(**SMALL["encoder"] | {"patch_size": 16, "stem": "sample_cnn_light"})
     assert plain.embed(pixels).shape == with_stem.embed(pixels).shape == (2, 12, 16)
-
-
-def test_only_tracked_calls_change_the_projectors_statistics():
-    torch.manual_seed(0)
-    projector, x = Projector(4, 6, 5), torch.randn(7, 3, 4)
-    before = projector.norm.running_mean.clone()
-    untracked = projector(x, track=False)
-    assert torch.equal(projector.norm.running_mean, before) and projector.norm.num_batches_tracked == 0
-    torch.testing.assert_close(projector(x), untracked)
-    assert not torch.equal(projector.norm.running_mean, before)
-    projector.eval()
-    torch.testing.assert_close(projector(x, track=False), projector(x))
 
 
 def test_the_scale_is_clamped_at_100():

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from maskmill.methods.group_vit import contrastive_loss, multi_label_loss
+from maskmill.networks.norms import still_statistics
 
 PROBABILITY_FLOOR = 1e-6  # reconstructed
 
@@ -170,15 +171,16 @@ class Pretraining(nn.Module):
         permutation = draw_permutation(len(images) // members, members, rows, columns, chosen["block"], images.device)
         how = {key: chosen[key] for key in ("mix_layer", "progressive", "restored_tokens")}
         original, mixed, restored = branches(network.encoder, images, permutation, **how)
-        segments = network.image_vectors(mixed.features, track=False)
+        losses = self._contrast("original", original.features, texts, batch["key"])
+        with still_statistics(network.image_projector):  # at inference, it meets originals only
+            segments = network.image_vectors(mixed.features)
+            losses |= self._contrast("restored", restored.features, texts, batch["key"])
         probabilities = patch_probabilities(mixed.shares, segments, texts[:, 0], network.scale, members)
         loss, accuracy = segmentation_loss(probabilities, permutation, batch["key"])
-        losses = self._contrast("original", original.features, texts, batch["key"])
-        losses |= self._contrast("restored", restored.features, texts, batch["key"])
         return losses | {"segmentation": chosen["weight"] * loss}, accuracy
 
     def _contrast(self, name: str, features: Tensor, texts: Tensor, keys: Tensor) -> dict[str, Tensor]:
-        images = self.network.image_vectors(features.mean(dim=1), track=name == "original")
+        images = self.network.image_vectors(features.mean(dim=1))
         keys = keys if self.soft_targets else None
         losses = {name: contrastive_loss(images, texts[:, 0], self.network.scale, keys)}
         if texts.shape[1] > 1:

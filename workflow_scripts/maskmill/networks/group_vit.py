@@ -277,14 +277,9 @@ class Projector(nn.Module):
         super().__init__()
         self.hidden, self.norm, self.out = nn.Linear(width, hidden), nn.BatchNorm1d(hidden), nn.Linear(hidden, dim)
 
-    def forward(self, x: Tensor, *, track: bool = True) -> Tensor:
-        """x [..., width] to [..., dim]. While training, `track=False` leaves the running statistics as they are."""
-        hidden = self.hidden(x.flatten(0, -2))
-        if self.training and not track:
-            hidden = F.batch_norm(hidden, None, None, self.norm.weight, self.norm.bias, training=True)
-        else:
-            hidden = self.norm(hidden)
-        return self.out(hidden.relu()).unflatten(0, x.shape[:-1])
+    def forward(self, x: Tensor) -> Tensor:
+        """x [..., width] to [..., dim]."""
+        return self.out(self.norm(self.hidden(x.flatten(0, -2))).relu()).unflatten(0, x.shape[:-1])
 
 
 class GroupViT(nn.Module):
@@ -343,9 +338,9 @@ class GroupViT(nn.Module):
         """The noun prompts' s, a scalar."""
         return self.multi_label_log_scale.exp().clamp(max=100)
 
-    def image_vectors(self, features: Tensor, *, track: bool = True) -> Tensor:
-        """Features [..., D], segments' or their mean, to unit vectors [..., dim]; `track` as for `Projector`."""
-        return F.normalize(self.image_projector(features, track=track), dim=-1)
+    def image_vectors(self, features: Tensor) -> Tensor:
+        """Features [..., D], segments' or their mean, to unit vectors [..., dim]."""
+        return F.normalize(self.image_projector(features), dim=-1)
 
     def describe(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """What zero-shot segmentation asks for: the patches' shares in the segments [B, L, 8], unit vectors of the

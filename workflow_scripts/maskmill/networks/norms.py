@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 @contextmanager
 def still_statistics(network: nn.Module) -> Iterator[None]:
     """Inside, batch norms normalise by their batch, but their running statistics stay."""
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 0.0
