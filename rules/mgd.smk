@@ -27,7 +27,7 @@ rule train_cps_teacher:
         gpu=config["resources"]["gpu"],
     params:
         **varied("mgd", "augmentation", "cutmix", "pairing", "optimizer", "weight_decay", "cps_weight", "epochs"),
-        **varied("mgd", "warm_up_epochs", "statistics"),
+        **varied("mgd", "new_factor", "warm_up_epochs", "statistics"),
         **training(),
         code=code("train_cps_teacher.py"),
         network=mgd_network("teachers", "teacher", "network"),
@@ -90,7 +90,7 @@ rule train_supervised_student:
         runtime=growing(1440),
         gpu=config["resources"]["gpu"],
     params:
-        **varied("mgd", "augmentation", "optimizer", "weight_decay", "epochs", "batch_size"),
+        **varied("mgd", "augmentation", "optimizer", "new_factor", "weight_decay", "epochs", "batch_size"),
         **training(),
         code=code("train_supervised.py"),
         architecture="DeepLabV3PlusMGD",
@@ -129,7 +129,8 @@ rule train_mgd_student:
         gpu=config["resources"]["gpu"],
     params:
         **varied("mgd", "augmentation", "cutmix", "pairing", "optimizer", "weight_decay", "epochs", "batch_size"),
-        **varied("mgd", "teacher_batchnorm", "extra_passes", "images_per_device", "padding_counts", "cache"),
+        **varied("mgd", "new_factor", "teacher_batchnorm", "extra_passes", "images_per_device", "padding_counts"),
+        **varied("mgd", "cache"),
         **training(),
         code=code("train_mgd_student.py"),
         network=mgd_network("students", "student", "network"),

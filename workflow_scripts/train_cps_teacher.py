@@ -43,6 +43,7 @@ def main(
     epochs: float,
     batch_size: int,
     training: dict,
+    new_factor: float = 1.0,
     ohem: int | None = None,
     max_iterations: int | None = None,
     seed: int = 0,
@@ -83,10 +84,11 @@ def main(
         )
 
     iterations = iterations_of(epochs, len(images), batch_size, max_iterations)
+    groups = backbone_and_new(model, lr=lr, weight_decay=weight_decay, new_factor=new_factor, decay_norms=False)
     train(
         model,
         step,
-        build_optimizer(backbone_and_new(model, lr=lr, weight_decay=weight_decay, decay_norms=False), **optimizer),
+        build_optimizer(groups, **optimizer),
         poly(iterations),
         images,
         result=model.branches[0],

@@ -158,3 +158,12 @@ def test_branches_share_the_pretrained_backbone_and_differ_in_their_heads(tmp_pa
 def _with_arguments(network: nn.Module) -> nn.Module:
     network.arguments = {}
     return network
+
+
+def test_frozen_norms_of_the_backbone_keep_their_statistics_while_the_head_learns_its_own():
+    network = DeepLabV3PlusMGD("sample_cnn", 5, **SMALL, frozen_batchnorm=True)
+    before = {name: value.clone() for name, value in network.named_buffers()}
+    network.train()(torch.rand(2, 3, 32, 32))
+    moved = {name for name, value in network.named_buffers() if not torch.equal(value, before[name])}
+    assert moved and not any(name.startswith("backbone.") for name in moved)
+    assert network.arguments["frozen_batchnorm"]

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maskmill.networks.backbones import build_backbone
+from maskmill.networks.backbones import build_backbone, freeze_batchnorm
 from maskmill.networks.norms import NormOfOneValue
 
 
@@ -19,6 +19,7 @@ class DeepLabV3PlusMGD(nn.Module):
         rates: dilation of the 3x3 branches.
         width: channels of branches, pyramid and decoder.
         low_level_width: channels that the map at stride 4 is reduced to; 24 for MGD's mobilenet_v2.
+        frozen_batchnorm: keep the backbone's batch norms at their stored statistics (for small batches; not MGD's).
         pretrained: safetensors file with the backbone's weights; only for a new network.
     """
 
@@ -31,6 +32,7 @@ class DeepLabV3PlusMGD(nn.Module):
         rates: tuple[int, ...] = (6, 12, 18),
         width: int = 256,
         low_level_width: int = 48,
+        frozen_batchnorm: bool = False,
         pretrained: str | None = None,
     ):
         super().__init__()
@@ -41,8 +43,11 @@ class DeepLabV3PlusMGD(nn.Module):
             "rates": list(rates),
             "width": width,
             "low_level_width": low_level_width,
+            "frozen_batchnorm": frozen_batchnorm,
         }
         self.backbone = build_backbone(backbone, output_stride=output_stride, dilate=True, pretrained=pretrained)
+        if frozen_batchnorm:
+            freeze_batchnorm(self.backbone)
         self._low_level = max(i for i, stride in enumerate(self.backbone.strides) if stride == 4)
         self.pyramid = Pyramid(self.backbone.channels[-1], width, rates)
         self.low_level = _convolution(self.backbone.channels[self._low_level], low_level_width, 1)
