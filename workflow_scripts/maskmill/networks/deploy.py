@@ -58,8 +58,10 @@ def fuse_norms(network: nn.Module) -> int:
             pairs[module] = before
         latest = module, output
 
-    steps = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d) or not list(m.children())]
-    hooks = [module.register_forward_hook(see) for module in steps]
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    inside = {child for norm in norms for child in norm.modules()}  # a timm norm ends with its activation's output
+    layers = [module for module in network.modules() if not list(module.children()) and module not in inside]
+    hooks = [module.register_forward_hook(see) for module in (*norms, *layers)]
     weight = next(network.parameters())
     network(torch.zeros(1, 3, 64, 64, dtype=weight.dtype, device=weight.device))
     for hook in hooks:
