@@ -132,9 +132,11 @@ def test_other_values_of_switches_are_allowed(page):
 @pytest.mark.parametrize("page", METHODS)
 def test_switches_named_elsewhere_stand_in_the_configuration(page):
     sections = "|".join(CONFIG)
-    for key in re.findall(rf"`((?:{sections})(?:\.\w+)+)`", text(page)):
+    for key, value in re.findall(rf"`((?:{sections})(?:\.\w+)+)(?:: ([^`]+))?`", text(page)):
         if not key.endswith((".h5", ".csv")):
             found(PAPER, key)
+        if value:
+            assert not faults(overlaid(PAPER, nested(key, yaml.safe_load(value)))), f"{key}: {value}"
 
 
 @pytest.mark.parametrize("page", METHODS)
