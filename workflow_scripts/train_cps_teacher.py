@@ -67,7 +67,7 @@ def main(
         pairing=pairing,
         short_side=short_side,
     )
-    supervised = supervised_loss(ohem, batch_size)
+    supervised = supervised_loss(ohem)
     warm_up = round(warm_up_epochs * len(images) / batch_size)
 
     def step(model, batch):

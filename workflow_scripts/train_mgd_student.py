@@ -86,7 +86,7 @@ def main(
     if caches is None:
         loaded = [load_network(path, DeepLabV3PlusMGD) for path in (wide, deep)]
         teachers = nn.ModuleList(mgd.freeze_teacher(teacher, batchnorm=teacher_batchnorm) for teacher in loaded)
-    supervised = supervised_loss(ohem, batch_size)
+    supervised = supervised_loss(ohem)
 
     def step(model, batch):
         unlabelled = batch["image_0"], batch["image_1"]

@@ -56,7 +56,7 @@ def main(
         labels=Masks(records, num_classes, short_side),
         short_side=short_side,
     )
-    loss = supervised_loss(ohem, batch_size)
+    loss = supervised_loss(ohem)
 
     def step(model, batch):
         return {"supervised": loss(logits_of(model, batch["image"]), batch["label"])}

@@ -1,7 +1,6 @@
 """Losses on labels that several methods share."""
 
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -38,8 +37,8 @@ def ohem_cross_entropy(logits: Tensor, labels: Tensor, *, min_kept: int, thresho
     return cross_entropy(logits, labels.masked_fill(~hard, IGNORE))
 
 
-def supervised_loss(kept_an_image: int | None, batch_size: int) -> Callable[[Tensor, Tensor], Tensor]:
+def supervised_loss(kept_an_image: int | None) -> Callable[[Tensor, Tensor], Tensor]:
     """`cross_entropy`, or `ohem_cross_entropy` where a number of pixels an image to keep is given."""
     if kept_an_image is None:
         return cross_entropy
-    return partial(ohem_cross_entropy, min_kept=kept_an_image * batch_size)
+    return lambda logits, labels: ohem_cross_entropy(logits, labels, min_kept=kept_an_image * len(labels))
