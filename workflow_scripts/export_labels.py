@@ -1,7 +1,8 @@
 """Write a store of label maps as PNG files in VOC's palette, one `<image id>.png` an image.
 
-In: map store of kind `label`. Out: a folder. Biased pixels (254) are written as `biased`: 0 (background), or 255
-(ignore), or left at 254.
+By hand: python workflow_scripts/export_labels.py --maps work/sample/voc/mars/irn/pseudo_labels.h5 --folder masks
+In: `maps`, a store of kind label. Out: `folder`, made where it is missing; PNG files of class ids, 255 = ignore.
+`biased`: what pixels that MARS removed (254) become: 0 (background), 255 (ignore), or 254 (left as they are).
 """
 
 from pathlib import Path
@@ -9,19 +10,20 @@ from pathlib import Path
 import numpy as np
 
 import stage
+from maskmill.data.images import BIASED, IGNORE
 from maskmill.data.voc import write_mask
 from maskmill.errors import InputError
 from maskmill.progress import progress
-from maskmill.storage.maps import open_maps
+from maskmill.storage.maps import open_labels
 
 
-def main(maps: str, folder: str, biased: int = 254) -> None:
-    store = open_maps(maps)
-    if store.kind != "label":
-        raise InputError(f"{maps}: holds {store.kind} maps; only label maps can be exported as masks")
+def main(maps: str, folder: str, biased: int = BIASED) -> None:
+    if biased not in (0, BIASED, IGNORE):
+        raise InputError(f"--biased is {biased}; choose 0 (background), {IGNORE} (ignore) or {BIASED} (as they are)")
+    store = open_labels(maps)
     for image_id in progress(store, "export"):
         labels = store[image_id]
-        write_mask(Path(folder, f"{image_id}.png"), np.where(labels == 254, np.uint8(biased), labels))
+        write_mask(Path(folder, f"{image_id}.png"), np.where(labels == BIASED, np.uint8(biased), labels))
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 """Runs a stage's `main` under Snakemake or by hand, with the same arguments.
 
 Under Snakemake, the rule's named inputs, outputs, parameters and wildcards become keyword arguments, as far as `main`
-asks for them. By hand, `python workflow_scripts/<stage>.py --help` lists them as options; values are YAML, so
-`--scales [0.5,1.0]` is a list.
+asks for them. By hand, `python workflow_scripts/<stage>.py --help` lists them as options. Values are YAML, but text is
+taken as it is: `--image 2007_000032` is no number. Lists are written `--scales [0.5,1.0]` or `--stores a.h5 b.h5`.
 """
 
 import argparse
 import hashlib
 import inspect
+import itertools
 import json
 import logging
 import os
@@ -16,6 +17,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_origin
 
 import yaml
 
@@ -87,9 +89,32 @@ def _from_command_line(main: Callable) -> dict:
         parser.add_argument(
             f"--{name.replace('_', '-')}",
             dest=name,
-            type=yaml.safe_load,
             required=required,
             default=None if required else parameter.default,
             help=None if required else f"default: {parameter.default}",
+            **_reading(parameter.annotation),
         )
     return vars(parser.parse_args())
+
+
+def _reading(annotation) -> dict:
+    """How argparse reads an option of this type."""
+    if get_origin(annotation) is list:
+        return {"nargs": "+", "action": _Joined, "type": _words if annotation == list[str] else yaml.safe_load}
+    if annotation is str:
+        return {"type": str}
+    if annotation == str | None:
+        return {"type": lambda text: None if text == "null" else text}
+    return {"type": yaml.safe_load}
+
+
+def _words(text: str) -> str | list[str]:
+    return yaml.load(text, yaml.BaseLoader) if text.startswith("[") else text
+
+
+class _Joined(argparse.Action):
+    """One list of all that an option names: values, lists of values, or both."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        lists = (value if isinstance(value, list) else [value] for value in values)
+        setattr(namespace, self.dest, list(itertools.chain.from_iterable(lists)))

@@ -6,10 +6,15 @@ from pathlib import Path
 
 import pytest
 
+import stage
+
 SCRIPTS = Path(__file__).resolve().parents[2] / "workflow_scripts"
 STAGES = sorted(p.name for p in SCRIPTS.glob("*.py") if p.name not in ("stage.py", "code_digest.py"))
-COMMANDS = ["export_labels.py", "import_group_vit.py", "segment.py", "segment_open.py"]
-TORCH_FREE = ["evaluate.py", "merge_maps.py", "export_labels.py", "build_index.py"]
+COMMANDS = [
+    *("compare_labels.py", "export_labels.py", "import_group_vit.py", "list_store.py", "segment.py"),
+    *("segment_open.py", "show_stages.py"),
+]
+TORCH_FREE = ["evaluate.py", "merge_maps.py", "export_labels.py", "build_index.py", "compare_labels.py"]
 
 
 def by_hand(script, *arguments):
@@ -37,6 +42,23 @@ def test_every_script_belongs_to_a_rule_of_its_name(script):
         "incremental_steps",
     }  # serve rules named after what they make
     assert f"rule {name}:" in rules or name in several
+
+
+def test_text_lists_and_numbers_are_read_from_the_command_line_as_what_they_are(monkeypatch):
+    """An image id with an underscore is a number in YAML; words after a name are one list."""
+
+    def main(image: str, stores: list[str], sizes: list[int], score: float = 1.0, folder: str | None = "a") -> None:
+        pass
+
+    options = "--image 2007_000032 --stores a.h5 [2007_01,b.h5] 2008_02 --sizes 1_0 --score 2 --folder null"
+    monkeypatch.setattr(sys, "argv", ["main", *options.split()])
+    assert stage._from_command_line(main) == {
+        "image": "2007_000032",
+        "stores": ["a.h5", "2007_01", "b.h5", "2008_02"],
+        "sizes": [10],
+        "score": 2,
+        "folder": None,
+    }
 
 
 def test_a_bad_input_by_hand_is_one_line_and_exit_code_1(tmp_path):

@@ -10,6 +10,7 @@ from PIL import Image
 from maskmill.errors import InputError
 
 IGNORE = 255
+BIASED = 254  # in labels: a pixel that MARS removed
 UNREADABLE = (OSError, SyntaxError, ValueError)  # what Pillow raises for files that are no whole images
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 

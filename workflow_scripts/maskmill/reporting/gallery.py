@@ -11,10 +11,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Patch
 
-from maskmill.data.catalog import voc_palette
+from maskmill.data.catalog import VOC, Dataset, colours_of, voc_palette
+from maskmill.data.images import BIASED
 from maskmill.storage.atomic import atomic_path
 
-BIASED = 254
 COLUMNS = ("image", "truth", "CAM", "pseudo label", "after debiasing", "student's prediction")
 
 
@@ -72,9 +72,15 @@ def draw_gallery(rows: Sequence[Row], path: str | Path, class_names: Sequence[st
     plt.close(figure)
 
 
-def overlay(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Labels in VOC's colours over the image, uint8 [H, W, 3]: background shows the image, 254 is white."""
+def overlay(image: np.ndarray, labels: np.ndarray, dataset: Dataset = VOC) -> np.ndarray:
+    """Labels in the data set's colours over the image, uint8 [H, W, 3]: background shows the image, 254 is white."""
+    blended = (0.3 * image + 0.7 * label_colours(dataset)[labels]).astype(np.uint8)
+    return np.where((labels > 0)[..., None], blended, image) if dataset.has_background else blended
+
+
+def label_colours(dataset: Dataset) -> np.ndarray:
+    """Colours of all ids that a label map may hold, uint8 [256, 3] RGB."""
     colours = voc_palette()
+    colours[: dataset.num_classes] = colours_of(dataset)
     colours[BIASED] = 255
-    blended = (0.3 * image + 0.7 * colours[labels]).astype(np.uint8)
-    return np.where((labels > 0)[..., None], blended, image)
+    return colours

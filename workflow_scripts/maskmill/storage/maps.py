@@ -9,8 +9,10 @@ from format 1.10 on. A file that is damaged after it was written is named when i
 """
 
 import hashlib
+import itertools
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
@@ -143,6 +145,11 @@ class Maps(Mapping):
                 ) from None
             raise OSError(error) from None
 
+    @property
+    def files(self) -> dict[Path, int]:
+        """The files that the maps lie in, this one or shards, and the number of maps in each."""
+        return dict(Counter(self._file_of(image_id) for image_id in self))
+
     def _file_of(self, image_id: str) -> Path:
         """The file that a map lies in: this one, or a shard."""
         link = self._handle["maps"].get(image_id, getlink=True)
@@ -191,11 +198,35 @@ def open_maps(path: str | Path) -> Maps:
     """Open a map store for reading: `open_maps(path)["2007_000063"]` is that image's array.
 
     Raises:
-        InputError: no such file, not a finished map store, or one of another schema.
+        InputError: no such file, not a finished map store, one of another schema, or a feature store.
     """
     maps = Maps(path)
-    _ = maps.kind
+    if "maps" not in maps._handle:
+        raise InputError(f"{path}: holds vectors of samples, one row each, not maps of images; give a map store")
     return maps
+
+
+def open_labels(path: str | Path) -> Maps:
+    """Open a map store of kind `label`.
+
+    Raises:
+        InputError: as `open_maps`; a store of another kind.
+    """
+    store = open_maps(path)
+    if store.kind != "label":
+        raise InputError(f"{path}: holds {store.kind}, not labels; give a store of kind label, e.g. pseudo_labels.h5")
+    return store
+
+
+def check_holds(store: Maps, image_id: str) -> None:
+    """Make sure that a store has a map of an image that a user asked for.
+
+    Raises:
+        InputError: it has none.
+    """
+    if image_id not in store:
+        some = ", ".join(itertools.islice(store, 3))
+        raise InputError(f"{store.path}: no map of image {image_id}; it holds {len(store)} images: {some}, ...")
 
 
 def check_origin(store: Maps, source: str | Path) -> None:
@@ -216,6 +247,8 @@ def open_store(path: Path) -> h5py.File:
         try:
             file = on_error.enter_context(h5py.File(path, "r"))
             attributes = dict(file.attrs)
+            if "schema" not in attributes:
+                raise InputError(f"{path}: not a map store; give one, or delete it and run again if a rule reads it")
             if not attributes.get("complete", False):
                 raise InputError(f"{path}: an unfinished map store; delete it and run again")
             [len(content) for content in file.values()]  # damage shows when it is opened

@@ -1,0 +1,147 @@
+"""One picture of what every stage says of an image."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.patches import Patch
+from scipy.special import softmax
+
+from maskmill.data.catalog import VOC, Dataset
+from maskmill.data.images import BIASED
+from maskmill.data.work_folder import class_name
+from maskmill.reporting.gallery import label_colours, overlay
+from maskmill.storage.atomic import atomic_path
+
+COLUMNS = 5
+TITLE = 26  # characters a line
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One picture: labels uint8 [H, W]; a heat map [h, w] in 0..1; or colours [h, w, 3] in 0..1."""
+
+    title: str
+    values: np.ndarray
+    form: Literal["labels", "heat", "colours"]
+
+
+def panels_of(name: str, kind: str, array: np.ndarray, attributes: Mapping, dataset: Dataset | None) -> list[Panel]:
+    """What shows a map of a store: labels as they are, activations class by class where the store names the classes,
+    of other scores the strongest, of features the three principal components; nothing where it is no picture.
+
+    Args:
+        kind, array, attributes: of the map, as in its store.
+        dataset: for the names of the classes.
+    """
+    if kind == "label":
+        return [Panel(name, array, "labels")]
+    if kind == "confidence" and array.ndim == 2:
+        return [Panel(name, array / 255 if array.dtype == np.uint8 else array, "heat")]
+    if array.ndim != 3 or not array.size:
+        return []
+    if kind == "cam" and "classes" in attributes:
+        names = [class_name(int(number), dataset) for number in attributes["classes"]]
+        return [Panel(f"{name}\n{of}", plane, "heat") for of, plane in zip(names, array, strict=True)]
+    if kind == "cam":
+        return [Panel(f"{name}\nstrongest, scaled", _scaled(array.max(axis=0)), "heat")]
+    if kind == "probability":
+        return [Panel(f"{name}\nstrongest class", array.max(axis=0), "heat")]
+    if kind == "logits":
+        return [
+            Panel(f"{name}\nsoftmax, strongest class", softmax(array.astype(np.float32), axis=0).max(axis=0), "heat")
+        ]
+    return [Panel(f"{name}\nprincipal components", principal_components(array), "colours")]
+
+
+def principal_components(features: np.ndarray) -> np.ndarray:
+    """The three strongest principal components of features [D, h, w] over their positions, each scaled to 0..1:
+    [h, w, 3]. Components that are not there are 0."""
+    vectors = features.reshape(len(features), -1).T.astype(np.float64)
+    left, scale, _ = np.linalg.svd(vectors - vectors.mean(axis=0), full_matrices=False)
+    shown = np.zeros((*features.shape[1:], 3))
+    for channel, component in enumerate((left * scale).T[:3]):
+        shown[..., channel] = _scaled(component.reshape(features.shape[1:]))
+    return shown
+
+
+def _scaled(values: np.ndarray) -> np.ndarray:
+    values = values.astype(np.float64)
+    return (values - values.min()) / max(np.ptp(values), 1e-12)
+
+
+def draw_stages(
+    image: np.ndarray, panels: Sequence[Panel], path: str | Path, title: str, dataset: Dataset | None
+) -> None:
+    """Draw an image uint8 [H, W, 3] and what stages say of it side by side, with a legend of the classes that occur.
+
+    Args:
+        panels: labels have the image's size.
+        dataset: of the labels; None: classes have no names, and VOC's colours.
+    """
+    columns = min(COLUMNS, len(panels) + 1)
+    rows = -(-(len(panels) + 1) // columns)
+    aspect = image.shape[0] / image.shape[1]
+    size = (2.4 * columns + 0.5, (2.35 * aspect + 0.45) * rows + 0.9)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    for axis in axes.flat:
+        axis.set_axis_off()
+    axes.flat[0].imshow(image)
+    axes.flat[0].set_title("image", fontsize=8)
+    heat, seen = None, set()
+    for axis, panel in zip(axes.flat[1:], panels, strict=False):
+        axis.set_title(wrapped(panel.title), fontsize=8)
+        if panel.form == "labels":
+            _draw_labels(axis, image, panel.values, dataset or VOC)
+            seen |= set(np.unique(panel.values).tolist())
+        elif panel.form == "heat":
+            heat = axis.imshow(panel.values.astype(float), cmap="inferno", vmin=0, vmax=1)
+        else:
+            axis.imshow(panel.values)
+    if heat:
+        figure.colorbar(heat, ax=axes, fraction=0.02, pad=0.01, shrink=0.7, aspect=30).ax.tick_params(labelsize=8)
+    handles = _legend(seen, dataset)
+    if handles:
+        figure.legend(
+            handles=handles, loc="outside lower center", ncols=min(len(handles), 8), fontsize=8, frameon=False
+        )
+    figure.suptitle(title, fontsize=10)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=110, format="png")
+    plt.close(figure)
+
+
+def _draw_labels(axis: plt.Axes, image: np.ndarray, labels: np.ndarray, dataset: Dataset) -> None:
+    axis.imshow(overlay(image, labels, dataset))
+    removed = labels == BIASED
+    if removed.any():
+        axis.contourf(removed, levels=[0.5, 1.5], colors="none", hatches=["////"])
+
+
+def _legend(seen: set[int], dataset: Dataset | None) -> list[Patch]:
+    """A patch for each id that is painted, in the order of the ids."""
+    colours, handles = label_colours(dataset or VOC) / 255, []
+    for number in sorted(seen):
+        if number == 0 and (dataset or VOC).has_background:
+            continue
+        hatched = {"edgecolor": "black", "hatch": "////"} if number == BIASED else {}
+        handles.append(Patch(facecolor=colours[number], label=class_name(number, dataset), **hatched))
+    return handles
+
+
+def wrapped(title: str, width: int = TITLE) -> str:
+    """A title whose paths are broken after slashes where a line would be longer than `width` characters."""
+    lines = []
+    for line in title.split("\n"):
+        lines.append("")
+        for part in line.replace("/", "/\0").split("\0"):
+            if lines[-1] and len(lines[-1] + part) > width:
+                lines.append("")
+            lines[-1] += part
+    return "\n".join(lines)
