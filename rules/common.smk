@@ -734,3 +734,13 @@ def curves_of(method: str, *rows: str):
         return [f"{folder}/{row}/thresholds.csv" for row in rows if DATASETS[wildcards.dataset].has_background]
 
     return curves
+
+
+def finished_tables(wildcards) -> list[str]:
+    """The result tables that are there, of whatever scale and seed."""
+    return sorted(str(path) for end in ("miou", "localization") for path in Path("results").glob(f"*_{end}.csv"))
+
+
+def finished_contents(wildcards) -> list[str]:
+    """SHA-256 of those tables."""
+    return [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in finished_tables(wildcards)]

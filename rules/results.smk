@@ -109,6 +109,7 @@ localrules:
     barm_table,
     mixreorg_table,
     zeroseg_table,
+    summary,
 
 
 for method, table in TABLES.items():
@@ -145,6 +146,28 @@ for method, table in TABLES.items():
             seed=config["seed"],
         script:
             "../workflow_scripts/result_table.py"
+
+
+# Its tables are no inputs: asking for the summary of what is there must not start what is missing.
+rule summary:
+    output:
+        csv="results/summary.csv",
+        markdown="results/summary.md",
+    log:
+        "logs/summary.log",
+    benchmark:
+        "benchmarks/summary.tsv"
+    conda:
+        "../envs/maskmill.yaml"
+    resources:
+        mem_mb=growing(500),
+        runtime=growing(10),
+    params:
+        code=code("summary.py"),
+        tables=finished_tables,
+        contents=finished_contents,
+    script:
+        "../workflow_scripts/summary.py"
 
 
 rule select_gallery:
