@@ -54,7 +54,7 @@ def read_table(path: str) -> pd.DataFrame | None:
         InputError: no such file, or not a CSV.
     """
     try:
-        table = pd.read_csv(path)
+        table = pd.read_csv(path, dtype={"class_name": str, "paper_source": str})
     except FileNotFoundError:
         raise InputError(f"{path}: no such table; make it with snakemake, or leave it out") from None
     except ValueError:  # what pandas raises for files that are no CSV
@@ -81,9 +81,8 @@ def summarise(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     refuse_twins(rows)
     pairs = pd.concat([pairs_of(rows, method, headline) for method in HEADLINES for headline in HEADLINES[method]])
     if pairs.empty:
-        raise InputError(
-            f"{', '.join(rows['file'].unique())}: no row beside its baseline; give tables of whole targets"
-        )
+        files = ", ".join(rows["file"].unique())
+        raise InputError(f"{files}: no method's row stands beside its baseline; give tables of whole targets")
     for file in rows.loc[~rows["file"].isin(pairs["file"]), "file"].unique():
         logger.warning("left out: %s: its method's row does not stand beside its baseline", file)
     pairs = pairs.sort_values("seed", kind="stable")
