@@ -7,20 +7,23 @@ In: `first`, `second`, stores of kind label. Out: `output`, CSV, or the same on 
     changed                pixels with another label; in a class's row, those that had the class in `first`
     agreement              mIoU (of one class, IoU) of the one store against the other; 255 in either does not count
     first, second          mIoU (IoU) of each store against the masks, where there are any
-`index`, `dataset`: default, those of the work folder that `first` lies in. In the scores, pixels removed as biased
-(254) and, against the masks, ignored ones (255) count as background, as in every table. Maps of different sizes are
-compared at that of `first`.
+`index`, `dataset`: default, those of the work folder that `first` lies in. `classes`: names that scores are restricted
+to, as `data.<dataset>.classes` in the configuration. In the scores, pixels removed as biased (254) and, against the
+masks, ignored ones (255) count as background, as in every table. Maps of different sizes are compared at the size of
+those of `first`.
 """
 
 import logging
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
 import stage
-from maskmill.data.catalog import Dataset
+from maskmill.data.catalog import averaged_ids
 from maskmill.data.images import BIASED, IGNORE, read_mask
 from maskmill.data.work_folder import find_dataset, find_index, located_records
 from maskmill.errors import InputError
@@ -32,6 +35,7 @@ from maskmill.storage.maps import Maps, open_labels
 
 logger = logging.getLogger(__name__)
 
+Score = Callable[[np.ndarray], list[dict]]  # a confusion matrix to its scores
 MATRICES = ("agreement", "first", "second")
 
 
@@ -54,11 +58,13 @@ def main(
     images: int = 20,
     index: str | None = None,
     dataset: str | None = None,
+    classes: list[str] | None = None,
 ) -> None:
     index = index or find_index(first)
     found = find_dataset(dataset, index)
     if found is None:
         raise InputError(f"{first}: not in the work folder of a data set; say whose classes it has with --dataset")
+    score = partial(scores, class_names=found.classes, averaged=averaged_ids(found, classes))
     before, after = open_labels(first), open_labels(second)
     check_same_images(before, after)
     records = located_records(index) if index else {}
@@ -67,7 +73,7 @@ def main(
         mask = records[image_id].mask if image_id in records else None
         truth = None if mask is None else read_mask(mask, found.num_classes)
         counts[image_id] = count(before[image_id], after[image_id], truth, found.num_classes)
-    table = pd.DataFrame(rows_of(counts, found, images))
+    table = pd.DataFrame(rows_of(counts, score, found.classes, images))
     if output is None:
         table.to_csv(sys.stdout, index=False, float_format="%.2f")
         return
@@ -102,19 +108,19 @@ def count(first: np.ndarray, second: np.ndarray, truth: np.ndarray | None, num_c
     )
 
 
-def rows_of(counts: dict[str, Counts], dataset: Dataset, images: int) -> list[dict]:
+def rows_of(counts: dict[str, Counts], score: Score, names: Sequence[str], images: int) -> list[dict]:
     """All images; each class that occurs; the images that changed most."""
     total = summed(list(counts.values()))
     masks = sum(one.first is not None for one in counts.values())
     logger.info("%d of %d images have a mask", masks, len(counts))
-    rows = [{"image_id": "", "class_name": "", **means(total, dataset)}]
-    of_class = {name: class_ious(getattr(total, name), dataset) for name in MATRICES}
-    for number, name in enumerate(dataset.classes):
+    rows = [{"image_id": "", "class_name": "", **means(total, score)}]
+    of_class = {name: class_ious(getattr(total, name), score) for name in MATRICES}
+    for number, name in enumerate(names):
         if any(name in ious for ious in of_class.values()):
             changed = share(total.changed[number], total.labels[number])
             ious = {column: of.get(name, np.nan) for column, of in of_class.items()}
             rows.append({"image_id": "", "class_name": name, "changed": changed, **ious})
-    of_image = [{"image_id": image_id, "class_name": "", **means(one, dataset)} for image_id, one in counts.items()]
+    of_image = [{"image_id": image_id, "class_name": "", **means(one, score)} for image_id, one in counts.items()]
     return rows + sorted(of_image, key=lambda row: -row["changed"])[:images]
 
 
@@ -128,18 +134,18 @@ def summed(counts: list[Counts]) -> Counts:
     return Counts(*(total(name) for name in ("labels", "changed", *MATRICES)))
 
 
-def means(counts: Counts, dataset: Dataset) -> dict[str, float]:
+def means(counts: Counts, score: Score) -> dict[str, float]:
     """Changed pixels and the mIoUs."""
     values = {"changed": share(counts.changed.sum(), counts.labels.sum())}
     for name in MATRICES:
         matrix = getattr(counts, name)
-        values[name] = np.nan if matrix is None else scores(matrix, dataset.classes)[0]["value"]
+        values[name] = np.nan if matrix is None else score(matrix)[0]["value"]
     return values
 
 
-def class_ious(matrix: np.ndarray | None, dataset: Dataset) -> dict[str, float]:
+def class_ious(matrix: np.ndarray | None, score: Score) -> dict[str, float]:
     """IoU in percent of the classes that occur; of none where there is no matrix."""
-    rows = [] if matrix is None else scores(matrix, dataset.classes)
+    rows = [] if matrix is None else score(matrix)
     return {row["class_name"]: row["value"] for row in rows if row["metric"] == "iou"}
 
 

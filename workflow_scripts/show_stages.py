@@ -2,8 +2,8 @@
 
 By hand: python workflow_scripts/show_stages.py --image 2012_000001 --folder work/sample/voc --output stages.png
          python workflow_scripts/show_stages.py --image 2012_000001 --stores a.h5 b.h5 --output stages.png
-In: `stores`, map stores that hold the image; or `folder`, below which all of them are found, in the order in which they
-were made. Out: `output`, PNG. Above labels stands the image's own mIoU against its mask, in percent, over the classes
+In: `stores`, map stores that hold the image; or `folder`, below which all of them are found, in the order of their
+paths. Out: `output`, PNG. Above labels stands the image's own mIoU against its mask, in percent, over the classes
 that occur in either; pixels without a class count as background. `index`, `dataset`: default, those of the work folder
 that the stores lie in.
 """
@@ -53,19 +53,19 @@ def main(
     for store, name in zip(opened, names_of(opened), strict=True):
         drawn = panels_of(name, store.kind, store[image], store.attributes_of(image), found)
         if not drawn:
-            logger.warning("left out: %s: its %s of this image are no picture", store.path, store.kind)
+            logger.warning("left out: %s: its map of kind %s is no picture", store.path, store.kind)
         panels += [fitted(panel, pixels.shape[:2], truth, found) for panel in drawn]
     draw_stages(pixels, panels, output, title_of(records[image], found), found)
     logger.info("%s: %d stores", output, len(opened))
 
 
 def stores_below(folder: str, image: str) -> list[Maps]:
-    """The map stores below a folder that hold an image, in the order of their files' times; of a merged store and its
-    shards, the merged one."""
+    """The map stores below a folder that hold an image, in the order of their paths; of a merged store and its shards,
+    the merged one."""
     if not Path(folder).is_dir():
         raise InputError(f"{folder}: no such folder; give one below work/, e.g. work/sample/voc")
     found = []
-    for path in sorted(Path(folder).rglob("*.h5"), key=lambda path: (path.stat().st_mtime_ns, path)):
+    for path in sorted(Path(folder).rglob("*.h5")):
         if re.fullmatch(r"\d+-of-\d+", path.stem) and path.parent.with_suffix(".h5").exists():
             continue
         try:

@@ -157,7 +157,7 @@ def test_all_stores_below_a_folder_that_hold_the_image_are_shown_with_its_miou(w
     }
     assert drawn["title"] == f"{IDS[0]}: cat" and drawn["image"].shape == (12, 16, 3)
     assert drawn["panels"]["cache/confidence"].values.max() == pytest.approx(200 / 255)
-    assert "scores.h5: its probability of this image are no picture" in caplog.text
+    assert "scores.h5: its map of kind probability is no picture" in caplog.text
 
 
 def test_stores_that_are_named_are_shown_in_their_order(work, monkeypatch):
@@ -210,6 +210,14 @@ def test_two_stores_are_compared_by_class_and_image_and_with_the_truth(work, cap
     assert values[""] == ["12.50", "72.22", "50.00", "58.33"]
     assert values[IDS[0]] == ["25.00", "50.00", "50.00", "100.00"]
     assert values[IDS[1]] == ["0.00", "100.00", "50.00", "50.00"]
+
+
+def test_scores_can_be_restricted_to_some_classes(work, capsys):
+    rows = compared(capsys, **pair(work), classes=["cat"], images=0)
+    assert [row["class_name"] for row in rows] == ["", "background", "cat"]
+    assert rows[0]["first"] == "75.00", "of background 50 and cat 100"
+    with pytest.raises(InputError, match="unknown class 'catt'; did you mean 'cat'"):
+        compare_labels.main(**pair(work), classes=["catt"])
 
 
 def test_without_masks_two_stores_are_compared_with_each_other_alone(tmp_path, capsys):

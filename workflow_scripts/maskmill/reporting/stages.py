@@ -85,32 +85,32 @@ def draw_stages(
         panels: labels have the image's size.
         dataset: of the labels; None: classes have no names, and VOC's colours.
     """
+    seen = {number for panel in panels if panel.form == "labels" for number in np.unique(panel.values).tolist()}
+    handles = _legend(seen, dataset)
     columns = min(COLUMNS, len(panels) + 1)
     rows = -(-(len(panels) + 1) // columns)
-    aspect = image.shape[0] / image.shape[1]
-    size = (2.4 * columns + 0.5, (2.35 * aspect + 0.45) * rows + 0.9)
-    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
+    height = (2.35 * image.shape[0] / image.shape[1] + 0.45) * rows + (0.9 if handles else 0.5)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(2.4 * columns + 0.5, height), squeeze=False, layout="constrained"
+    )
     for axis in axes.flat:
         axis.set_axis_off()
     axes.flat[0].imshow(image)
     axes.flat[0].set_title("image", fontsize=8)
-    heat, seen = None, set()
+    heat = None
     for axis, panel in zip(axes.flat[1:], panels, strict=False):
         axis.set_title(wrapped(panel.title), fontsize=8)
         if panel.form == "labels":
             _draw_labels(axis, image, panel.values, dataset or VOC)
-            seen |= set(np.unique(panel.values).tolist())
         elif panel.form == "heat":
             heat = axis.imshow(panel.values.astype(float), cmap="inferno", vmin=0, vmax=1)
         else:
             axis.imshow(panel.values)
     if heat:
         figure.colorbar(heat, ax=axes, fraction=0.02, pad=0.01, shrink=0.7, aspect=30).ax.tick_params(labelsize=8)
-    handles = _legend(seen, dataset)
     if handles:
-        figure.legend(
-            handles=handles, loc="outside lower center", ncols=min(len(handles), 8), fontsize=8, frameon=False
-        )
+        place = {"loc": "outside lower center", "ncols": min(len(handles), 2 * columns)}
+        figure.legend(handles=handles, fontsize=8, frameon=False, **place)
     figure.suptitle(title, fontsize=10)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
