@@ -81,7 +81,7 @@ def stores_below(folder: str, image: str) -> list[Maps]:
 
 def names_of(opened: list[Maps]) -> list[str]:
     """Paths without what all have in common, without their ends and numbers of shards."""
-    paths = [re.sub(r"(/\d+-of-\d+)?\.h5$", "", str(store.path)) for store in opened]
+    paths = [re.sub(r"(/\d+-of-\d+)?\.h5$", "", str(store.path.absolute())) for store in opened]
     common = os.path.commonpath([os.path.dirname(path) for path in paths])
     return [os.path.relpath(path, common) for path in paths]
 

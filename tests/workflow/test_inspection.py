@@ -161,7 +161,8 @@ def test_all_stores_below_a_folder_that_hold_the_image_are_shown_with_its_miou(w
 
 
 def test_stores_that_are_named_are_shown_in_their_order(work, monkeypatch):
-    paths = [str(work / name) for name in ("mars/irn/pseudo_labels.h5", "irn/pseudo_labels/2-of-2.h5")]
+    monkeypatch.chdir(work)
+    paths = [str(work / "mars/irn/pseudo_labels.h5"), "irn/pseudo_labels/2-of-2.h5"]
     titles = list(shown(monkeypatch, image=IDS[1], stores=paths)["panels"])
     assert titles == ["truth", "mars/irn/pseudo_labels\nmIoU 50.0", "irn/pseudo_labels\nmIoU 50.0"]
 

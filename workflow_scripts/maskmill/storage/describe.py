@@ -28,7 +28,9 @@ def describe_store(path: str | Path) -> Facts:
             if "schema" not in file.attrs and all(isinstance(item, h5py.Dataset) for item in file.values()):
                 return _table(path, file)
     except (OSError, RuntimeError):
-        raise InputError(f"{path}: not a readable HDF5 file (cut off by a kill, or damaged?)") from None
+        raise InputError(
+            f"{path}: not a readable HDF5 file; give another, or delete it and run again if a rule reads it"
+        ) from None
     with open_store(path) as file:
         attributes, holds_maps = dict(file.attrs), "maps" in file
     return _maps(path, attributes) if holds_maps else _features(path, attributes)
