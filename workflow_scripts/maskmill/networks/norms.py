@@ -1,4 +1,4 @@
-"""Batch norm of one value a channel, with running statistics that stay, and over the devices of a training."""
+"""Batch norm of one value a channel, with statistics that stay, over several devices; and fused away."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 @contextmanager
@@ -63,3 +64,43 @@ def _of_all_processes(norm: _BatchNorm, alone):
         return (normalised * weight + bias).to(x.dtype)
 
     return forward
+
+
+@torch.no_grad()
+def fuse_norms(network: nn.Module) -> int:
+    """Fuse batch norms into the convolutions that they directly follow, in place; the network must be in evaluation
+    mode.
+
+    Pairs are found by running the network on a small image. A norm that also is an activation (timm's) keeps the
+    activation. Returns the number of pairs.
+    """
+    pairs: dict[nn.BatchNorm2d, nn.Conv2d] = {}
+    latest: tuple[nn.Module, Tensor | None] = network, None
+
+    def see(module: nn.Module, inputs: tuple, output: Tensor) -> None:
+        nonlocal latest
+        before, made = latest
+        if isinstance(module, nn.BatchNorm2d) and isinstance(before, nn.Conv2d) and inputs[0] is made:
+            pairs[module] = before
+        latest = module, output
+
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    inside = {child for norm in norms for child in norm.modules()}  # a timm norm ends with its activation's output
+    layers = [module for module in network.modules() if not list(module.children()) and module not in inside]
+    hooks = [module.register_forward_hook(see) for module in (*norms, *layers)]
+    weight = next(network.parameters())
+    network(torch.zeros(1, 3, 64, 64, dtype=weight.dtype, device=weight.device))
+    for hook in hooks:
+        hook.remove()
+    for norm, convolution in pairs.items():
+        fused = fuse_conv_bn_eval(convolution, norm)
+        convolution.weight, convolution.bias = fused.weight, fused.bias
+        _replace(network, norm, getattr(norm, "act", nn.Identity()))
+    return len(pairs)
+
+
+def _replace(network: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    for parent in list(network.modules()):
+        for name, child in parent.named_children():
+            if child is old:
+                setattr(parent, name, new)
