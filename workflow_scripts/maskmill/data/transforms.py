@@ -41,11 +41,11 @@ class Geometry(NamedTuple):
 
     def label(self, label: np.ndarray) -> Tensor:
         """uint8 [H, W] to int64 [crop, crop]; padding is 255."""
-        return self._pad(torch.from_numpy(self._window(label, Image.Resampling.NEAREST)).long(), fill=IGNORE)
+        return self.pad(torch.from_numpy(self._window(label, Image.Resampling.NEAREST)).long(), fill=IGNORE)
 
     def confidence(self, confidence: np.ndarray) -> Tensor:
         """uint8 [H, W], 255 times the confidence, to float32 [crop, crop] in 0..1; padding is 0."""
-        return self._pad(torch.from_numpy(self._window(confidence, Image.Resampling.BILINEAR)) / 255, fill=0.0)
+        return self.pad(torch.from_numpy(self._window(confidence, Image.Resampling.BILINEAR)) / 255, fill=0.0)
 
     def cells(self, maps: np.ndarray, side: int) -> Tensor:
         """float [C, h, w], whose cells tile the image, to float32 [C, side, side], whose cells tile the square crop.
@@ -62,7 +62,7 @@ class Geometry(NamedTuple):
     def padding(self) -> Tensor:
         """bool [crop, crop], true where there is no image."""
         rows, columns = (extent.stop - extent.start for extent in self._visible())
-        return self._pad(torch.zeros(rows, columns, dtype=torch.bool), fill=True)
+        return self.pad(torch.zeros(rows, columns, dtype=torch.bool), fill=True)
 
     def window(self, image: np.ndarray) -> np.ndarray:
         """What the crop shows of an image uint8 [H, W, 3], without padding."""
@@ -79,14 +79,19 @@ class Geometry(NamedTuple):
 
     def normalised(self, window: np.ndarray, mean, std, jitter: list[float] | None = None) -> Tensor:
         """A `window` of the image as the normalised crop, float32 [3, crop, crop]."""
-        return self._pad(normalise(to_tensor(window, jitter), mean, std), fill=0.0)
+        return self.pad(normalise(to_tensor(window, jitter), mean, std), fill=0.0)
 
     def _visible(self) -> list[slice]:
         """Rows and columns of the resized, flipped image that are in the crop."""
         extents = zip(self.offsets, self.size, _sides(self.crop), strict=True)
         return [slice(max(offset, 0), min(offset + side, length)) for offset, length, side in extents]
 
-    def _pad(self, window: Tensor, fill: float) -> Tensor:
+    def cut(self, pixels: Tensor) -> Tensor:
+        """What the crop shows of an image or map [..., H, W] that is resized and flipped already."""
+        return pixels[(..., *self._visible())]
+
+    def pad(self, window: Tensor, fill: float) -> Tensor:
+        """What the crop shows [..., h, w] in its place in the crop [..., crop, crop]."""
         return _place(window, [min(offset, 0) for offset in self.offsets], self.crop, fill)
 
 
@@ -133,13 +138,12 @@ class Augmentation:
         """
         geometry, jitter = self.draw(image.shape[:2], rng)
         # Not by `Geometry.image`: colours here refer to the whole image's mean.
-        image = _flip(resize_image(image, geometry.size, self.interpolation), geometry.flip)
-        pixels = normalise(to_tensor(image, jitter), mean, std)
-        pixels = _place(pixels, geometry.offsets, self.crop, fill=0.0)
+        colours = _colours(_flip(resize_image(image, geometry.size, self.interpolation), geometry.flip), jitter)
+        pixels = geometry.pad(normalise(_unit(geometry.cut(colours)), mean, std), fill=0.0)
         if label is None:
             return pixels, None
-        labels = torch.from_numpy(_flip(resize_label(label, geometry.size), geometry.flip)).long()
-        return pixels, _place(labels, geometry.offsets, self.crop, fill=IGNORE)
+        labels = torch.from_numpy(_flip(resize_label(label, geometry.size), geometry.flip))
+        return pixels, geometry.pad(geometry.cut(labels).long(), fill=IGNORE)
 
     def draw(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[Geometry, list[float] | None]:
         """Geometry and colours (factors, see `to_tensor`) for an image of a height and width, pixels."""
@@ -242,8 +246,16 @@ def resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def to_tensor(image: np.ndarray, jitter: list[float] | None = None) -> Tensor:
     """uint8 [H, W, 3] to float32 [3, H, W] in 0..1, with brightness, contrast, saturation and hue changed by
     `jitter` (factors; the last a shift)."""
+    return _unit(_colours(image, jitter))
+
+
+def _colours(image: np.ndarray, jitter: list[float] | None) -> Tensor:
     pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
-    return (pixels if jitter is None else _adjust(pixels, jitter)).float().div_(255)
+    return pixels if jitter is None else _adjust(pixels, jitter)
+
+
+def _unit(pixels: Tensor) -> Tensor:
+    return pixels.float().div_(255)
 
 
 def normalise(pixels: Tensor, mean, std) -> Tensor:
