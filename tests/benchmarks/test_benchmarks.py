@@ -1,0 +1,52 @@
+"""What the benchmarks compare gives the same results; how fast it is, no test says."""
+
+import cam_inference
+import confusion
+import input_pipeline
+import label_reading
+import numpy as np
+import pytest
+import torch
+from measuring import NUM_CLASSES, read_records
+
+from maskmill.data.images import read_mask
+from maskmill.data.transforms import Augmentation
+from maskmill.evaluation import segmentation
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    return read_records(None, 3, tmp_path_factory.mktemp("scenes"), size=48)
+
+
+@pytest.mark.parametrize("backbone", ["sample_cnn", "efficientnet_lite0"])
+def test_the_cam_stage_gives_the_plain_loops_maps(records, backbone):
+    ways = cam_inference.both_ways(cam_inference.build_classifier(backbone), [1.0, 1.5])
+    for record in records:
+        plain = ways["plain"](record)
+        assert plain.max() > 0.9, "maps that are zero everywhere prove nothing"
+        torch.testing.assert_close(ways["maskmill"](record), plain, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("long_side", [(24, 40), (40, 96), (60, 120)])
+def test_training_input_is_that_of_pillow_and_torchvision(records, long_side):
+    ways = input_pipeline.both_ways(records, Augmentation(crop=48, long_side=long_side))
+    plain, ours = (ways[name](range(len(records))) for name in ("plain", "maskmill"))
+    assert input_pipeline.levels((plain, ours)) < 1e-3
+    assert torch.equal(plain["label"], ours["label"]) and torch.equal(plain["tags"], ours["tags"])
+
+
+def test_counts_are_those_of_the_bincount_loop(records):
+    rng = np.random.default_rng(0)
+    for record in records:
+        truth, prediction = confusion.pair(read_mask(record.mask, NUM_CLASSES))
+        truth[rng.random(truth.shape) < 0.1] = 255
+        expected = confusion.plain_counts(truth, prediction, NUM_CLASSES)
+        assert np.array_equal(segmentation.confusion(truth, prediction, NUM_CLASSES), expected)
+
+
+def test_the_store_holds_the_files_labels(records, tmp_path):
+    ways = label_reading.both_ways(records, tmp_path)
+    for record in records:
+        mask = read_mask(record.mask, NUM_CLASSES)
+        assert all(np.array_equal(labels[record.image_id], mask) for labels in ways.values())
