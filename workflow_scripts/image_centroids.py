@@ -28,7 +28,13 @@ def main(
     scatteritem: str = "1-of-1",
 ) -> None:
     embeddings, biased = open_maps(features), open_maps(labels)
-    columns: dict[str, list] = {"centroids": [], "classes": [], "counts": [], "images": []}
+    dimension = len(next(iter(embeddings.values())))
+    columns = {  # of a shard without images too, where there are more shards than these
+        "centroids": [np.empty((0, dimension), np.float32)],
+        "classes": [np.empty(0, np.uint8)],
+        "counts": [np.empty(0, np.int64)],
+        "images": [np.empty(0, str)],
+    }
     for image_id in progress(shard(read_ids(ids), scatteritem), f"centroids {scatteritem}"):
         vectors, classes, counts = image_centroids(
             embeddings[image_id],

@@ -33,6 +33,11 @@ def test_ids_are_strings(tmp_path):
     assert list(read_index(tmp_path / "index.csv")) == ["0012"]
 
 
+def test_ids_may_hold_spaces(tmp_path):
+    (tmp_path / "list.txt").write_text("second day_IMG 7\r\n\nIMG_8 \n")
+    assert read_ids(tmp_path / "list.txt") == ["second day_IMG 7", "IMG_8"]
+
+
 def test_a_missing_final_newline_loses_no_id(tmp_path):
     (tmp_path / "list.txt").write_text("a\nb")
     assert read_ids(tmp_path / "list.txt") == ["a", "b"]

@@ -66,7 +66,8 @@ def _record(row: dict[str, str]) -> Record:
 
 def read_ids(path: str | Path) -> list[str]:
     """Read a plain id list: one image id a line. Ids are strings ("2007_000032" is not the number 2007000032)."""
-    return Path(path).read_text(encoding="utf-8").split()
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    return [line.strip() for line in lines if line.strip()]
 
 
 def shard(ids: list[str], item: str) -> list[str]:

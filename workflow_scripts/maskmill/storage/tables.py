@@ -14,8 +14,8 @@ def write_table(path: str | Path, columns: Mapping[str, np.ndarray]) -> None:
     """Write columns (arrays of numbers, or of strings) to `path`, atomically."""
     with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
         for name, values in columns.items():
-            text = np.asarray(values).dtype.kind in "US"
-            file.create_dataset(name, data=np.asarray(values, "S") if text else values)
+            text = np.asarray(values).dtype.kind == "U"
+            file.create_dataset(name, data=np.char.encode(values, "utf-8") if text else values)
 
 
 def read_tables(paths: Iterable[str | Path]) -> dict[str, np.ndarray]:
@@ -30,7 +30,8 @@ def read_tables(paths: Iterable[str | Path]) -> dict[str, np.ndarray]:
             with h5py.File(path, "r") as file:
                 for name, dataset in file.items():
                     values = dataset[()]
-                    parts.setdefault(name, []).append(values.astype(str) if values.dtype.kind == "S" else values)
+                    text = values.dtype.kind == "S"
+                    parts.setdefault(name, []).append(np.char.decode(values, "utf-8") if text else values)
         except OSError:
             raise InputError(f"{path}: not a readable HDF5 file; delete it and run again") from None
     return {name: np.concatenate(values) for name, values in parts.items()}
