@@ -535,9 +535,14 @@ def weights_of(backbone: str) -> str:
     return shared.get(backbone, backbone)
 
 
+def wanted(section: dict) -> list[str]:
+    """The names in a section of rows; null leaves a row out."""
+    return [name for name, settings in section.items() if settings is not None]
+
+
 def mgd_rows(mode: str) -> list[str]:
     """The rows of MGD's table: its teachers, and every student alone and taught."""
-    students = [f"{student}_{kind}" for student in config["mgd"]["students"] for kind in ("supervised", mode)]
+    students = [f"{student}_{kind}" for student in wanted(config["mgd"]["students"]) for kind in ("supervised", mode)]
     return ["teacher_deep", "teacher_wide", *students]
 
 

@@ -25,7 +25,7 @@ MARS_STAGES = [
     ),
 ]
 
-CWBASS_ROWS = ["supervised", *config["cwbass"]["ablations"]]
+CWBASS_ROWS = ["supervised", *wanted(config["cwbass"]["ablations"])]
 MGD_ROWS = mgd_rows(config["mgd"]["mode"])
 # One table a method: `roles` is the split that each row was scored on, `scores` and `costs` are in the order of the rows,
 # `beside` is made with the table.
