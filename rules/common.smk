@@ -9,9 +9,10 @@ from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow_scripts"))
 from code_digest import code_digest as code
-from maskmill.data.catalog import DATASETS, averaged_ids
+from maskmill.data.catalog import DATASETS, OWN, averaged_ids
 from maskmill.data.incremental import task_steps
 from maskmill.data.localization import BOXSETS
+from maskmill.data.own import training_masks
 from maskmill.data.partitions import PROTOCOLS, find_part
 from maskmill.data.sample_scenes import stand_in_ids
 from maskmill.errors import InputError
@@ -89,6 +90,8 @@ def check_names(settings: dict) -> None:
             averaged_ids(DATASETS[dataset], settings["data"][dataset]["classes"])
         except InputError as error:
             raise WorkflowError(f"config: data.{dataset}.classes: {error}")
+    if "background" in (settings["data"][OWN]["classes"] or []):
+        raise WorkflowError(f"config: data.{OWN}.classes has 'background', which is mask id 0 by itself; remove it")
     check_deeplab(settings["deeplab"])
     check_localization(settings["localization"])
     if settings["p2at"]["datasets"].get("cityscapes", {}).get("init", settings["p2at"]["init"]) == "cityscapes":
@@ -151,12 +154,12 @@ WORK = f"work/{SCALE}"
 
 
 wildcard_constraints:
-    dataset="|".join(DATASETS),
+    dataset="|".join((*DATASETS, OWN)),
     boxset="|".join(BOXSETS),
     provider="irn|bas|external",
     split="labelled_train|train|val|gallery|crf_search",
-    protocol="|".join(PROTOCOLS),
-    part=r"[0-9_]+",
+    protocol="|".join((*PROTOCOLS, "own")),
+    part=r"[0-9_]+|all",
     method="cwbass|mgd",
     row=r"[a-z0-9_]+",
     student="|".join(config["mgd"]["students"]),
@@ -208,6 +211,41 @@ def files_digest(root: str | None, pattern: str) -> str:
     """SHA-256 of the names and sizes of what a rule converts in the user's root."""
     paths = sorted(Path(root).glob(pattern)) if root else []
     return hashlib.sha256("\n".join(f"{path} {path.stat().st_size}" for path in paths).encode()).hexdigest()
+
+
+def own_digests(wildcards) -> list[str | None]:
+    """What tells that the user's own images, masks, tags or list changed: names and sizes, and contents of the latter."""
+    own = config["data"][OWN]
+    files = [Path(own[key]) if own[key] else None for key in ("tags", "val")]
+    return [
+        *(files_digest(own[key], "**/*") for key in ("images", "masks")),
+        *(hashlib.sha256(f.read_bytes()).hexdigest() if f and f.is_file() else None for f in files),
+    ]
+
+
+def scored_roles(dataset: str) -> list[str]:
+    """The roles whose images have masks to score on; of the user's own training images, perhaps none has."""
+    own = config["data"][OWN]
+    return ["val"] if dataset == OWN and not training_masks(own["masks"], own["val"]) else list(ROLES)
+
+
+def scored_rows(roles: dict[str, str]):
+    """The rows of a table, each with its role, that can be scored."""
+
+    def rows(wildcards) -> dict[str, str]:
+        return {row: role for row, role in roles.items() if role in scored_roles(wildcards.dataset)}
+
+    return rows
+
+
+def scored_files(roles: dict[str, str]):
+    """Those files that can be made, where each is made of the masks of a role."""
+
+    def files(wildcards) -> list[str]:
+        chosen = scored_roles(wildcards.dataset)
+        return [file.format(dataset=wildcards.dataset) for file, role in roles.items() if role in chosen]
+
+    return files
 
 
 def list_digest(root: Path, dataset: str, name: str) -> str | None:
@@ -369,6 +407,8 @@ def deeplab_weights() -> list[str]:
 
 def partition_of(dataset: str) -> str:
     """Folder of the partition that the configuration chooses."""
+    if dataset == OWN:
+        return f"{WORK}/{OWN}/partitions/own/all"
     chosen = config["partitions"][dataset]
     return f"{WORK}/{dataset}/partitions/{chosen['protocol']}/{part_name(chosen['part'])}"
 

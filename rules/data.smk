@@ -127,6 +127,8 @@ rule build_index:
         f"logs/{SCALE}/{{dataset}}/build_index.log",
     benchmark:
         f"benchmarks/{SCALE}/{{dataset}}/build_index.tsv"
+    wildcard_constraints:
+        dataset="|".join(DATASETS),
     conda:
         "../envs/maskmill.yaml"
     threads: 4
@@ -141,3 +143,51 @@ rule build_index:
         subset=subset,
     script:
         "../workflow_scripts/build_index.py"
+
+
+rule index_own:
+    output:
+        index=f"{WORK}/{OWN}/index.csv",
+        class_list=f"{WORK}/{OWN}/classes.txt",
+        train=f"{WORK}/{OWN}/splits/train.txt",
+        labelled_train=f"{WORK}/{OWN}/splits/labelled_train.txt",
+        manifest_file=f"{WORK}/{OWN}/splits/manifest.json",
+    log:
+        f"logs/{SCALE}/{OWN}/index_own.log",
+    benchmark:
+        f"benchmarks/{SCALE}/{OWN}/index_own.tsv"
+    conda:
+        "../envs/maskmill.yaml"
+    threads: 4
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(30),
+    params:
+        **without(config["data"][OWN], "short_side"),
+        code=code("index_own.py"),
+        digests=own_digests,
+    script:
+        "../workflow_scripts/index_own.py"
+
+
+# Runs before all else that is ready: that a table has no images to score on should be known before the trainings.
+rule validation_own:
+    input:
+        index=f"{WORK}/{OWN}/index.csv",
+    output:
+        val=f"{WORK}/{OWN}/splits/val.txt",
+    log:
+        f"logs/{SCALE}/{OWN}/validation_own.log",
+    benchmark:
+        f"benchmarks/{SCALE}/{OWN}/validation_own.tsv"
+    priority: 1
+    conda:
+        "../envs/maskmill.yaml"
+    resources:
+        mem_mb=growing(500),
+        runtime=growing(10),
+    params:
+        code=code("validation_own.py"),
+        scale=SCALE,
+    script:
+        "../workflow_scripts/validation_own.py"

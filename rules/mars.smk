@@ -27,6 +27,7 @@ rule image_centroids:
 
 rule debiased_centroids:
     input:
+        index=f"{WORK}/{{dataset}}/index.csv",
         shards=gather.images(f"{WORK}/{{{{dataset}}}}/mars/{{{{provider}}}}/centroids/{{scatteritem}}.h5"),
     output:
         debiased=f"{WORK}/{{dataset}}/mars/{{provider}}/debiased_centroids.h5",

@@ -16,6 +16,8 @@ rule partition:
         f"logs/{SCALE}/{{dataset}}/partition/{{protocol}}_{{part}}.log",
     benchmark:
         f"benchmarks/{SCALE}/{{dataset}}/partition/{{protocol}}_{{part}}.tsv"
+    wildcard_constraints:
+        dataset="|".join(config["partitions"]),
     conda:
         "../envs/maskmill.yaml"
     resources:
@@ -29,17 +31,40 @@ rule partition:
         "../workflow_scripts/partition.py"
 
 
+rule partition_own:
+    input:
+        ids=f"{WORK}/{OWN}/splits/train.txt",
+        with_masks=f"{WORK}/{OWN}/splits/labelled_train.txt",
+    output:
+        labelled=f"{partition_of(OWN)}/labelled.txt",
+        unlabelled=f"{partition_of(OWN)}/unlabelled.txt",
+        manifest_file=f"{partition_of(OWN)}/manifest.json",
+    log:
+        f"logs/{SCALE}/{OWN}/partition_own.log",
+    benchmark:
+        f"benchmarks/{SCALE}/{OWN}/partition_own.tsv"
+    conda:
+        "../envs/maskmill.yaml"
+    resources:
+        mem_mb=growing(500),
+        runtime=growing(10),
+    params:
+        code=code("partition_own.py"),
+    script:
+        "../workflow_scripts/partition_own.py"
+
+
 rule predict_labels:
     input:
         index=f"{WORK}/{{dataset}}/index.csv",
-        ids=ids_of("val"),
+        ids=ids_of("{split}"),
         checkpoint=f"{PARTITION}/{{method}}/{{row}}/network.safetensors",
     output:
-        maps=f"{PARTITION}/{{method}}/{{row}}/val/argmax/{{scatteritem}}.h5",
+        maps=f"{PARTITION}/{{method}}/{{row}}/{{split}}/argmax/{{scatteritem}}.h5",
     log:
-        f"logs/{SCALE}/{{dataset}}/predict_labels/{{protocol}}_{{part}}_{{method}}_{{row}}/{{scatteritem}}.log",
+        f"logs/{SCALE}/{{dataset}}/predict_labels/{{protocol}}_{{part}}_{{method}}_{{row}}_{{split}}/{{scatteritem}}.log",
     benchmark:
-        f"benchmarks/{SCALE}/{{dataset}}/predict_labels/{{protocol}}_{{part}}_{{method}}_{{row}}/{{scatteritem}}.tsv"
+        f"benchmarks/{SCALE}/{{dataset}}/predict_labels/{{protocol}}_{{part}}_{{method}}_{{row}}_{{split}}/{{scatteritem}}.tsv"
     conda:
         "../envs/maskmill.yaml"
     resources:

@@ -16,32 +16,36 @@ BAS_SCORES = {
     "label/bas": "{dataset}/bas/pseudo_labels_scores.csv",
     "student/bas": "{dataset}/students/bas/baseline/val/predictions_scores.csv",
 }
-# Figures of the stages on the way, so that a gap can be traced to the stage that lost it.
-MARS_STAGES = [
-    "{dataset}/seed_miou.csv",
-    *(
-        f"{{dataset}}/students/{PROVIDER}/{variant}/val/argmax_scores.csv"
+MARS_ROLES = {row: "labelled_train" if row.startswith("label/") else "val" for row in MARS_SCORES}
+BAS_ROLES = {row: "val" if row.startswith("student/") else "labelled_train" for row in BAS_SCORES}
+# The gallery, and figures of the stages on the way, so that a gap can be traced to the stage that lost it.
+MARS_BESIDE = {
+    "results/mars_{dataset}_gallery.png": "labelled_train",
+    f"{WORK}/{{dataset}}/seed_miou.csv": "labelled_train",
+    **{
+        f"{WORK}/{{dataset}}/students/{PROVIDER}/{variant}/val/argmax_scores.csv": "val"
         for variant in ("baseline", "complement", "mars")
-    ),
-]
+    },
+}
 
+WITH_BACKGROUND = [*(name for name in DATASETS if DATASETS[name].has_background), OWN]
 CWBASS_ROWS = ["supervised", *wanted(config["cwbass"]["ablations"])]
 MGD_ROWS = mgd_rows(config["mgd"]["mode"])
 # One table a method: `roles` is the split that each row was scored on, `scores` and `costs` are in the order of the rows,
 # `beside` is made with the table.
 TABLES = {
     "mars": {
-        "datasets": [name for name in DATASETS if DATASETS[name].has_background],
-        "roles": {row: "labelled_train" if row.startswith("label/") else "val" for row in MARS_SCORES},
-        "scores": [f"{WORK}/{path}" for path in MARS_SCORES.values()],
-        "beside": ["results/mars_{dataset}_gallery.png", *(f"{WORK}/{path}" for path in MARS_STAGES)],
+        "datasets": WITH_BACKGROUND,
+        "roles": scored_rows(MARS_ROLES),
+        "scores": scored_files({f"{WORK}/{path}": MARS_ROLES[row] for row, path in MARS_SCORES.items()}),
+        "beside": scored_files(MARS_BESIDE),
         "published": PROVIDER == "irn",
         "note": f"; labels of {PROVIDER}",
     },
     "bas": {
-        "datasets": [name for name in DATASETS if DATASETS[name].has_background],
-        "roles": {row: "val" if row.startswith("student/") else "labelled_train" for row in BAS_SCORES},
-        "scores": [f"{WORK}/{path}" for path in BAS_SCORES.values()],
+        "datasets": WITH_BACKGROUND,
+        "roles": scored_rows(BAS_ROLES),
+        "scores": scored_files({f"{WORK}/{path}": BAS_ROLES[row] for row, path in BAS_SCORES.items()}),
         "published": True,
     },
     "deeplab": {
@@ -51,7 +55,7 @@ TABLES = {
         "published": True,
     },
     "cwbass": {
-        "datasets": list(config["partitions"]),
+        "datasets": [*config["partitions"], OWN],
         "roles": dict.fromkeys(CWBASS_ROWS, "val"),
         "scores": of_partition("cwbass", CWBASS_ROWS, "val/argmax_scores.csv"),
         "costs": of_partition("cwbass", CWBASS_ROWS, "cost.csv"),
@@ -59,7 +63,7 @@ TABLES = {
         "published": False,
     },
     "mgd": {
-        "datasets": list(config["partitions"]),
+        "datasets": [*config["partitions"], OWN],
         "roles": dict.fromkeys(MGD_ROWS, "val"),
         "scores": of_partition("mgd", MGD_ROWS, "val/argmax_scores.csv"),
         "costs": of_partition("mgd", MGD_ROWS, "cost.csv"),

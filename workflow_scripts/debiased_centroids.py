@@ -1,18 +1,18 @@
 """Debiased centroids of every class (MARS, Eq. 1-3).
 
-In: the shards of image centroids. Out: HDF5 with `debiased` float64 [C+1, D] (by mask id, NaN where there is none),
-and for every image centroid its row of the shards joined: `classes`, `images`, `counts`, `distances` (Eq. 1),
+In: index, the shards of image centroids. Out: HDF5 with `debiased` float64 [C+1, D] (by mask id, NaN where there is
+none), and for every image centroid its row of the shards joined: `classes`, `images`, `counts`, `distances` (Eq. 1),
 `selected`.
 """
 
 import stage
-from maskmill.data.catalog import DATASETS
+from maskmill.data.catalog import find_dataset
 from maskmill.errors import InputError
 from maskmill.methods.mars import background_distance, debiased_centroids, mean_background
 from maskmill.storage.tables import read_tables, write_table
 
 
-def main(dataset: str, shards: list[str], debiased: str, alpha: float, normalise_centroids: bool) -> None:
+def main(dataset: str, index: str, shards: list[str], debiased: str, alpha: float, normalise_centroids: bool) -> None:
     table = read_tables(shards)
     centroids, classes = table.pop("centroids"), table["classes"]
     if not (classes == 0).any():
@@ -22,7 +22,7 @@ def main(dataset: str, shards: list[str], debiased: str, alpha: float, normalise
         centroids,
         classes,
         distances,
-        num_classes=DATASETS[dataset].num_classes,
+        num_classes=find_dataset(dataset, index).num_classes,
         alpha=alpha,
         normalise_centroids=normalise_centroids,
     )

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 import stage
-from maskmill.data.catalog import DATASETS, averaged_ids
+from maskmill.data.catalog import averaged_ids, find_dataset
 from maskmill.data.images import IGNORE, read_mask
 from maskmill.data.index import read_ids, read_index
 from maskmill.evaluation.boundary import boundary_counts, boundary_scores
@@ -37,7 +37,8 @@ def main(
     boundary: bool = False,
     foreground: list[str] = (),
 ) -> None:
-    names, num_classes = DATASETS[dataset].classes, DATASETS[dataset].num_classes
+    about = find_dataset(dataset, index)
+    names, num_classes = about.classes, about.num_classes
     records, store = read_index(index), open_maps(maps)
     matrix = np.zeros((num_classes, num_classes), np.int64)
     near_outlines = np.zeros((3, num_classes), np.int64)
@@ -47,8 +48,8 @@ def main(
         matrix += confusion(truth, labels, num_classes)
         if boundary:
             near_outlines += boundary_counts(truth, labels, num_classes)
-    averaged, has_background = averaged_ids(DATASETS[dataset], classes), DATASETS[dataset].has_background
-    rows = scores(matrix, names, averaged, counted=counted, has_background=has_background)
+    averaged = averaged_ids(about, classes)
+    rows = scores(matrix, names, averaged, counted=counted, has_background=about.has_background)
     if boundary:
         rows += boundary_scores(near_outlines, names, averaged)
     for path in foreground:

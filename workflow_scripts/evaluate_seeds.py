@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 import stage
-from maskmill.data.catalog import DATASETS, averaged_ids
+from maskmill.data.catalog import averaged_ids, find_dataset
 from maskmill.data.images import read_mask
 from maskmill.data.index import read_ids, read_index
 from maskmill.evaluation.segmentation import SeedCurve, scores
@@ -31,20 +31,19 @@ def main(
     classes: list[str] | None = None,
     counted: str = "occurring",
 ) -> None:
-    num_classes = DATASETS[dataset].num_classes
-    records, store = read_index(index), open_maps(maps)
-    seeds = SeedCurve(num_classes, np.arange(*thresholds))
+    about, records, store = find_dataset(dataset, index), read_index(index), open_maps(maps)
+    seeds = SeedCurve(about.num_classes, np.arange(*thresholds))
     for image_id in progress(read_ids(ids), "seeds"):
-        truth = read_mask(records[image_id].mask, num_classes)
+        truth = read_mask(records[image_id].mask, about.num_classes)
         cam = resize_planes(store[image_id].astype(np.float32), truth.shape)
         seeds.add(truth, cam, store.attributes_of(image_id)["classes"])
-    averaged = averaged_ids(DATASETS[dataset], classes)
+    averaged = averaged_ids(about, classes)
     miou = seeds.miou(averaged)
     with atomic_path(curve) as path:
         pd.DataFrame({"threshold": seeds.thresholds.round(4), "miou": miou}).to_csv(path, index=False)
     best = int(np.nanargmax(miou))
     with atomic_path(scores_table) as path:
-        rows = scores(seeds.matrix(best), DATASETS[dataset].classes, averaged, counted=counted)
+        rows = scores(seeds.matrix(best), about.classes, averaged, counted=counted)
         pd.DataFrame(rows).to_csv(path, index=False)
     logging.info("seed mIoU %.1f at threshold %.2f", miou[best], seeds.thresholds[best])
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import stage
-from maskmill.data.catalog import DATASETS, colours_of
+from maskmill.data.catalog import colours_of, find_dataset
 from maskmill.data.images import read_image
 from maskmill.data.index import read_ids, read_index
 from maskmill.data.transforms import to_tensor
@@ -37,7 +37,7 @@ def main(
     short_side: int | None = None,
     threads: int = 1,
 ) -> None:
-    network, about = load_segmentation(checkpoint), DATASETS[dataset]
+    network, about = load_segmentation(checkpoint), find_dataset(dataset, index)
     description = {
         "dataset": dataset,
         "classes": about.classes,

@@ -7,7 +7,7 @@ size. Out: map store of kind `label`, uint8 [H, W] at working size.
 from pathlib import Path
 
 import stage
-from maskmill.data.catalog import DATASETS
+from maskmill.data.catalog import find_dataset
 from maskmill.data.images import read_mask, resized
 from maskmill.data.index import read_ids, read_index, shard
 from maskmill.errors import InputError
@@ -24,12 +24,12 @@ def main(
     scatteritem: str = "1-of-1",
     short_side: int | None = None,
 ) -> None:
-    records = read_index(index)
+    records, num_classes = read_index(index), find_dataset(dataset, index).num_classes
     with create_maps(maps, "label", producer="import_masks", parameters={"folder": folder}) as store:
         for image_id in progress(shard(read_ids(ids), scatteritem), f"import {scatteritem}"):
             record = records[image_id]
             path = Path(folder, f"{image_id}.png")
-            mask = read_mask(path, DATASETS[dataset].num_classes, short_side)
+            mask = read_mask(path, num_classes, short_side)
             size = resized(record.height, record.width, short_side)
             if mask.shape != size:
                 raise InputError(

@@ -5,7 +5,7 @@ a row per image: image, truth, CAM, pseudo label, debiased label with the remove
 """
 
 import stage
-from maskmill.data.catalog import DATASETS
+from maskmill.data.catalog import find_dataset
 from maskmill.data.images import read_image, read_mask
 from maskmill.data.index import read_ids, read_index
 from maskmill.reporting.gallery import Row, draw_gallery
@@ -26,23 +26,22 @@ def main(
 ) -> None:
     records = read_index(index)
     stores = [open_maps(path) for path in (cams, biased, debiased, predictions)]
-    num_classes, names = DATASETS[dataset].num_classes, DATASETS[dataset].classes
-    rows = []
+    about, rows = find_dataset(dataset, index), []
     for image_id in read_ids(ids):
         record = records[image_id]
         cam, before, after, predicted = (store[image_id] for store in stores)
         rows.append(
             Row(
-                title=f"{image_id}\n" + ", ".join(names[c] for c in record.classes),
+                title=f"{image_id}\n" + ", ".join(about.classes[c] for c in record.classes),
                 image=read_image(record.image, short_side),
-                truth=read_mask(record.mask, num_classes, short_side),
+                truth=read_mask(record.mask, about.num_classes, short_side),
                 cam=cam,
                 before=before,
                 after=after,
                 predicted=predicted,
             )
         )
-    draw_gallery(rows, picture, names, f"MARS, scale {scale}: the training images with the most bias")
+    draw_gallery(rows, picture, about.classes, f"MARS, scale {scale}: the training images with the most bias")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ In: index, id list (training images with masks), biased labels. Out: id list, mo
 import numpy as np
 
 import stage
-from maskmill.data.catalog import DATASETS
+from maskmill.data.catalog import find_dataset
 from maskmill.data.images import read_mask
 from maskmill.data.index import read_ids, read_index
 from maskmill.progress import progress
@@ -17,9 +17,10 @@ from maskmill.storage.maps import open_maps
 
 def main(dataset: str, index: str, ids: str, labels: str, gallery: str, images: int) -> None:
     records, biased = read_index(index), open_maps(labels)
+    num_classes = find_dataset(dataset, index).num_classes
 
     def bias(image_id: str) -> float:
-        truth = read_mask(records[image_id].mask, DATASETS[dataset].num_classes)
+        truth = read_mask(records[image_id].mask, num_classes)
         label = resize_labels(biased[image_id], truth.shape)
         return np.mean((truth == 0) & (label > 0) & (label != 255))
 

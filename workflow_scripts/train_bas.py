@@ -8,11 +8,10 @@ accidents of the released code, see below.
 import torch
 
 import stage
-from maskmill.data.catalog import DATASETS
-from maskmill.data.datasets import TrainingImages
-from maskmill.data.index import Record, read_ids, read_index
+from maskmill.data.catalog import find_dataset
+from maskmill.data.datasets import TrainingImages, check_tags
+from maskmill.data.index import read_ids, read_index
 from maskmill.data.transforms import Augmentation
-from maskmill.errors import InputError
 from maskmill.methods.bas import draw_class, seed_losses
 from maskmill.networks.bas import BASSeeds, parameter_groups
 from maskmill.networks.classifier import Classifier
@@ -52,10 +51,10 @@ def main(
     classifier: list[str] = (),
     run: str = "by hand",
 ) -> None:
-    num_classes = DATASETS[dataset].num_classes
+    num_classes = find_dataset(dataset, index).num_classes
     indexed = read_index(index)
     records = [indexed[i] for i in read_ids(ids)]
-    check_tags(records, ids)
+    check_tags(records, f"remove such ids from {ids}")  # BAS draws one of each image's classes
     torch.manual_seed(seed)
     model = BASSeeds(num_classes=num_classes - 1, pretrained=next(iter(weights), None), **network)
     for trained in classifier:
@@ -99,19 +98,6 @@ def main(
         seed=seed,
         **training,
     )
-
-
-def check_tags(records: list[Record], ids: str) -> None:
-    """BAS draws one of each image's classes.
-
-    Raises:
-        InputError: an image has none.
-    """
-    for record in records:
-        if not record.classes:
-            raise InputError(
-                f"{record.image}: the image has no tags to learn from; remove {record.image_id} from {ids}"
-            )
 
 
 if __name__ == "__main__":

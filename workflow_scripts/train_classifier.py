@@ -7,8 +7,8 @@ import torch
 from torch.nn import functional as F
 
 import stage
-from maskmill.data.catalog import DATASETS
-from maskmill.data.datasets import TrainingImages
+from maskmill.data.catalog import OWN, find_dataset
+from maskmill.data.datasets import TrainingImages, check_tags
 from maskmill.data.index import read_ids, read_index
 from maskmill.data.transforms import Augmentation
 from maskmill.networks.classifier import Classifier
@@ -37,12 +37,15 @@ def main(
     weights: list[str] = (),
     run: str = "by hand",
 ) -> None:
-    num_classes = DATASETS[dataset].num_classes
-    records = read_index(index)
+    num_classes = find_dataset(dataset, index).num_classes
+    every = read_index(index)
+    records = [every[i] for i in read_ids(ids)]
+    if dataset == OWN:  # all others have tags or masks of every image
+        check_tags(records, "complete the table data.mine.tags, or remove the image")
     torch.manual_seed(seed)
     model = Classifier(num_classes=num_classes - 1, pretrained=next(iter(weights), None), **network)
     images = TrainingImages(
-        [records[i] for i in read_ids(ids)],
+        records,
         Augmentation(**augmentation),
         model.backbone.mean,
         model.backbone.std,

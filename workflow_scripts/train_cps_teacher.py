@@ -9,7 +9,7 @@ from functools import partial
 import torch
 
 import stage
-from maskmill.data.catalog import DATASETS
+from maskmill.data.catalog import find_dataset
 from maskmill.data.datasets import Masks
 from maskmill.data.index import read_ids, read_index
 from maskmill.data.partitions import unlabelled_records
@@ -51,7 +51,7 @@ def main(
     weights: list[str] = (),
     run: str = "by hand",
 ) -> None:
-    every, num_classes = read_index(index), DATASETS[dataset].num_classes
+    every, num_classes = read_index(index), find_dataset(dataset, index).num_classes
     records = [every[i] for i in read_ids(labelled)]
     torch.manual_seed(seed)
     model = TwoBranches(num_classes=num_classes, pretrained=next(iter(weights), None), **network)

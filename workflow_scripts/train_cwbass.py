@@ -7,7 +7,7 @@ and the confidence that it gave the unlabelled images. Out: a checkpoint of `Dee
 import torch
 
 import stage
-from maskmill.data.catalog import DATASETS
+from maskmill.data.catalog import find_dataset
 from maskmill.data.datasets import Masks
 from maskmill.data.index import read_ids, read_index
 from maskmill.data.partitions import unlabelled_records
@@ -54,8 +54,8 @@ def main(
     weights: list[str] = (),
     run: str = "by hand",
 ) -> None:
-    every, num_classes, release = read_index(index), DATASETS[dataset].num_classes, cwbass.VARIANTS[variant]
-    records = [every[i] for i in read_ids(labelled)]
+    every, num_classes = read_index(index), find_dataset(dataset, index).num_classes
+    release, records = cwbass.VARIANTS[variant], [every[i] for i in read_ids(labelled)]
     torch.manual_seed(seed)
     model = DeepLabV3Plus(num_classes=num_classes, pretrained=next(iter(weights), None), **network)
     stores = [open_maps(path) for path in (*labels, *confidence)]

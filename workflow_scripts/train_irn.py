@@ -7,7 +7,7 @@ checkpoint of `IRNet`.
 import torch
 
 import stage
-from maskmill.data.catalog import DATASETS
+from maskmill.data.catalog import find_dataset
 from maskmill.data.datasets import TrainingImages
 from maskmill.data.index import read_ids, read_index
 from maskmill.data.transforms import Augmentation
@@ -55,7 +55,7 @@ def main(
         Augmentation(**augmentation),
         model.backbone.mean,
         model.backbone.std,
-        num_classes=DATASETS[dataset].num_classes,
+        num_classes=find_dataset(dataset, index).num_classes,
         labels=open_maps(labels),
         short_side=short_side,
     )

@@ -7,7 +7,7 @@ In: index, id list, debiased labels (254 = biased), optionally what the backbone
 import torch
 
 import stage
-from maskmill.data.catalog import DATASETS
+from maskmill.data.catalog import find_dataset
 from maskmill.data.index import read_ids, read_index
 from maskmill.methods.mars import BIASED, certainty_weight, complement, teacher_labels, weighted_cross_entropy
 from maskmill.refinement.online import make_refine
@@ -60,7 +60,7 @@ def main(
         [records[i] for i in read_ids(ids)],
         open_maps(labels),
         checkpoint,
-        num_classes=DATASETS[dataset].num_classes,
+        num_classes=find_dataset(dataset, index).num_classes,
         pretrained=next(iter(weights), None),
         classifier=next(iter(classifier), None),
         training=training,

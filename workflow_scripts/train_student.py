@@ -4,7 +4,7 @@ In: index, id list, labels, optionally what the backbone starts from. Out: a che
 """
 
 import stage
-from maskmill.data.catalog import DATASETS
+from maskmill.data.catalog import find_dataset
 from maskmill.data.index import read_ids, read_index
 from maskmill.storage.maps import open_maps
 from maskmill.training.student import cross_entropy_step, train_student
@@ -31,7 +31,7 @@ def main(
         [records[i] for i in read_ids(ids)],
         open_maps(labels),
         checkpoint,
-        num_classes=DATASETS[dataset].num_classes,
+        num_classes=find_dataset(dataset, index).num_classes,
         pretrained=next(iter(weights), None),
         classifier=next(iter(classifier), None),
         training=training,

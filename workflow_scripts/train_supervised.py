@@ -8,7 +8,7 @@ checkpoint of the network class `architecture`.
 import torch
 
 import stage
-from maskmill.data.catalog import DATASETS
+from maskmill.data.catalog import find_dataset
 from maskmill.data.datasets import Masks, TrainingImages
 from maskmill.data.index import read_ids, read_index
 from maskmill.data.transforms import Augmentation
@@ -43,7 +43,7 @@ def main(
     weights: list[str] = (),
     run: str = "by hand",
 ) -> None:
-    every, num_classes = read_index(index), DATASETS[dataset].num_classes
+    every, num_classes = read_index(index), find_dataset(dataset, index).num_classes
     records = [every[i] for i in read_ids(labelled)]
     torch.manual_seed(seed)
     model = NETWORKS[architecture](num_classes=num_classes, pretrained=next(iter(weights), None), **network)

@@ -38,6 +38,13 @@ def test_only_the_published_list_is_called_by_the_data_sets_name():
     assert data_name("voc", "small", subset) == ("voc val (custom: 445 images, published 1,449)", False)
 
 
+def test_images_of_ones_own_have_their_name_at_every_scale():
+    split = {"list": "val", "published": "own"}
+    assert {data_name("mine", scale, split) for scale in ("sample", "small", "paper")} == {("mine val", False)}
+    partition = {"part": "all", "published": "own", "labelled": {"images": 6}, "unlabelled": {"images": 12}}
+    assert partition_name(partition) == "; masks: 6 of 18"
+
+
 def test_summary_has_a_line_a_variant():
     table = pd.concat([rows(), rows(variant="student/baseline")])
     assert len(summary(table).splitlines()) == 3

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from photos import OWN, write_photos
+
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "tests/overlays/tiny.yaml"
 
@@ -66,14 +68,21 @@ def project(tmp_path) -> Project:
     return Project(tmp_path)
 
 
-def shared(name: str, targets: list[str], tmp_path_factory, worker_id: str) -> Project:
-    """Targets, complete, at the tiny overlay: made once for all test processes, copied for each."""
+def shared(name: str, targets: list[str], tmp_path_factory, worker_id: str, prepare=None, **options) -> Project:
+    """Targets, complete, at the tiny overlay: made once for all test processes, copied for each.
+
+    Args:
+        prepare: called with the project's folder first.
+        options: of `Project.run`.
+    """
     base = tmp_path_factory.getbasetemp()
     made = (base if worker_id == "master" else base.parent) / f"{name}_made"
     with FileLock(f"{made}.lock"):
         if not (made / "printed").exists():
             made.mkdir()
-            printed = Project(made).run(*targets)
+            if prepare:
+                prepare(made)
+            printed = Project(made).run(*targets, **options)
             (made / "printed").write_text(printed)
     folder = tmp_path_factory.mktemp(name)
     shutil.copytree(made, folder, dirs_exist_ok=True, symlinks=True)
@@ -90,6 +99,13 @@ def finished(tmp_path_factory, worker_id) -> Project:
 def semi(tmp_path_factory, worker_id) -> Project:
     """CW-BASS's and MGD's targets, complete. Tests must leave their files as they are."""
     return shared("semi", ["results/cwbass_voc_miou.csv", "results/mgd_voc_miou.csv"], tmp_path_factory, worker_id)
+
+
+@pytest.fixture(scope="session")
+def own(tmp_path_factory, worker_id) -> Project:
+    """The four targets that learn from images of one's own, complete. Tests must leave their files as they are."""
+    targets = [f"results/{method}_mine_miou.csv" for method in ("mars", "bas", "cwbass", "mgd")]
+    return shared("own", [*targets, *OWN], tmp_path_factory, worker_id, prepare=write_photos, configfile=None)
 
 
 @pytest.fixture(scope="session")

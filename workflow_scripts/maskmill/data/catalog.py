@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -287,6 +288,34 @@ ADE20K = Dataset(
 )
 
 DATASETS = {dataset.name: dataset for dataset in (VOC, CONTEXT, PERSON_PART, CITYSCAPES, CAMVID, COCO, ADE20K)}
+
+OWN = "mine"  # the user's own images, whose classes the configuration names
+CLASS_LIST = "classes.txt"  # beside the index of such images: their classes in the order of the mask ids, one a line
+
+
+def find_dataset(name: str, index: str | Path) -> Dataset:
+    """A data set of the catalog, or the user's own, whose classes stand beside its index.
+
+    Raises:
+        InputError: there is no list of classes.
+    """
+    return own_dataset(read_classes(Path(index).with_name(CLASS_LIST))) if name == OWN else DATASETS[name]
+
+
+def own_dataset(classes: Sequence[str]) -> Dataset:
+    """The user's own images; `classes` in the order of the mask ids, from 0, which is background."""
+    return Dataset(name=OWN, classes=tuple(classes), folder="", origin="a folder of images")
+
+
+def read_classes(path: str | Path) -> list[str]:
+    """Class names, one a line.
+
+    Raises:
+        InputError: the file is missing.
+    """
+    if not Path(path).exists():
+        raise InputError(f"{path}: no such list of classes; run snakemake to make it with the index")
+    return Path(path).read_text(encoding="utf-8").splitlines()
 
 
 def class_ids(names: Iterable[str], classes: Sequence[str] = VOC.classes) -> tuple[int, ...]:

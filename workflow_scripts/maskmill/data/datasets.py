@@ -79,6 +79,18 @@ class Masks(Mapping):
         return len(self.files)
 
 
+def check_tags(records: list[Record], fix: str) -> None:
+    """Make sure that every image has tags.
+
+    Raises:
+        InputError: one has none; the message ends with `fix`.
+    """
+    without = [record for record in records if not record.classes]
+    if without:
+        count = f"{len(without)} of {len(records)} images have none"
+        raise InputError(f"{without[0].image}: the image has no tags to learn from ({count}); {fix}")
+
+
 def tags(record: Record, num_classes: int) -> Tensor:
     """bool [num_classes - 1]: which foreground classes the image has (position 0 is class id 1; id 0 has no tag)."""
     present = torch.zeros(num_classes - 1, dtype=torch.bool)

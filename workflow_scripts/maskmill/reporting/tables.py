@@ -47,6 +47,8 @@ def data_name(dataset: str, scale: str, split: dict) -> tuple[str, bool]:
     A list of the user's own is named with both sizes, and drawn scenes are never called by the data set's name. Where
     a data set has several sets of labels, theirs is named.
     """
+    if split["published"] == "own":
+        return f"{dataset} {split['list']}", False
     if scale == "sample":
         return f"sample scenes {split['list']}", False
     published = split["published"] == "published"
@@ -59,6 +61,8 @@ def partition_name(partition: dict) -> str:
     """What a partition's manifest says, to stand behind the name of the evaluated data."""
     part, labelled = partition["part"].replace("_", "/"), partition["labelled"]["images"]
     total = labelled + partition["unlabelled"]["images"]
+    if partition["published"] == "own":
+        return f"; masks: {labelled} of {total}"
     return f"; masks: {partition['protocol']} {part}, {partition['published']}, {labelled} of {total}"
 
 

@@ -1,0 +1,183 @@
+"""Images of the user's own: a folder of them, a table of tags, masks of some, and a list of those to score on.
+
+Everywhere an image is named by its path below the folder, with or without suffix. Its id is that path without suffix
+and with "_" for "/": map stores and lists are flat.
+"""
+
+import csv
+import io
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from maskmill.data.catalog import class_ids
+from maskmill.data.images import SUFFIXES, read_mask
+from maskmill.data.index import Record
+from maskmill.data.partitions import others
+from maskmill.data.voc import index_images, refuse_twins, tags_from_mask
+from maskmill.errors import InputError
+
+TAG_COLUMNS = ("image", "tags")
+
+
+def read_own(
+    images: str | Path,
+    classes: Sequence[str],
+    *,
+    tags: str | Path | None = None,
+    masks: str | Path | None = None,
+    val: str | Path | None = None,
+    threads: int = 1,
+) -> tuple[list[Record], dict[str, list[str]]]:
+    """Records of all images, in the order of their ids, and the ids of the splits train, labelled_train and val.
+
+    `val` are the images of that list, `train` all others, `labelled_train` those of them that have a mask. An image's
+    tags are those of the table; where it has none there, the classes that its mask shows; else it has no tags.
+
+    Args:
+        images: folder of images, or of folders of them.
+        classes: names in the order of the mask ids, from 0, which is background.
+        tags: CSV file, see `read_tags`.
+        masks: folder with <image>.png: class ids, 255 = ignore.
+        val: list of images, one a line; they need masks.
+
+    Raises:
+        InputError: a file or folder is missing, empty or unreadable; two images have one id; tags, mask or list name
+            an image that does not exist; a class is unknown; a mask is of another size than its image or holds an id
+            out of range; an image of `val` has no mask; none is left to train on.
+    """
+    files = find_images(images, masks)
+    found = find_masks(masks, files) if masks else {}
+    tagged = read_tags(tags, files, classes) if tags else {}
+    scored = read_val(val, files, found) if val else []
+    train = others(list(files), scored)
+    if not train:
+        raise InputError(f"{val}: names all images of {images}; leave some to train on")
+    splits = {"train": train, "labelled_train": [i for i in train if i in found], "val": scored}
+
+    def tags_of(image_id: str, mask: Path | None) -> tuple[int, ...]:
+        shown = tags_from_mask(read_mask(mask, len(classes))) if mask else ()
+        return tagged.get(image_id) or shown
+
+    return index_images(splits, lambda i: (files[i], found.get(i)), tags_of, threads=threads), splits
+
+
+def find_images(folder: str | Path, masks: str | Path | None = None) -> dict[str, Path]:
+    """The images below a folder by id, sorted; hidden files are left out.
+
+    Args:
+        masks: the folder of masks, to make sure that none of them is taken for an image.
+
+    Raises:
+        InputError: there is no such folder or no image in it, two images have one id, or masks lie among the images.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; set data.mine.images to a folder of images")
+    if masks and Path(masks).resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{masks}: lies within data.mine.images, so masks would be taken for images; move it")
+    images = _by_id(folder, SUFFIXES)
+    if not images:
+        raise InputError(f"{folder}: no images in it; set data.mine.images to a folder with {', '.join(SUFFIXES)}")
+    return images
+
+
+def find_masks(folder: str | Path, images: Mapping[str, Path]) -> dict[str, Path]:
+    """The masks below a folder by the id of their image.
+
+    Raises:
+        InputError: there is no such folder, or a mask of an image that does not exist.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; set data.mine.masks to a folder of masks, or to null")
+    masks = _by_id(folder, (".png",))
+    for image_id, mask in masks.items():
+        if image_id not in images:
+            raise InputError(f"{mask}: no image has this name without its suffix; rename the mask, or remove it")
+    return masks
+
+
+def read_tags(path: str | Path, images: Collection[str], classes: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Read a CSV table with the columns image and tags, class names separated by semicolons: image id to mask ids.
+
+    Raises:
+        InputError: the file is missing or has other columns; a line names an image that does not exist, a second time,
+            or an unknown class.
+    """
+    table = csv.DictReader(io.StringIO(_read_text(path), newline=""))
+    if tuple(table.fieldnames or ()) != TAG_COLUMNS:
+        raise InputError(f"{path}: columns are {table.fieldnames}, not {list(TAG_COLUMNS)}; correct the first line")
+    tags: dict[str, tuple[int, ...]] = {}
+    for row in table:
+        where = f"{path}: line {table.line_num}:"
+        if None in row:
+            raise InputError(f"{where} has {len(row[None]) + 2} columns; separate tags by semicolons")
+        image_id = _known_id(row["image"], images, where)
+        if image_id in tags:
+            raise InputError(f"{where} names image {row['image']!r} again; keep one line an image")
+        names = [name.strip() for name in (row["tags"] or "").split(";")]
+        try:
+            ids = class_ids(filter(None, names), classes[1:])
+        except InputError as error:
+            raise InputError(f"{where} {error}") from None
+        tags[image_id] = tuple(sorted({number + 1 for number in ids}))
+    return tags
+
+
+def read_val(path: str | Path, images: Collection[str], masks: Collection[str]) -> list[str]:
+    """Ids of the images to score on, in the order of the list.
+
+    Raises:
+        InputError: the list is missing or empty, or names an image that does not exist, has no mask, or comes twice.
+    """
+    lines = enumerate(_read_text(path).splitlines(), start=1)
+    ids = [_known_id(line, images, f"{path}: line {number}:") for number, line in lines if line.strip()]
+    if not ids:
+        raise InputError(f"{path}: is empty; put one image a line there, or set data.mine.val to null")
+    refuse_twins(ids, f"{path}:")
+    without = next((image_id for image_id in ids if image_id not in masks), None)
+    if without is not None:
+        raise InputError(f"{path}: image {without} has no mask to be scored on; draw one, or remove its line")
+    return ids
+
+
+def training_masks(masks: str | Path | None, val: str | Path | None) -> set[str]:
+    """Ids of the masks that are not of images to score on; files that are missing count as empty."""
+    found = {id_of(path.relative_to(masks).as_posix()) for path in Path(masks).rglob("*.png")} if masks else set()
+    lines = Path(val).read_text(encoding="utf-8", errors="replace").splitlines() if val and Path(val).is_file() else []
+    return found - set(map(id_of, lines))
+
+
+def id_of(name: str) -> str:
+    """The id of an image, by its path below the folder, with or without suffix."""
+    path = PurePosixPath(name.strip())
+    return "_".join((path.with_suffix("") if path.suffix.lower() in SUFFIXES else path).parts)
+
+
+def _known_id(name: str, images: Collection[str], where: str) -> str:
+    if id_of(name) not in images:
+        raise InputError(f"{where} no image {name.strip()!r} below data.mine.images; correct the name")
+    return id_of(name)
+
+
+def _by_id(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
+    """Files with these suffixes below a folder by the id of their image, sorted; hidden ones are left out."""
+    files: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        if path.suffix.lower() not in suffixes or any(part.startswith(".") for part in name.parts):
+            continue
+        twin = files.setdefault(id_of(name.as_posix()), path)
+        if twin != path:
+            raise InputError(f"{path}: has the same id as {twin.relative_to(folder)}; rename or remove one of them")
+    return dict(sorted(files.items()))
+
+
+def _read_text(path: str | Path) -> str:
+    """A text file, whether or not it begins with a byte order mark."""
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; correct its name in data.mine") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: is not in UTF-8; save it again in that encoding") from None
