@@ -3,7 +3,8 @@
 import dataclasses
 from pathlib import Path
 
-from maskmill.data.catalog import DATASETS, Dataset
+from maskmill.data import catalog
+from maskmill.data.catalog import DATASETS, OWN, Dataset
 from maskmill.data.images import BIASED, IGNORE
 from maskmill.data.index import Record, read_index
 from maskmill.errors import InputError
@@ -23,9 +24,11 @@ def find_dataset(name: str | None, index: str | Path | None) -> Dataset | None:
     Raises:
         InputError: there is no data set of this name.
     """
-    if name and name not in DATASETS:
-        raise InputError(f"--dataset: {name!r} is not one of {', '.join(DATASETS)}")
-    return DATASETS.get(name or (Path(index).resolve().parent.name if index else ""))
+    known = (*DATASETS, OWN) if index else tuple(DATASETS)
+    if name and name not in known:
+        raise InputError(f"--dataset: {name!r} is not one of {', '.join(known)}")
+    name = name or (Path(index).resolve().parent.name if index else "")
+    return catalog.find_dataset(name, index) if name in known else None
 
 
 def located_records(index: str | Path) -> dict[str, Record]:
