@@ -3,6 +3,9 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
+report: "report/maskmill.rst"
+
+
 include: "rules/common.smk"
 
 
@@ -30,9 +33,10 @@ include: "rules/barm.smk"
 include: "rules/mixreorg.smk"
 include: "rules/zeroseg.smk"
 include: "rules/results.smk"
+include: "rules/figures.smk"
 
 
 rule all:
     default_target: True
     input:
-        expand("results/{target}.csv", target=TARGETS),
+        expand("results/{target}.csv", target=[*TARGETS, "costs"]),

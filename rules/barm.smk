@@ -148,7 +148,9 @@ rule describe_steps:
         lists=step_lists,
         checkpoints=of_steps(["barm"], "network.safetensors"),
     output:
-        steps_table="results/barm_{dataset}_{task}_{scheme}_steps.csv",
+        steps_table=report(
+            "results/barm_{dataset}_{task}_{scheme}_steps.csv", **shown("barm", "steps of {task}, {scheme}", "steps")
+        ),
     log:
         f"logs/{SCALE}/{{dataset}}/describe_steps/{{task}}_{{scheme}}.log",
     benchmark:
@@ -174,7 +176,10 @@ rule forgetting:
         scores=of_steps(BARM_VARIANTS, f"{config['barm']['eval_policy']}_scores.csv"),
     output:
         matrix="results/barm_{dataset}_{task}_{scheme}_forgetting.csv",
-        picture="results/barm_{dataset}_{task}_{scheme}_forgetting.png",
+        picture=report(
+            "results/barm_{dataset}_{task}_{scheme}_forgetting.png",
+            **shown("barm", "forgetting in {task}, {scheme}", "forgetting"),
+        ),
     log:
         f"logs/{SCALE}/{{dataset}}/forgetting/{{task}}_{{scheme}}.log",
     benchmark:

@@ -350,6 +350,30 @@ def bas_start() -> dict[str, list[str]]:
     }
 
 
+# What `snakemake --report` calls the targets of a method.
+CATEGORIES = {
+    "mars": "MARS (Jo et al., ICCV 2023)",
+    "bas": "BAS (Wu et al., CVPR 2022)",
+    "deeplab": "DeepLab v2 (Chen et al., TPAMI 2017)",
+    "cwbass": "CW-BASS (IJCNN 2025)",
+    "mgd": "MGD (Qin et al., ECCV 2022)",
+    "p2at": "P2AT (Elhassan et al., 2024)",
+    "barm": "BARM (ECCV 2024)",
+    "mixreorg": "MixReorg (ICCV 2023)",
+    "zeroseg": "ZeroSeg (ICCV 2023)",
+}
+
+
+def shown(method: str, shows: str, caption: str, dataset: str = "{dataset}") -> dict:
+    """How `snakemake --report` presents a table or a picture: where, under which name, with which text."""
+    return {
+        "caption": f"../report/{caption}.rst",
+        "category": CATEGORIES[method],
+        "subcategory": dataset,
+        "labels": {"shows": shows},
+    }
+
+
 def growing(amount: int):
     """A resource of which every retry gets more: a job that was killed for memory or time wants it."""
     return lambda wildcards, attempt: attempt * amount
@@ -726,6 +750,17 @@ def barm_scores(dataset: str) -> dict[str, str]:
     return rows | results
 
 
+def barm_trainings(wildcards) -> list[str]:
+    """The checkpoints behind BARM's table, step by step."""
+    paths = []
+    for task in config["barm"]["tasks"][wildcards.dataset]:
+        place = (wildcards.dataset, task, config["barm"]["scheme"])
+        last = len(barm_steps(wildcards.dataset, task)) - 1
+        later = [(variant, t) for variant in BARM_VARIANTS for t in range(1, last + 1)]
+        paths += [step_file(*place, *step, "network.safetensors") for step in (("joint", 0), *later, ("joint", last))]
+    return paths
+
+
 def barm_beside(wildcards) -> list[str]:
     """What is made with BARM's table: forgetting, costs and pseudo labels of each task."""
     scheme = config["barm"]["scheme"]
@@ -771,14 +806,13 @@ def zeroseg_teacher() -> str | list:
     return config["zeroseg"]["teacher_weights"] or []
 
 
-def curves_of(method: str, *rows: str):
-    """The threshold curves of an open-vocabulary table's rows; none where the data set has no background."""
+def where_background(picture: str):
+    """A picture of a threshold's curve; none where the data set has no background."""
 
-    def curves(wildcards) -> list[str]:
-        folder = f"{WORK}/{wildcards.dataset}/{method}"
-        return [f"{folder}/{row}/thresholds.csv" for row in rows if DATASETS[wildcards.dataset].has_background]
+    def pictures(wildcards) -> list[str]:
+        return [picture.format(dataset=wildcards.dataset)] if DATASETS[wildcards.dataset].has_background else []
 
-    return curves
+    return pictures
 
 
 def finished_tables(wildcards) -> list[str]:
@@ -789,3 +823,19 @@ def finished_tables(wildcards) -> list[str]:
 def finished_contents(wildcards) -> list[str]:
     """SHA-256 of those tables."""
     return [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in finished_tables(wildcards)]
+
+
+def asked_tables(wildcards) -> list[str]:
+    """What is made in this call besides the costs: the files that were named, or all targets."""
+    named = workflow.dag_settings.targets
+    if not named or "all" in named:
+        return [f"results/{target}.csv" for target in TARGETS]
+    return sorted(name for name in named if name.startswith("results/") and not name.startswith("results/costs."))
+
+
+def last_measured(wildcards) -> int | None:
+    """When the last stage ended, where costs are asked for alone: they are counted again if there is something new."""
+    if asked_tables(wildcards):
+        return None
+    files = (path for path in Path(f"benchmarks/{SCALE}").rglob("*.tsv") if path.name != "costs.tsv")
+    return max((path.stat().st_mtime_ns for path in files), default=0)

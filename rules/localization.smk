@@ -183,7 +183,7 @@ rule bas_gallery:
         ids=f"{BOXSET}/splits/val.txt",
         checkpoint=f"{BOXSET}/cam/network.safetensors",
     output:
-        picture="results/bas_{boxset}_gallery.png",
+        picture=report("results/bas_{boxset}_gallery.png", **shown("bas", "gallery", "bas_gallery", "{boxset}")),
         activations=f"{BOXSET}/activations.csv",
     log:
         f"logs/{SCALE}/{{boxset}}/bas_gallery.log",
@@ -205,11 +205,11 @@ rule bas_gallery:
 
 rule bas_localization_table:
     input:
-        "results/bas_{boxset}_gallery.png",
+        [f"results/bas_{{boxset}}_{picture}.png" for picture in ("gallery", "curves", "training")],
         manifest=f"{BOXSET}/splits/manifest.json",
         scores=[f"{BOXSET}/{variant}/scores.csv" for variant in LOCALIZATION_VARIANTS],
     output:
-        table="results/bas_{boxset}_localization.csv",
+        table=report("results/bas_{boxset}_localization.csv", **shown("bas", "table", "table_localization", "{boxset}")),
     log:
         f"logs/{SCALE}/{{boxset}}/bas_localization_table.log",
     benchmark:

@@ -71,7 +71,7 @@ rule measure_speed:
     input:
         checkpoints=[f"{WORK}/{{dataset}}/p2at/{variant}/network.safetensors" for variant in P2AT_VARIANTS],
     output:
-        speed_table="results/p2at_{dataset}_speed.csv",
+        speed_table=report("results/p2at_{dataset}_speed.csv", **shown("p2at", "speed", "speed")),
     log:
         f"logs/{SCALE}/{{dataset}}/measure_speed.log",
     benchmark:

@@ -21,6 +21,7 @@ BAS_ROLES = {row: "val" if row.startswith("student/") else "labelled_train" for 
 # The gallery, and figures of the stages on the way, so that a gap can be traced to the stage that lost it.
 MARS_BESIDE = {
     "results/mars_{dataset}_gallery.png": "labelled_train",
+    "results/mars_{dataset}_curves.png": "labelled_train",
     f"{WORK}/{{dataset}}/seed_miou.csv": "labelled_train",
     **{
         f"{WORK}/{{dataset}}/students/{PROVIDER}/{variant}/val/argmax_scores.csv": "val"
@@ -28,11 +29,23 @@ MARS_BESIDE = {
     },
 }
 
+MARS_TRAININGS = [
+    "classifier/classifier",
+    *{"irn": ["irn/irn"], "bas": ["bas/bas", "bas/irn"], "external": []}[PROVIDER],
+    "uss/stego_head",
+    *(f"students/{PROVIDER}/{variant}/student" for variant in ("baseline", "complement", "mars")),
+]
+BAS_TRAININGS = ["classifier/classifier", "irn/irn", "bas/bas", "bas/irn", "students/bas/baseline/student"]
+
 WITH_BACKGROUND = [*(name for name in DATASETS if DATASETS[name].has_background), OWN]
 CWBASS_ROWS = ["supervised", *wanted(config["cwbass"]["ablations"])]
 MGD_ROWS = mgd_rows(config["mgd"]["mode"])
+ZEROSEG_TRAININGS = [f"zeroseg/{row}" for row in ZEROSEG_ROWS]
+if config["zeroseg"]["teacher"] == "tiny":
+    ZEROSEG_TRAININGS.insert(0, "tiny_clip")
 # One table a method: `roles` is the split that each row was scored on, `scores` and `costs` are in the order of the rows,
-# `beside` is made with the table.
+# `beside` is made with the table. Pictures: `compared` are groups of rows, the baseline first, whose IoUs are drawn;
+# `trainings` are the checkpoints whose losses are, `curves` the scores over thresholds that are, by their names.
 TABLES = {
     "mars": {
         "datasets": WITH_BACKGROUND,
@@ -41,18 +54,28 @@ TABLES = {
         "beside": scored_files(MARS_BESIDE),
         "published": PROVIDER == "irn",
         "note": f"; labels of {PROVIDER}",
+        "compared": [["label/baseline", "label/mars"], ["student/baseline", "student/mars"]],
+        "trainings": [f"{WORK}/{{dataset}}/{path}.safetensors" for path in MARS_TRAININGS],
+        "curves": {"CAM": f"{WORK}/{{dataset}}/seed_miou.csv"},
     },
     "bas": {
         "datasets": WITH_BACKGROUND,
         "roles": scored_rows(BAS_ROLES),
         "scores": scored_files({f"{WORK}/{path}": BAS_ROLES[row] for row, path in BAS_SCORES.items()}),
+        "beside": scored_files({"results/bas_{dataset}_curves.png": "labelled_train"}),
         "published": True,
+        "compared": [["seed/cam", "seed/bas"], ["label/irn", "label/bas"]],
+        "trainings": [f"{WORK}/{{dataset}}/{path}.safetensors" for path in BAS_TRAININGS],
+        "curves": {"CAM": f"{WORK}/{{dataset}}/seed_miou.csv", "BAS": f"{WORK}/{{dataset}}/bas/seed_miou.csv"},
     },
     "deeplab": {
         "datasets": list(DATASETS),
         "roles": dict.fromkeys(DEEPLAB_SCORES, "val"),
         "scores": list(DEEPLAB_SCORES.values()),
+        "beside": ["results/deeplab_{dataset}_crf_search.png"] if config["deeplab"]["crf"] == "search" else [],
         "published": True,
+        "compared": [["largefov", "aspp_l", "aspp_l+crf"]],
+        "trainings": [f"{WORK}/{{dataset}}/deeplab/{row}/network.safetensors" for row in config["deeplab"]["variants"]],
     },
     "cwbass": {
         "datasets": [*config["partitions"], OWN],
@@ -61,6 +84,8 @@ TABLES = {
         "costs": of_partition("cwbass", CWBASS_ROWS, "cost.csv"),
         "partition": True,
         "published": False,
+        "compared": [["supervised", "cwbass"]],
+        "trainings": of_partition("cwbass", CWBASS_ROWS, "network.safetensors"),
     },
     "mgd": {
         "datasets": [*config["partitions"], OWN],
@@ -69,12 +94,18 @@ TABLES = {
         "costs": of_partition("mgd", MGD_ROWS, "cost.csv"),
         "partition": True,
         "published": False,
+        "compared": [
+            [f"{student}_supervised", f"{student}_{config['mgd']['mode']}"] for student in wanted(config["mgd"]["students"])
+        ],
+        "trainings": of_partition("mgd", MGD_ROWS, "network.safetensors"),
     },
     "p2at": {
         "datasets": P2AT_DATASETS,
         "roles": dict.fromkeys(P2AT_SCORES, "val"),
         "scores": list(P2AT_SCORES.values()),
         "published": True,
+        "compared": [["plain_decoder", "s", "m", "l"]],
+        "trainings": [f"{WORK}/{{dataset}}/p2at/{row}/network.safetensors" for row in P2AT_VARIANTS],
     },
     "barm": {
         "datasets": list(config["barm"]["tasks"]),
@@ -83,22 +114,33 @@ TABLES = {
         "beside": barm_beside,
         "published": config["barm"]["scheme"] == "overlapped" and config["barm"]["eval_policy"] == "crop513",
         "note": f"; {config['barm']['scheme']}, {config['barm']['eval_policy']}",
+        "compared": lambda wildcards: [
+            [f"{task}/{row}" for row in ("finetune", "barm", "joint")]
+            for task in config["barm"]["tasks"][wildcards.dataset]
+        ],
+        "trainings": barm_trainings,
     },
     "mixreorg": {
         "datasets": MIXREORG_DATASETS,
         "roles": dict.fromkeys(MIXREORG_SCORES, "val"),
         "scores": list(MIXREORG_SCORES.values()),
         "costs": [f"{WORK}/pairs/mixreorg/{row}/mixing.csv" for row in ("groupvit", "mixreorg")],
-        "beside": curves_of("mixreorg", "groupvit", "mixreorg"),
+        "beside": where_background("results/mixreorg_{dataset}_curves.png"),
         "published": True,
+        "compared": [["groupvit", "mixreorg"]],
+        "trainings": [f"{WORK}/pairs/mixreorg/{row}/network.safetensors" for row in ("groupvit", "mixreorg")],
+        "curves": {row: f"{WORK}/{{dataset}}/mixreorg/{row}/thresholds.csv" for row in ("groupvit", "mixreorg")},
     },
     "zeroseg": {
         "datasets": ZEROSEG_DATASETS,
         "roles": dict.fromkeys(ZEROSEG_SCORES, "val"),
         "scores": list(ZEROSEG_SCORES.values()),
         "costs": [f"{WORK}/pairs/zeroseg/{row}/views.csv" for row in ZEROSEG_ROWS],
-        "beside": curves_of("zeroseg", "zeroseg"),
+        "beside": where_background("results/zeroseg_{dataset}_curves.png"),
         "published": True,
+        "compared": [["base", "zeroseg"]],
+        "trainings": [f"{WORK}/pairs/{path}/network.safetensors" for path in ZEROSEG_TRAININGS],
+        "curves": {"zeroseg": f"{WORK}/{{dataset}}/zeroseg/zeroseg/thresholds.csv"},
     },
 }
 
@@ -123,12 +165,14 @@ for method, table in TABLES.items():
             f"{method}_table"
         input:
             table.get("beside", []),
+            f"results/{method}_{{dataset}}_training.png",
             manifest=f"{WORK}/{{dataset}}/splits/manifest.json",
             partition=partition_manifest if table.get("partition") else [],
             scores=table["scores"],
             costs=table.get("costs", []),
         output:
-            table=f"results/{method}_{{dataset}}_miou.csv",
+            table=report(f"results/{method}_{{dataset}}_miou.csv", **shown(method, "table", f"table_{method}")),
+            picture=report(f"results/{method}_{{dataset}}_classes.png", **shown(method, "IoU of each class", "classes")),
         log:
             f"logs/{SCALE}/{{dataset}}/{method}_table.log",
         benchmark:
@@ -146,6 +190,7 @@ for method, table in TABLES.items():
             roles=table["roles"],
             published=table["published"],
             note=table.get("note", ""),
+            compared=table["compared"],
             scale=SCALE,
             seed=config["seed"],
         script:
@@ -206,7 +251,7 @@ rule mars_gallery:
         debiased=f"{WORK}/{{dataset}}/mars/{PROVIDER}/pseudo_labels.h5",
         predictions=f"{WORK}/{{dataset}}/students/{PROVIDER}/mars/gallery/predictions.h5",
     output:
-        picture="results/mars_{dataset}_gallery.png",
+        picture=report("results/mars_{dataset}_gallery.png", **shown("mars", "gallery", "mars_gallery")),
     log:
         f"logs/{SCALE}/{{dataset}}/mars_gallery.log",
     benchmark:

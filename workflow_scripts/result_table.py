@@ -2,7 +2,8 @@
 
 In: scores of every variant, costs of all or of the first ones, the splits' manifest, and that of the partition where
 some training images have no masks. Out: CSV with the columns of every result table (DESIGN: one tidy CSV a target); its
-aggregates are also printed. Params: `roles`, variant to the split it was scored on (train, labelled_train, val), in the
+aggregates are also printed. `picture`, PNG of the IoU of each class, for every group of variants in `compared`, the
+baseline first. Params: `roles`, variant to the split it was scored on (train, labelled_train, val), in the
 order of `scores`; `published`, whether the papers' numbers belong beside these variants; `provider`, who made the
 labels that the method starts from, where that is a choice; `network`, which one, where the paper has several; `note`,
 what else there is to say about the data.
@@ -15,7 +16,9 @@ from pathlib import Path
 import pandas as pd
 
 import stage
+from maskmill.data.catalog import DATASETS
 from maskmill.evaluation.papers import PAPERS
+from maskmill.reporting.classes import draw_classes
 from maskmill.reporting.tables import data_name, partition_name, result_rows, summary
 from maskmill.storage.atomic import atomic_path
 
@@ -34,6 +37,8 @@ def main(
     partition: list[str] = (),
     network: str | None = None,
     note: str = "",
+    picture: str | None = None,
+    compared: list[list[str]] = (),
 ) -> None:
     splits = json.loads(Path(manifest).read_text())
     key = (method, dataset, network) if network else (method, dataset)
@@ -57,6 +62,9 @@ def main(
     rows = pd.concat(parts, ignore_index=True)
     with atomic_path(table) as path:
         rows.to_csv(path, index=False, float_format="%.3f")
+    if picture:
+        title = f"{method} on {dataset}, scale {scale}: IoU of each class"
+        draw_classes(rows, compared, DATASETS[dataset].classes, picture, title)
     print(f"\n{table}\n{summary(rows)}\n", flush=True)
 
 
