@@ -209,7 +209,12 @@ rule bas_localization_table:
         manifest=f"{BOXSET}/splits/manifest.json",
         scores=[f"{BOXSET}/{variant}/scores.csv" for variant in LOCALIZATION_VARIANTS],
     output:
-        table=report("results/bas_{boxset}_localization.csv", **shown("bas", "table", "table_localization", "{boxset}")),
+        table=report(
+            "results/bas_{boxset}_localization.csv", **shown("bas", "all scores", "table_localization", "{boxset}")
+        ),
+        page=report(
+            "results/bas_{boxset}_localization.html", **shown("bas", "summary", "table_localization", "{boxset}")
+        ),
     log:
         f"logs/{SCALE}/{{boxset}}/bas_localization_table.log",
     benchmark:

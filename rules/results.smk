@@ -171,7 +171,8 @@ for method, table in TABLES.items():
             scores=table["scores"],
             costs=table.get("costs", []),
         output:
-            table=report(f"results/{method}_{{dataset}}_miou.csv", **shown(method, "table", f"table_{method}")),
+            table=report(f"results/{method}_{{dataset}}_miou.csv", **shown(method, "all scores", f"table_{method}")),
+            page=report(f"results/{method}_{{dataset}}_miou.html", **shown(method, "summary", f"table_{method}")),
             picture=report(f"results/{method}_{{dataset}}_classes.png", **shown(method, "IoU of each class", "classes")),
         log:
             f"logs/{SCALE}/{{dataset}}/{method}_table.log",

@@ -2,11 +2,11 @@
 
 In: scores of every variant, costs of all or of the first ones, the splits' manifest, and that of the partition where
 some training images have no masks. Out: CSV with the columns of every result table (DESIGN: one tidy CSV a target); its
-aggregates are also printed. `picture`, PNG of the IoU of each class, for every group of variants in `compared`, the
-baseline first. Params: `roles`, variant to the split it was scored on (train, labelled_train, val), in the
-order of `scores`; `published`, whether the papers' numbers belong beside these variants; `provider`, who made the
-labels that the method starts from, where that is a choice; `network`, which one, where the paper has several; `note`,
-what else there is to say about the data.
+aggregates are also printed, and are a page of HTML, `page`. `picture`, PNG of the IoU of each class, for every group of
+variants in `compared`, the baseline first. Params: `roles`, variant to the split it was scored on (train,
+labelled_train, val), in the order of `scores`; `published`, whether the papers' numbers belong beside these variants;
+`provider`, who made the labels that the method starts from, where that is a choice; `network`, which one, where the
+paper has several; `note`, what else there is to say about the data.
 """
 
 import json
@@ -19,14 +19,15 @@ import stage
 from maskmill.data.catalog import DATASETS
 from maskmill.evaluation.papers import PAPERS
 from maskmill.reporting.classes import draw_classes
-from maskmill.reporting.tables import data_name, partition_name, result_rows, summary
-from maskmill.storage.atomic import atomic_path
+from maskmill.reporting.tables import data_name, partition_name, result_rows, summary, summary_page
+from maskmill.storage.atomic import atomic_path, write_text
 
 
 def main(
     manifest: str,
     scores: list[str],
     table: str,
+    page: str,
     method: str,
     roles: dict,
     published: bool,
@@ -62,9 +63,10 @@ def main(
     rows = pd.concat(parts, ignore_index=True)
     with atomic_path(table) as path:
         rows.to_csv(path, index=False, float_format="%.3f")
+    title = f"{method} on {dataset}, scale {scale}"
+    write_text(page, summary_page(rows, f"{title}, seed {seed}"))
     if picture:
-        title = f"{method} on {dataset}, scale {scale}: IoU of each class"
-        draw_classes(rows, compared, DATASETS[dataset].classes, picture, title)
+        draw_classes(rows, compared, DATASETS[dataset].classes, picture, f"{title}: IoU of each class")
     print(f"\n{table}\n{summary(rows)}\n", flush=True)
 
 

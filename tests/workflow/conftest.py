@@ -24,7 +24,7 @@ class Project:
             return
         for name in ("Snakefile", "config.yaml"):
             shutil.copy(ROOT / name, folder / name)
-        for name in ("rules", "workflow_scripts", "profiles", "envs"):
+        for name in ("rules", "workflow_scripts", "profiles", "envs", "report"):
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
 
     def snakemake(self, *arguments: str, configfile: Path | None = TINY) -> subprocess.CompletedProcess:
@@ -145,3 +145,10 @@ def mixreorg(tmp_path_factory, worker_id) -> Project:
 def zeroseg(tmp_path_factory, worker_id) -> Project:
     """ZeroSeg's target on VOC, complete. Tests must leave its files as they are."""
     return shared("zeroseg", ["results/zeroseg_voc_miou.csv"], tmp_path_factory, worker_id)
+
+
+@pytest.fixture(scope="session")
+def reported(tmp_path_factory, worker_id) -> Project:
+    """P2AT's table of one variant and its baseline, and the costs, made in one call."""
+    targets = ["results/p2at_camvid_miou.csv", "results/costs.csv"]
+    return shared("report", [*targets, "--config", "p2at={variants: {m: null, l: null}}"], tmp_path_factory, worker_id)

@@ -25,7 +25,7 @@ from maskmill.storage.checkpoints import load_network, load_tensors
 TARGET = "results/bas_voc_miou.csv"
 WORK = "work/sample/voc"
 ON_SEEDS = {"bas_affinity_labels", "train_bas_irn", "bas_random_walk", "train_student", "predict", "crf_predictions"}
-AFTER_SEEDS = {*ON_SEEDS, "merge_maps", "evaluate", "bas_table"}
+AFTER_SEEDS = {*ON_SEEDS, "merge_maps", "evaluate", "bas_training", "bas_curves", "bas_table"}
 
 
 def test_table_has_the_seeds_labels_and_student_beside_their_baselines(bas):

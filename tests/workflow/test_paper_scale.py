@@ -18,7 +18,7 @@ STAGES = {
     *("train_classifier", "cams", "evaluate_seeds", "affinity_labels", "train_irn", "random_walk", "merge_maps"),
     *("uss_neighbours", "train_uss", "uss_features", "image_centroids", "debiased_centroids", "debias_labels"),
     *("train_student", "train_mars_student", "predict", "crf_predictions", "evaluate", "select_gallery"),
-    *("mars_gallery", "mars_table", "build_index"),
+    *("mars_gallery", "mars_curves", "mars_training", "mars_table", "build_index"),
 }
 
 

@@ -36,6 +36,8 @@ def test_every_script_belongs_to_a_rule_of_its_name(script):
     name = script.removesuffix(".py")
     assert f'"../workflow_scripts/{script}"' in rules
     several = {
+        "draw_curves",
+        "draw_training",
         "result_table",
         "cache_teacher",
         "export_onnx",

@@ -23,6 +23,7 @@ AFTER_DEBIASING = {
     "evaluate",
     "merge_maps",
     "mars_gallery",
+    "mars_training",
     "mars_table",
 }
 DEBIASING = {"image_centroids", "debiased_centroids", "debias_labels"}

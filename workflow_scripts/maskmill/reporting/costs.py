@@ -63,9 +63,8 @@ def draw_costs(table: pd.DataFrame, path: str | Path, title: str) -> None:
     time.barh(at, table["wall_s"], color=COLOURS[0], height=0.7, label="run time, all jobs")
     time.plot(table["cpu_s"].clip(lower=0.01), at, "|", color=COLOURS[4], markersize=9, markeredgewidth=2,
               label="time of all cores")  # fmt: skip
-    _write(
-        time, table["wall_s"], [f"{spoken(s)}, {n} jobs" for s, n in zip(table["wall_s"], table["jobs"], strict=True)]
-    )
+    jobs = [f"{count} {'job' if count == 1 else 'jobs'}" for count in table["jobs"]]
+    _write(time, table["wall_s"], [f"{spoken(s)}, {n}" for s, n in zip(table["wall_s"], jobs, strict=True)])
     time.set_yticks(at, names)
     time.invert_yaxis()
     time.set_xlabel("seconds", fontsize=8)

@@ -4,7 +4,6 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -22,7 +21,10 @@ def read_losses(checkpoint: str | Path) -> pd.DataFrame:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # slow: only where needed
 
     path = Path(checkpoint)
-    events = EventAccumulator(str(path.parent / "tensorboard" / path.stem), size_guidance={"scalars": 0})
+    log = path.parent / "tensorboard" / path.stem
+    if not log.is_dir():
+        return pd.DataFrame()
+    events = EventAccumulator(str(log), size_guidance={"scalars": 0})
     events.Reload()
     tags = [tag for tag in events.Tags()["scalars"] if tag.startswith("loss/")]
     losses = {
@@ -34,8 +36,8 @@ def read_losses(checkpoint: str | Path) -> pd.DataFrame:
 def draw_losses(trainings: Mapping[str, pd.DataFrame], path: str | Path, title: str) -> None:
     """Draw the losses of each training on an axis of its own: pale as they were, and their running mean.
 
-    The mean goes over a twentieth of the training's points. A scale is logarithmic where a loss falls to less than
-    a twentieth.
+    The mean goes over a twentieth of the training's points. A scale is logarithmic where losses are positive and range
+    over more than a factor of 5.
     """
     columns = min(COLUMNS, len(trainings))
     lines = -(-len(trainings) // columns)
@@ -52,10 +54,10 @@ def draw_losses(trainings: Mapping[str, pd.DataFrame], path: str | Path, title: 
         for loss, colour in zip(losses, COLOURS * len(losses.columns), strict=False):
             axis.plot(losses.index, losses[loss], color=colour, linewidth=0.5, alpha=0.35)
             axis.plot(mean.index, mean[loss], color=colour, linewidth=1.4, marker=marker, label=loss)
-        if losses.min(axis=None) > 0 and mean.max(axis=None) > 20 * mean.min(axis=None):
+        least, most = losses.min(axis=None), losses.max(axis=None)
+        if least > 0 and most > 5 * least:
             axis.set_yscale("log")
-            decades = np.log10(losses.max(axis=None) / losses.min(axis=None))
-            axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 2.5 else (1,)))
+            axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if most < 300 * least else (1,)))
             axis.yaxis.set_major_formatter("{x:g}")
             axis.yaxis.set_minor_formatter(NullFormatter())
         axis.legend(fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)

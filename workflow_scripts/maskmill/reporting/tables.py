@@ -1,5 +1,6 @@
 """The tidy result table of a target."""
 
+import html
 from collections.abc import Mapping
 
 import pandas as pd
@@ -10,6 +11,18 @@ COLUMNS = [
     *("method", "dataset", "scale", "data", "images", "variant", "seed"),
     *("metric", "class_name", "value", "paper_value", "paper_source"),
 ]
+
+PAGE = """<!DOCTYPE html>
+<html><head><meta charset="utf-8"><title>{title}</title><style>
+body {{font: 14px sans-serif; margin: 1em}}
+table {{border-collapse: collapse}}
+th, td {{padding: 0.3em 0.7em; text-align: right; border-bottom: 1px solid #ddd}}
+th:first-child, td:first-child, th:nth-child(2), td:nth-child(2), th:last-child, td:last-child {{text-align: left}}
+td:last-child {{font-size: 85%}}
+</style></head><body><h3>{title}</h3>
+{rows}
+</body></html>
+"""
 
 
 def result_rows(
@@ -66,11 +79,24 @@ def partition_name(partition: dict) -> str:
     return f"; masks: {partition['protocol']} {part}, {partition['published']}, {labelled} of {total}"
 
 
+def aggregates(table: pd.DataFrame) -> pd.DataFrame:
+    """What is not of a single class, one row a variant: columns variant, data, images, then a column a metric."""
+    rows = table[table["class_name"].fillna("") == ""]
+    wide = rows.pivot_table(index=["variant", "data", "images"], columns="metric", values="value", sort=False)
+    wide.columns.name = None
+    return wide.reset_index()
+
+
 def summary(table: pd.DataFrame) -> str:
     """The aggregates as text, one line a variant, for the terminal."""
-    aggregates = table[table["class_name"].fillna("") == ""]
-    wide = aggregates.pivot_table(
-        index=["variant", "data", "images"], columns="metric", values="value", sort=False
-    ).reset_index()
-    wide.columns.name = None
-    return wide.to_string(index=False, float_format=lambda value: f"{value:.1f}")
+    return aggregates(table).to_string(index=False, float_format=lambda value: f"{value:.1f}")
+
+
+def summary_page(table: pd.DataFrame, title: str) -> str:
+    """The aggregates as an HTML page, one row a variant; the last column is what was published, and where."""
+    wide = aggregates(table)
+    published = table.dropna(subset="paper_value")
+    says = published["metric"] + " " + published["paper_value"].astype(str) + " (" + published["paper_source"] + ")"
+    wide["published"] = wide["variant"].map(says.groupby(published["variant"]).agg("; ".join))
+    rows = wide.to_html(index=False, border=0, na_rep="", float_format=lambda value: f"{value:.2f}")
+    return PAGE.format(title=html.escape(title), rows=rows)
