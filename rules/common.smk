@@ -374,6 +374,22 @@ def shown(method: str, shows: str, caption: str, dataset: str = "{dataset}") -> 
     }
 
 
+def asked_tables(wildcards) -> list[str]:
+    """What is made in this call besides the costs: the files that were named, or all targets."""
+    named = workflow.dag_settings.targets
+    if not named or "all" in named:
+        return [f"results/{target}.csv" for target in TARGETS]
+    return sorted(name for name in named if name.startswith("results/") and not name.startswith("results/costs."))
+
+
+def last_measured(wildcards) -> int | None:
+    """When the last stage ended, where costs are asked for alone: they are counted again if there is something new."""
+    if asked_tables(wildcards):
+        return None
+    files = (path for path in Path(f"benchmarks/{SCALE}").rglob("*.tsv") if path.name != "costs.tsv")
+    return max((path.stat().st_mtime_ns for path in files), default=0)
+
+
 def growing(amount: int):
     """A resource of which every retry gets more: a job that was killed for memory or time wants it."""
     return lambda wildcards, attempt: attempt * amount
@@ -806,13 +822,14 @@ def zeroseg_teacher() -> str | list:
     return config["zeroseg"]["teacher_weights"] or []
 
 
-def where_background(picture: str):
-    """A picture of a threshold's curve; none where the data set has no background."""
+def curves_of(method: str):
+    """The picture of an open-vocabulary table's threshold curves; none where the data set has no background."""
 
-    def pictures(wildcards) -> list[str]:
-        return [picture.format(dataset=wildcards.dataset)] if DATASETS[wildcards.dataset].has_background else []
+    def curves(wildcards) -> list[str]:
+        picture = f"results/{method}_{wildcards.dataset}_curves.png"
+        return [picture] if DATASETS[wildcards.dataset].has_background else []
 
-    return pictures
+    return curves
 
 
 def finished_tables(wildcards) -> list[str]:
@@ -823,19 +840,3 @@ def finished_tables(wildcards) -> list[str]:
 def finished_contents(wildcards) -> list[str]:
     """SHA-256 of those tables."""
     return [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in finished_tables(wildcards)]
-
-
-def asked_tables(wildcards) -> list[str]:
-    """What is made in this call besides the costs: the files that were named, or all targets."""
-    named = workflow.dag_settings.targets
-    if not named or "all" in named:
-        return [f"results/{target}.csv" for target in TARGETS]
-    return sorted(name for name in named if name.startswith("results/") and not name.startswith("results/costs."))
-
-
-def last_measured(wildcards) -> int | None:
-    """When the last stage ended, where costs are asked for alone: they are counted again if there is something new."""
-    if asked_tables(wildcards):
-        return None
-    files = (path for path in Path(f"benchmarks/{SCALE}").rglob("*.tsv") if path.name != "costs.tsv")
-    return max((path.stat().st_mtime_ns for path in files), default=0)

@@ -95,7 +95,8 @@ TABLES = {
         "partition": True,
         "published": False,
         "compared": [
-            [f"{student}_supervised", f"{student}_{config['mgd']['mode']}"] for student in wanted(config["mgd"]["students"])
+            [f"{student}_supervised", f"{student}_{config['mgd']['mode']}"]
+            for student in wanted(config["mgd"]["students"])
         ],
         "trainings": of_partition("mgd", MGD_ROWS, "network.safetensors"),
     },
@@ -125,7 +126,7 @@ TABLES = {
         "roles": dict.fromkeys(MIXREORG_SCORES, "val"),
         "scores": list(MIXREORG_SCORES.values()),
         "costs": [f"{WORK}/pairs/mixreorg/{row}/mixing.csv" for row in ("groupvit", "mixreorg")],
-        "beside": where_background("results/mixreorg_{dataset}_curves.png"),
+        "beside": curves_of("mixreorg"),
         "published": True,
         "compared": [["groupvit", "mixreorg"]],
         "trainings": [f"{WORK}/pairs/mixreorg/{row}/network.safetensors" for row in ("groupvit", "mixreorg")],
@@ -136,7 +137,7 @@ TABLES = {
         "roles": dict.fromkeys(ZEROSEG_SCORES, "val"),
         "scores": list(ZEROSEG_SCORES.values()),
         "costs": [f"{WORK}/pairs/zeroseg/{row}/views.csv" for row in ZEROSEG_ROWS],
-        "beside": where_background("results/zeroseg_{dataset}_curves.png"),
+        "beside": curves_of("zeroseg"),
         "published": True,
         "compared": [["base", "zeroseg"]],
         "trainings": [f"{WORK}/pairs/{path}/network.safetensors" for path in ZEROSEG_TRAININGS],

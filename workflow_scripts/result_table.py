@@ -16,7 +16,6 @@ from pathlib import Path
 import pandas as pd
 
 import stage
-from maskmill.data.catalog import DATASETS
 from maskmill.evaluation.papers import PAPERS
 from maskmill.reporting.classes import draw_classes
 from maskmill.reporting.tables import data_name, partition_name, result_rows, summary, summary_page
@@ -66,7 +65,7 @@ def main(
     title = f"{method} on {dataset}, scale {scale}"
     write_text(page, summary_page(rows, f"{title}, seed {seed}"))
     if picture:
-        draw_classes(rows, compared, DATASETS[dataset].classes, picture, f"{title}: IoU of each class")
+        draw_classes(rows, compared, picture, f"{title}: IoU of each class")
     print(f"\n{table}\n{summary(rows)}\n", flush=True)
 
 

@@ -20,8 +20,6 @@ from maskmill.reporting.curves import (
 )
 from maskmill.reporting.tables import summary_page
 
-NAMES = ["background", "cat", "dog", "horse"]
-
 
 def result_table(ious: dict[str, dict[str, float]], **columns) -> pd.DataFrame:
     """A result table of variants with the IoU of each class, whose mIoU is their mean."""
@@ -41,15 +39,15 @@ def result_table(ious: dict[str, dict[str, float]], **columns) -> pd.DataFrame:
 
 TABLE = result_table(
     {
-        "barm": {"background": 80.0, "dog": 40.0, "cat": 30.0},
+        "barm": {"background": 80.0, "cat": 30.0, "dog": 40.0},
         "finetune": {"background": 70.0, "dog": 20.0},
         "joint": {"background": 90.0, "dog": 60.0},
     }
 )
 
 
-def test_bars_are_the_tables_ious_with_the_baseline_first_and_the_classes_in_the_data_sets_order():
-    bars = class_ious(TABLE, ["finetune", "barm"], NAMES)
+def test_bars_are_the_tables_ious_with_the_baseline_first_and_the_classes_in_order():
+    bars = class_ious(TABLE, ["finetune", "barm"])
     assert list(bars.columns) == ["finetune", "barm"]
     assert list(bars.index) == ["mIoU", "foreground mean", "background", "cat", "dog"]
     assert bars["barm"].tolist() == [50.0, 35.0, 80.0, 30.0, 40.0]
@@ -58,7 +56,7 @@ def test_bars_are_the_tables_ious_with_the_baseline_first_and_the_classes_in_the
 
 
 def test_bars_without_background_have_one_mean_and_leave_out_variants_that_are_not_there():
-    bars = class_ious(result_table({"s": {"sky": 90.0, "road": 70.0}}), ["plain_decoder", "s", "m"], ["road", "sky"])
+    bars = class_ious(result_table({"s": {"road": 70.0, "sky": 90.0}}), ["plain_decoder", "s", "m"])
     assert bars["s"].to_dict() == {"mIoU": 80.0, "road": 70.0, "sky": 90.0}
 
 
@@ -66,7 +64,7 @@ def test_bars_without_background_have_one_mean_and_leave_out_variants_that_are_n
 def test_many_classes_take_several_lines(tmp_path, count):
     names = ["background", *(f"class {number}" for number in range(1, count))]
     table = result_table({"largefov": dict.fromkeys(names, 50.0), "aspp_l": dict.fromkeys(names, 60.0)})
-    draw_classes(table, [["largefov", "aspp_l"]], names, tmp_path / "bars.png", "title")
+    draw_classes(table, [["largefov", "aspp_l"], ["not", "made"]], tmp_path / "bars.png", "title")
     with Image.open(tmp_path / "bars.png") as picture:
         assert (picture.height > 700) == (count > LINE)
         assert picture.info["dpi"] == pytest.approx((150, 150), abs=0.1)

@@ -1,7 +1,7 @@
 """Bars of the IoU of each class, a method beside its baseline."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,18 +13,20 @@ MEAN, FOREGROUND, BACKGROUND = "mIoU", "foreground mean", "background"
 LINE = 24  # groups of bars in one line of a picture
 
 
-def class_ious(table: pd.DataFrame, variants: Sequence[str], class_names: Sequence[str]) -> pd.DataFrame:
+def class_ious(table: pd.DataFrame, variants: Sequence[str]) -> pd.DataFrame:
     """IoU in percent, one row a group of bars, one column a variant; NaN where a class did not count for a variant.
 
     The groups are the mIoU, then, where there is a background, the mean over the foreground's classes and the
-    background, then the other classes in the order of `class_names`.
+    background, then the other classes in the order of the variant that has most.
 
     Args:
         table: a result table; `variants` that are not in it are left out.
     """
     rows = table[table["variant"].isin(variants)]
     wide = rows[rows["metric"] == "iou"].pivot(index="class_name", columns="variant", values="value")
-    wide = wide.reindex(index=[name for name in class_names if name in wide.index])
+    most_first = wide.count().sort_values(ascending=False, kind="stable").index
+    ordered = [rows.loc[(rows["variant"] == v) & (rows["metric"] == "iou"), "class_name"] for v in most_first]
+    wide = wide.reindex(index=pd.unique(pd.concat(ordered)))
     groups = [rows[rows["metric"] == "miou"].set_index("variant")["value"].to_frame(MEAN).T]
     if BACKGROUND in wide.index:
         groups += [wide.drop(BACKGROUND).mean().to_frame(FOREGROUND).T, wide.loc[[BACKGROUND]]]
@@ -35,29 +37,32 @@ def class_ious(table: pd.DataFrame, variants: Sequence[str], class_names: Sequen
 def draw_classes(
     table: pd.DataFrame,
     compared: Sequence[Sequence[str]],
-    class_names: Sequence[str],
     path: str | Path,
     title: str,
 ) -> None:
     """Draw the bars of `class_ious` for each of `compared`, whose first variant is the baseline, in grey.
 
     Means and the background stand first, on a darker ground and with their values; many classes take several lines.
+    Variants that are not in the table, and groups of none, are left out.
     """
     panels = []
     for variants in compared:
-        bars = class_ious(table, variants, class_names)
-        panels += [(bars, lines) for lines in np.array_split(np.arange(len(bars)), -(-len(bars) // LINE))]
-    widest = max(len(lines) * (0.3 + 0.07 * len(bars.columns)) for bars, lines in panels)
+        if not table["variant"].isin(variants).any():
+            continue
+        bars = class_ious(table, variants)
+        colours = dict(zip(variants, (BASELINE, *COLOURS), strict=False))
+        panels += [(bars, colours, lines) for lines in np.array_split(np.arange(len(bars)), -(-len(bars) // LINE))]
+    widest = max(len(lines) * (0.3 + 0.07 * len(bars.columns)) for bars, _, lines in panels)
     size = (max(widest, 5.5) + 0.8, 3.1 * len(panels) + 0.4)
     figure, axes = plt.subplots(len(panels), 1, figsize=size, squeeze=False, layout="constrained")
-    for axis, (bars, lines) in zip(axes.flat, panels, strict=True):
+    for axis, (bars, colours, lines) in zip(axes.flat, panels, strict=True):
         first = lines[0] == 0
-        _draw_bars(axis, bars.iloc[lines], values_of=_leading(bars) if first else 0)
+        _draw_bars(axis, bars.iloc[lines], colours, values_of=_leading(bars) if first else 0)
         if first:
             data = table[table["variant"] == bars.columns[0]].iloc[0]
             says = f"{data['data']}, {data['images']} images, seed {data['seed']}"
             axis.set_title("\n".join(textwrap.wrap(says, 15 * int(size[0]))), fontsize=8, loc="left")
-            axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1), frameon=False, title="first: baseline",
+            axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1), frameon=False, title="grey: baseline",
                         title_fontsize=7, alignment="left")  # fmt: skip
     headline(figure, title)
     save(figure, path)
@@ -67,15 +72,16 @@ def _leading(bars: pd.DataFrame) -> int:
     return 1 + 2 * (BACKGROUND in bars.index)
 
 
-def _draw_bars(axis: plt.Axes, bars: pd.DataFrame, values_of: int) -> None:
+def _draw_bars(axis: plt.Axes, bars: pd.DataFrame, colours: Mapping[str, str], values_of: int) -> None:
     """`values_of`: so many of the first groups are set off and show their values."""
     places, width = np.arange(len(bars), dtype=float), 0.84 / len(bars.columns)
     places[values_of:] += 0.4 * (values_of > 0)
     for number, variant in enumerate(bars.columns):
         at = places + (number - (len(bars.columns) - 1) / 2) * width
-        axis.bar(at, bars[variant], width, color=(BASELINE, *COLOURS)[number], label=variant)
+        axis.bar(at, bars[variant], width, color=colours[variant], label=variant)
         for x, value in zip(at[:values_of], bars[variant].iloc[:values_of], strict=True):
-            axis.text(x, value + 1.5, f"{value:.1f}", ha="center", va="bottom", fontsize=6, rotation=90)
+            if np.isfinite(value):  # no class of the foreground may have counted
+                axis.text(x, value + 1.5, f"{value:.1f}", ha="center", va="bottom", fontsize=6, rotation=90)
     if values_of:
         axis.axvspan(-0.7, places[values_of - 1] + 0.7, color="0.95", zorder=-1)
     axis.set_xlim(-0.7, places[-1] + 0.7)
