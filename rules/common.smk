@@ -1,6 +1,7 @@
 import difflib
 import hashlib
 import sys
+from functools import cache
 from pathlib import Path
 
 import jsonschema
@@ -223,6 +224,7 @@ def own_digests(wildcards) -> list[str | None]:
     ]
 
 
+@cache  # asked for every file of a table; the folder of masks may be large
 def scored_roles(dataset: str) -> list[str]:
     """The roles whose images have masks to score on; of the user's own training images, perhaps none has."""
     own = config["data"][OWN]

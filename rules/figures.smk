@@ -53,7 +53,7 @@ for method, table in TABLES.items():
             "../workflow_scripts/draw_training.py"
 
 
-for method in ("mars", "bas", "mixreorg", "zeroseg"):
+for method in [name for name in TABLES if "curves" in TABLES[name]]:
 
     rule:
         name:

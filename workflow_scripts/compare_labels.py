@@ -25,7 +25,7 @@ import pandas as pd
 import stage
 from maskmill.data.catalog import averaged_ids
 from maskmill.data.images import BIASED, IGNORE, read_mask
-from maskmill.data.work_folder import find_dataset, find_index, located_records
+from maskmill.data.work_folder import dataset_of, find_index, located_records
 from maskmill.errors import InputError
 from maskmill.evaluation.segmentation import confusion, scores
 from maskmill.progress import progress
@@ -61,7 +61,7 @@ def main(
     classes: list[str] | None = None,
 ) -> None:
     index = index or find_index(first)
-    found = find_dataset(dataset, index)
+    found = dataset_of(dataset, index)
     if found is None:
         raise InputError(f"{first}: not in the work folder of a data set; say whose classes it has with --dataset")
     score = partial(scores, class_names=found.classes, averaged=averaged_ids(found, classes))

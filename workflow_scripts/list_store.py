@@ -9,7 +9,7 @@ those of one image's map alone: shape, range, and for labels the share of the pi
 from functools import partial
 
 import stage
-from maskmill.data.work_folder import class_name, find_dataset, find_index
+from maskmill.data.work_folder import class_name, dataset_of, find_index
 from maskmill.storage.describe import as_text, describe_map, describe_store
 
 
@@ -17,7 +17,7 @@ def main(store: str, image: str | None = None, dataset: str | None = None) -> No
     if image is None:
         print(as_text(describe_store(store)))
     else:
-        name_of = partial(class_name, dataset=find_dataset(dataset, find_index(store)))
+        name_of = partial(class_name, dataset=dataset_of(dataset, find_index(store)))
         print(as_text(describe_map(store, image, name_of)))
 
 

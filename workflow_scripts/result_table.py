@@ -5,8 +5,7 @@ some training images have no masks. Out: CSV with the columns of every result ta
 aggregates are also printed, and are a page of HTML, `page`. `picture`, PNG of the IoU of each class, for every group of
 variants in `compared`, the baseline first. Params: `roles`, variant to the split it was scored on (train,
 labelled_train, val), in the order of `scores`; `published`, whether the papers' numbers belong beside these variants;
-`provider`, who made the labels that the method starts from, where that is a choice; `network`, which one, where the
-paper has several; `note`, what else there is to say about the data.
+`network`, which one, where the paper has several; `note`, what else there is to say about the data.
 """
 
 import json

@@ -19,7 +19,7 @@ import stage
 from maskmill.data.catalog import Dataset
 from maskmill.data.images import read_image, read_mask
 from maskmill.data.index import Record
-from maskmill.data.work_folder import find_dataset, find_index, located_records
+from maskmill.data.work_folder import dataset_of, find_index, located_records
 from maskmill.errors import InputError
 from maskmill.evaluation.segmentation import confusion, scores
 from maskmill.refinement.resize import resize_labels
@@ -45,7 +45,7 @@ def main(
     index = index or find_index(opened[0].path)
     if index is None:
         raise InputError(f"{opened[0].path}: there is no index.csv in the folders above it; give one with --index")
-    found, records = find_dataset(dataset, index), located_records(index)
+    found, records = dataset_of(dataset, index), located_records(index)
     if image not in records:
         raise InputError(f"{index}: no image {image}; correct --image or --index")
     pixels, truth = read_image(records[image].image), truth_of(records[image], found)

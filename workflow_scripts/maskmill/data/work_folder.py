@@ -3,8 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from maskmill.data import catalog
-from maskmill.data.catalog import DATASETS, OWN, Dataset
+from maskmill.data.catalog import DATASETS, OWN, Dataset, find_dataset
 from maskmill.data.images import BIASED, IGNORE
 from maskmill.data.index import Record, read_index
 from maskmill.errors import InputError
@@ -18,7 +17,7 @@ def find_index(path: str | Path) -> Path | None:
     return next((folder / "index.csv" for folder in folders if (folder / "index.csv").exists()), None)
 
 
-def find_dataset(name: str | None, index: str | Path | None) -> Dataset | None:
+def dataset_of(name: str | None, index: str | Path | None) -> Dataset | None:
     """The data set of a name or, where none is given, of an index's folder; None where that is no data set's.
 
     Raises:
@@ -28,7 +27,7 @@ def find_dataset(name: str | None, index: str | Path | None) -> Dataset | None:
     if name and name not in known:
         raise InputError(f"--dataset: {name!r} is not one of {', '.join(known)}")
     name = name or (Path(index).resolve().parent.name if index else "")
-    return catalog.find_dataset(name, index) if name in known else None
+    return find_dataset(name, index) if name in known else None
 
 
 def located_records(index: str | Path) -> dict[str, Record]:

@@ -10,15 +10,13 @@ from maskmill.data.images import IGNORE
 def confusion(truth: np.ndarray, prediction: np.ndarray, num_classes: int) -> np.ndarray:
     """int64 [num_classes, num_classes] of pixel counts, rows truth and columns prediction.
 
-    Ids are 0..255, of 255 classes at most. Pixels whose truth is no class (255) do not count. Predicted 255 (ignore)
-    and 254 (biased) count as background, as the official evaluations of pseudo labels do.
+    Pixels whose truth is 255 do not count. Predicted 255 (ignore) and 254 (biased) count as background, as the
+    official evaluations of pseudo labels do.
     """
-    # One row and column more for what is no class: cheaper than to leave pixels out. 256^2 pairs fit 16 bits.
-    side = num_classes + 1
-    pairs = np.minimum(truth, num_classes).astype(np.uint16) * side + np.minimum(prediction, num_classes)
-    counts = np.bincount(pairs.ravel(), minlength=side**2).reshape(side, side)[:num_classes]
-    counts[:, 0] += counts[:, num_classes]
-    return counts[:, :num_classes]
+    valid = truth != IGNORE
+    predicted = np.where(prediction[valid] < num_classes, prediction[valid], 0)
+    pairs = truth[valid].astype(np.int64) * num_classes + predicted
+    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
 def scores(

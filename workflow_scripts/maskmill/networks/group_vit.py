@@ -225,10 +225,10 @@ class GroupViTEncoder(nn.Module):
         assign_scale: float = 1.0,
     ):
         super().__init__()
-        self.width, self.patch_size, self.grid = width, patch_size, image_size // patch_size
+        self.width, self.patch_size = width, patch_size
         self.stem, self.proj = patch_layers(stem, width, patch_size)
         self.norm_patches = nn.LayerNorm(width)
-        self.position = nn.Parameter(torch.zeros(1, self.grid**2, width))
+        self.position = nn.Parameter(torch.zeros(1, (image_size // patch_size) ** 2, width))
         rates = torch.linspace(0, drop_path, sum(depths)).tolist()
         tokens, assignment = (*groups, 0), {"gumbel": gumbel, "assign_scale": assign_scale}
         self.layers = nn.ModuleList()

@@ -4,16 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Patch
 
 from maskmill.data.catalog import VOC, Dataset, colours_of, voc_palette
 from maskmill.data.images import BIASED
-from maskmill.storage.atomic import atomic_path
+from maskmill.reporting.style import PHOTO_DPI, plt, save
 
 COLUMNS = ("image", "truth", "CAM", "pseudo label", "after debiasing", "student's prediction")
 
@@ -67,9 +63,7 @@ def draw_gallery(rows: Sequence[Row], path: str | Path, class_names: Sequence[st
     figure.suptitle(title, fontsize=10)
     figure.legend(handles=entries, loc="lower center", ncols=8, fontsize=8, frameon=False)
     figure.tight_layout(rect=(0, 0.05, 1, 1))
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
-    plt.close(figure)
+    save(figure, path, PHOTO_DPI)
 
 
 def overlay(image: np.ndarray, labels: np.ndarray, dataset: Dataset = VOC) -> np.ndarray:

@@ -2,14 +2,10 @@
 
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from maskmill.storage.atomic import atomic_path
+from maskmill.reporting.style import PHOTO_DPI, plt, save
 
 
 def draw_forgetting(rows: pd.DataFrame, path: str | Path, title: str) -> None:
@@ -35,6 +31,4 @@ def draw_forgetting(rows: pd.DataFrame, path: str | Path, title: str) -> None:
     axes.flat[-1].set_xticks(range(len(classes)), classes, rotation=90, fontsize=8)
     figure.suptitle(title, fontsize=10)
     figure.colorbar(shown, ax=axes, label="IoU (%)")
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
-    plt.close(figure)
+    save(figure, path, PHOTO_DPI)

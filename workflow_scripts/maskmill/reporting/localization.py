@@ -4,15 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.patches import Rectangle
 
-from maskmill.storage.atomic import atomic_path
+from maskmill.reporting.style import PHOTO_DPI, plt, save
 
 TRUE, FOUND = "lime", "red"
 
@@ -55,9 +51,7 @@ def draw_boxes(rows: Sequence[BoxRow], curve: pd.DataFrame, path: str | Path, ti
     inch = 1 / figure.get_figheight()
     figure.suptitle(title, fontsize=10, y=1 - 0.1 * inch, va="top")
     figure.tight_layout(rect=(0, 0, 1, 1 - 0.3 * inch))
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
-    plt.close(figure)
+    save(figure, path, PHOTO_DPI)
 
 
 def _outline(axis: plt.Axes, box: np.ndarray, colour: str) -> None:

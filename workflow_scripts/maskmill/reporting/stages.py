@@ -5,10 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Patch
 from scipy.special import softmax
@@ -17,7 +13,7 @@ from maskmill.data.catalog import VOC, Dataset
 from maskmill.data.images import BIASED
 from maskmill.data.work_folder import class_name
 from maskmill.reporting.gallery import label_colours, overlay
-from maskmill.storage.atomic import atomic_path
+from maskmill.reporting.style import PHOTO_DPI, plt, save
 
 COLUMNS = 5
 TITLE = 26  # characters a line
@@ -112,9 +108,7 @@ def draw_stages(
         place = {"loc": "outside lower center", "ncols": min(len(handles), 2 * columns)}
         figure.legend(handles=handles, fontsize=8, frameon=False, **place)
     figure.suptitle(title, fontsize=10)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110, format="png")
-    plt.close(figure)
+    save(figure, path, PHOTO_DPI)
 
 
 def _draw_labels(axis: plt.Axes, image: np.ndarray, labels: np.ndarray, dataset: Dataset) -> None:

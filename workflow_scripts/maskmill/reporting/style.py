@@ -1,4 +1,7 @@
-"""What all charts share: colours that colour-blind readers can tell apart, resolution, and atomic files."""
+"""What all charts share: colours that colour-blind readers can tell apart, resolution, and atomic files.
+
+Photographs and heat maps have fewer dots an inch than charts.
+"""
 
 import textwrap
 from pathlib import Path
@@ -14,12 +17,13 @@ from maskmill.storage.atomic import atomic_path
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
 BASELINE = "#9A9A9A"
 DPI = 150
+PHOTO_DPI = 110
 
 
-def save(figure: plt.Figure, path: str | Path) -> None:
+def save(figure: plt.Figure, path: str | Path, dpi: int = DPI) -> None:
     """Write a figure as PNG, whole or not at all, and close it."""
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=DPI, format="png")
+        figure.savefig(temporary, dpi=dpi, format="png")
     plt.close(figure)
 
 
