@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,8 @@ def submit(cluster, tmp_path_factory, finished):
     project = type(finished)(tmp_path_factory.mktemp("submitted"))
 
     def run(target: str, *arguments: str) -> str:
-        command = ["snakemake", target, "--profile", "profiles/slurm", "--configfile", str(TINY), *arguments]
+        command = [sys.executable, "-m", "snakemake", target, "--profile", "profiles/slurm"]
+        command += ["--configfile", str(TINY), *arguments]
         command += ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2"]
         done = subprocess.run(
             command, cwd=project.folder, env=cluster, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
