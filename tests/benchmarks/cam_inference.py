@@ -11,12 +11,15 @@ maps, which lie in 0..1.
 """
 
 import copy
+import sys
 import tempfile
+from pathlib import Path
 
 import torch
 from measuring import NUM_CLASSES, arguments, in_turn, print_table, rate, ratio, read_records
 from torch.nn import functional as F
 
+sys.path.append(str(Path(__file__).resolve().parents[2] / "workflow_scripts"))  # stages are scripts, no package
 from cams import activation_maps, prepared
 from maskmill.data.images import read_image
 from maskmill.data.index import Record

@@ -137,13 +137,12 @@ class Augmentation:
         Returns the normalised image float32 [3, crop, crop] (or height and width) and the labels int64, alike, or None.
         """
         geometry, jitter = self.draw(image.shape[:2], rng)
+        labels = None if label is None else geometry.label(label)
+        if jitter is None:
+            return geometry.image(image, mean, std), labels
         # Not by `Geometry.image`: colours here refer to the whole image's mean.
         colours = _colours(_flip(resize_image(image, geometry.size, self.interpolation), geometry.flip), jitter)
-        pixels = geometry.pad(normalise(_unit(geometry.cut(colours)), mean, std), fill=0.0)
-        if label is None:
-            return pixels, None
-        labels = torch.from_numpy(_flip(resize_label(label, geometry.size), geometry.flip))
-        return pixels, geometry.pad(geometry.cut(labels).long(), fill=IGNORE)
+        return geometry.pad(normalise(_unit(geometry.cut(colours)), mean, std), fill=0.0), labels
 
     def draw(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[Geometry, list[float] | None]:
         """Geometry and colours (factors, see `to_tensor`) for an image of a height and width, pixels."""
@@ -236,13 +235,6 @@ def resize_image(image: np.ndarray, size: tuple[int, int], interpolation: str = 
     return np.array(Image.fromarray(image).resize(size[::-1], RESAMPLING[interpolation]))
 
 
-def resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Nearest-neighbour resize of uint8 [H, W] to `size` (height, width)."""
-    if label.shape == size:
-        return label
-    return np.array(Image.fromarray(label).resize(size[::-1], Image.Resampling.NEAREST))
-
-
 def to_tensor(image: np.ndarray, jitter: list[float] | None = None) -> Tensor:
     """uint8 [H, W, 3] to float32 [3, H, W] in 0..1, with brightness, contrast, saturation and hue changed by
     `jitter` (factors; the last a shift)."""
@@ -255,7 +247,7 @@ def _colours(image: np.ndarray, jitter: list[float] | None) -> Tensor:
 
 
 def _unit(pixels: Tensor) -> Tensor:
-    return pixels.float().div_(255)
+    return pixels.contiguous().float().div_(255)
 
 
 def normalise(pixels: Tensor, mean, std) -> Tensor:
@@ -306,6 +298,8 @@ def _sides(crop: int | tuple[int, int]) -> tuple[int, int]:
 
 def _place(pixels: Tensor, offsets: Sequence[int], crop: int | tuple[int, int], fill: float) -> Tensor:
     height, width = _sides(crop)
+    if pixels.shape[-2:] == (height, width):
+        return pixels
     out = pixels.new_full((*pixels.shape[:-2], height, width), fill)
     y, x = offsets
     source = pixels[..., max(y, 0) : y + height, max(x, 0) : x + width]

@@ -13,10 +13,19 @@ def confusion(truth: np.ndarray, prediction: np.ndarray, num_classes: int) -> np
     Pixels whose truth is 255 do not count. Predicted 255 (ignore) and 254 (biased) count as background, as the
     official evaluations of pseudo labels do.
     """
-    valid = truth != IGNORE
-    predicted = np.where(prediction[valid] < num_classes, prediction[valid], 0)
-    pairs = truth[valid].astype(np.int64) * num_classes + predicted
-    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+    runs = _runs(truth.ravel(), prediction.ravel())
+    truth, prediction, lengths = (values[runs[0] != IGNORE] for values in runs)
+    predicted = np.where(prediction < num_classes, prediction, 0)
+    pairs = truth.astype(np.int64) * num_classes + predicted
+    counts = np.bincount(pairs, weights=lengths, minlength=num_classes**2)
+    return counts.astype(np.int64).reshape(num_classes, num_classes)
+
+
+def _runs(truth: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Both values and the length of every run of pixels where neither changes: fewer than pixels, as maps are smooth."""
+    changes = (truth[1:] != truth[:-1]) | (prediction[1:] != prediction[:-1])
+    starts = np.concatenate([np.zeros(min(len(truth), 1), np.int64), np.flatnonzero(changes) + 1])
+    return truth[starts], prediction[starts], np.diff(starts, append=len(truth))
 
 
 def scores(
