@@ -22,7 +22,7 @@ def confusion(truth: np.ndarray, prediction: np.ndarray, num_classes: int) -> np
 
 
 def _runs(truth: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Both values and the length of every run of pixels where neither changes: fewer than pixels, as maps are smooth."""
+    """Both values and the length of each run of pixels where neither changes; maps have few of them."""
     changes = (truth[1:] != truth[:-1]) | (prediction[1:] != prediction[:-1])
     starts = np.concatenate([np.zeros(min(len(truth), 1), np.int64), np.flatnonzero(changes) + 1])
     return truth[starts], prediction[starts], np.diff(starts, append=len(truth))
