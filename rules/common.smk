@@ -667,12 +667,14 @@ def speed_setting(key: str):
     return value
 
 
-def exported_checkpoint(method: str) -> str:
-    """The checkpoint of a method's model, by the wildcard in the model's name."""
-    dataset = config[method]["export"]["dataset"]
+def exported_checkpoint(method: str, dataset: str) -> str:
+    """The checkpoint of a method's model, whose name is the wildcard `network`."""
+    if method == "mars":
+        return f"{WORK}/{dataset}/students/{config['mars']['provider']}/{{network}}/student.safetensors"
     if method == "p2at":
-        return f"{WORK}/{dataset}/p2at/{{variant}}/network.safetensors"
-    return f"{partition_of(dataset)}/mgd/{{student}}_{config['mgd']['mode']}/network.safetensors"
+        return f"{WORK}/{dataset}/p2at/{{network}}/network.safetensors"
+    mode = f"_{config['mgd']['mode']}" if method == "mgd" else ""
+    return f"{partition_of(dataset)}/{method}/{{network}}{mode}/network.safetensors"
 
 
 def of_partition(method: str, rows: list[str], name: str):

@@ -96,33 +96,3 @@ rule measure_speed:
         passes=speed_setting("passes"),
     script:
         "../workflow_scripts/measure_speed.py"
-
-
-# Any trained network becomes a model by the same rule: P2AT's variants and MGD's students.
-for method, wildcard in (("p2at", "variant"), ("mgd", "student")):
-
-    rule:
-        name:
-            f"export_{method}"
-        input:
-            index=f"{WORK}/{config[method]['export']['dataset']}/index.csv",
-            ids=f"{WORK}/{config[method]['export']['dataset']}/splits/val.txt",
-            checkpoint=exported_checkpoint(method),
-        output:
-            model=f"models/{method}_{{{wildcard}}}.onnx",
-        log:
-            f"logs/{SCALE}/export_{method}/{{{wildcard}}}.log",
-        benchmark:
-            f"benchmarks/{SCALE}/export_{method}/{{{wildcard}}}.tsv"
-        conda:
-            "../envs/maskmill.yaml"
-        resources:
-            mem_mb=growing(4000),
-            runtime=growing(20),
-        params:
-            code=code("export_onnx.py"),
-            dataset=config[method]["export"]["dataset"],
-            images=config[method]["export"]["images"],
-            short_side=config["data"][config[method]["export"]["dataset"]]["short_side"],
-        script:
-            "../workflow_scripts/export_onnx.py"

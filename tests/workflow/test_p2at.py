@@ -130,7 +130,7 @@ def test_what_cannot_be_segmented_is_refused_in_one_line(p2at, tmp_path):
         ("p2at={variants: {s: {lr: 0.5}}}", {"train_p2at": 1, "export_p2at": 1}, set()),
         ("p2at={network: {p2_concat: intended}}", {"train_p2at": 3}, set()),
         ("p2at={speed: {passes: 3}}", {"measure_speed": 1}, {"train_p2at", "export_p2at"}),
-        ("p2at={export: {images: 1}}", {"export_p2at": 1}, {"train_p2at", "measure_speed"}),
+        ("export={images: 1}", {"export_p2at": 1}, {"train_p2at", "measure_speed"}),
     ],
 )
 def test_an_edit_reruns_what_is_built_on_it_and_nothing_else(p2at, change, first, untouched):

@@ -11,7 +11,8 @@ from maskmill.errors import InputError
 
 IGNORE = 255
 BIASED = 254  # in labels: a pixel that MARS removed
-UNREADABLE = (OSError, SyntaxError, ValueError)  # what Pillow raises for files that are no whole images
+# What Pillow raises for files that are no whole images.
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ def readable(files: Iterable[Path]) -> Iterator[tuple[Path, np.ndarray]]:
 
 
 def read_image(path: str | Path, short_side: int | None = None) -> np.ndarray:
-    """Read an image as uint8 [H, W, 3], RGB.
+    """Read an image as uint8 [H, W, 3], RGB; of 16 bits the upper 8.
 
     Args:
         short_side: if given and the shorter side is longer, shrink the image (area average) to this many pixels on it.
@@ -51,6 +52,8 @@ def read_image(path: str | Path, short_side: int | None = None) -> np.ndarray:
     """
     image = open_image(path)
     size = resized(image.height, image.width, short_side)
+    if image.mode.startswith("I;16"):  # Pillow would clip at 255
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     image = image.convert("RGB")
     if size != (image.height, image.width):
         image = image.resize(size[::-1], Image.Resampling.BOX)

@@ -39,7 +39,9 @@ class OnnxModel:
                 json.loads(about[key]) for key in ("classes", "colours", "short_side")
             )
         except KeyError as error:
-            raise InputError(f"{path}: an ONNX file without {error}; give one that rule export_network made") from None
+            raise InputError(
+                f"{path}: an ONNX file without {error}; give one of models/, which snakemake makes"
+            ) from None
         except Exception as error:  # ONNX Runtime has no common class for its own
             raise InputError(f"{path}: not a readable ONNX file ({str(error).splitlines()[0]})") from None
         self.on_gpu = "CUDAExecutionProvider" in self.session.get_providers()
