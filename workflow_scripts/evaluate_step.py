@@ -15,6 +15,7 @@ from maskmill.data.images import read_image, read_mask
 from maskmill.data.incremental import channel_classes
 from maskmill.data.index import read_ids, read_index
 from maskmill.data.transforms import Geometry, network_input, scaled
+from maskmill.errors import InputError
 from maskmill.evaluation.incremental import known_truth, step_scores
 from maskmill.evaluation.segmentation import confusion
 from maskmill.methods.barm import probabilities
@@ -43,6 +44,8 @@ def main(
     names, num_classes = DATASETS[dataset].classes, DATASETS[dataset].num_classes
     records, device = read_index(index), inference_device()
     model = load_network(checkpoint, BARM).to(device)
+    if channel_classes(model.arguments["steps"]) != channel_classes(steps):
+        raise InputError(f"{checkpoint}: learned the steps {model.arguments['steps']}, not {steps}; delete it")
     class_of = np.array(channel_classes(model.arguments["steps"]), np.uint8)
     matrix = np.zeros((num_classes, num_classes), np.int64)
     for image_id in progress(read_ids(ids), "evaluate"):
@@ -63,9 +66,9 @@ def main(
 
 
 def centre_crop(size: tuple[int, int]) -> Geometry:
-    """The middle square of an image whose shorter side is resized to 513 pixels."""
+    """The middle square of an image whose shorter side is resized, bilinearly, to 513 pixels."""
     height, width = scaled(size, CROP / min(size))
-    return Geometry((height, width), False, ((height - CROP) // 2, (width - CROP) // 2), CROP)
+    return Geometry((height, width), False, ((height - CROP) // 2, (width - CROP) // 2), CROP, "bilinear")
 
 
 if __name__ == "__main__":

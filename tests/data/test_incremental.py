@@ -27,11 +27,10 @@ from maskmill.data.incremental import (
 from maskmill.data.index import Record
 from maskmill.errors import InputError
 
-LISTS = Path(os.environ.get("MASKMILL_LISTS", ""))
+TEST_DATA = Path(os.environ.get("MASKMILL_TEST_DATA", Path(__file__).parents[3] / "shared/data"))
+LISTS = TEST_DATA / "lists"
 FILES = {"voc": "voc2012/train_aug_classes.txt", "ade20k": "ade20k/train_classes.txt"}
-needs_lists = pytest.mark.skipif(
-    "MASKMILL_LISTS" not in os.environ, reason="set MASKMILL_LISTS to the folder with voc2012/ and ade20k/"
-)
+needs_lists = pytest.mark.skipif(not LISTS.is_dir(), reason=f"no published lists in {LISTS}; set MASKMILL_TEST_DATA")
 
 # Spec 1.2: training images of each step, overlapped and disjoint, counted with the released task lists.
 COUNTS = {

@@ -22,10 +22,9 @@ from maskmill.data.partitions import (
 )
 from maskmill.errors import InputError
 
-LISTS = Path(os.environ.get("MASKMILL_LISTS", ""))
-needs_lists = pytest.mark.skipif(
-    "MASKMILL_LISTS" not in os.environ, reason="set MASKMILL_LISTS to the folder with voc2012/ and cityscapes/"
-)
+TEST_DATA = Path(os.environ.get("MASKMILL_TEST_DATA", Path(__file__).parents[3] / "shared/data"))
+LISTS = TEST_DATA / "lists"
+needs_lists = pytest.mark.skipif(not LISTS.is_dir(), reason=f"no published lists in {LISTS}; set MASKMILL_TEST_DATA")
 RATIOS = {"1_16": 16, "1_8": 8, "1_4": 4, "1_2": 2}
 POOL = [f"2008_{number:06d}" for number in range(20)]
 

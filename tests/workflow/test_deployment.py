@@ -1,0 +1,173 @@
+"""Functions of the stages that deploy networks: what is segmented, what is exported, what is timed."""
+
+import logging
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import export_onnx
+import measure_speed
+import segment
+import train_p2at
+from maskmill.data.images import UNREADABLE, read_image
+from maskmill.errors import InputError
+from maskmill.networks.p2at import P2AT
+from maskmill.storage.checkpoints import save_network
+
+
+def same(image: np.ndarray) -> np.ndarray:
+    return image
+
+
+def film(path, frames: int, damaged: int | None = None) -> None:
+    """Frames of Motion JPEG, one behind the other: such a file tells no number of frames."""
+    rng, parts = np.random.default_rng(0), []
+    for number in range(frames):
+        part = bytearray(cv2.imencode(".jpg", rng.integers(0, 256, (48, 64, 3), np.uint8))[1].tobytes())
+        if number == damaged:
+            part[2:-2] = bytes(len(part) - 4)
+        parts.append(bytes(part))
+    path.write_bytes(b"".join(parts))
+
+
+def test_a_bad_frame_ends_no_video_that_tells_no_number_of_frames(tmp_path, caplog):
+    film(tmp_path / "clip.mjpeg", 20, damaged=7)
+    with caplog.at_level(logging.WARNING):
+        written, skipped = segment.segment_video(tmp_path / "clip.mjpeg", tmp_path / "clip.mp4", same)
+    assert written == 19 and skipped in (0, 1)  # a decoder may drop it without a word
+    assert cv2.VideoCapture(str(tmp_path / "clip.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 19
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mjpeg", "clip.mp4"]
+
+
+class Video:
+    """A reader of frames, `None` for those that cannot be read."""
+
+    def __init__(self, frames: list):
+        self.frames = iter(frames)
+
+    def read(self):
+        frame = next(self.frames, None)
+        return frame is not None, frame
+
+
+def test_unreadable_frames_count_inside_a_video_and_not_behind_its_end():
+    frame = np.zeros((2, 2, 3), np.uint8)
+    shown = [f is not None for f in segment.frames(Video([frame, None, frame, None, None, frame]), 2)]
+    assert shown == [True, False, True, False, False, True]
+    assert [f is not None for f in segment.frames(Video([frame]), 3)] == [True, False, False]
+
+
+def test_an_error_between_frames_leaves_nothing(tmp_path):
+    film(tmp_path / "clip.mjpeg", 5)
+    calls = iter(range(5))
+
+    def failing(image):
+        if next(calls) == 3:
+            raise InputError("no more")
+        return image
+
+    with pytest.raises(InputError, match="no more"):
+        segment.segment_video(tmp_path / "clip.mjpeg", tmp_path / "out/clip.mp4", failing)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(("told", "used"), [(0, 25), (29.97, 29.97), (90000, 25)])
+def test_a_rate_that_cannot_be_is_25(told, used):
+    class Named:
+        def get(self, _):
+            return told
+
+    assert segment.frame_rate(Named()) == used
+
+
+def test_images_of_one_stem_keep_their_suffix(tmp_path):
+    for name in ("a.png", "a.jpg", "b.png"):
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    assert segment.segment_folder(tmp_path, tmp_path / "out", same) == (3, 0)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.jpg.png", "a.png.png", "b.png"]
+
+
+def test_a_folder_without_a_readable_image_is_refused(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match="none of its 1 images can be read"):
+        segment.segment_folder(tmp_path, tmp_path / "out", same)
+
+
+def test_sixteen_bits_of_grey_are_scaled_and_not_clipped(tmp_path):
+    grey = np.arange(0, 65536, 1024, dtype=np.uint16).reshape(8, 8)
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    assert (read_image(tmp_path / "grey.png") == (grey >> 8)[..., None]).all()
+
+
+def test_a_picture_that_claims_to_be_huge_counts_as_unreadable():
+    assert issubclass(Image.DecompressionBombError, UNREADABLE)
+
+
+def small_p2at(num_classes: int) -> P2AT:
+    torch.manual_seed(num_classes)
+    return P2AT("sample_cnn", num_classes).eval()
+
+
+def test_an_export_that_differs_from_its_network_is_refused(tmp_path, monkeypatch):
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    (tmp_path / "ids.txt").write_text("a")
+    monkeypatch.setattr(export_onnx, "read_index", lambda _: {"a": type("Record", (), {"image": tmp_path / "a.png"})})
+    monkeypatch.setattr(export_onnx, "export_onnx", lambda network, path, about: path.write_bytes(b""))
+    monkeypatch.setattr(export_onnx, "OnnxModel", lambda path, threads: None)
+    monkeypatch.setattr(export_onnx, "compare", lambda *_: (99.98, 1.0))
+    save_network(tmp_path / "network.safetensors", small_p2at(11))
+    with pytest.raises(InputError, match=r"99.9800 % of the pixels of 1 images keep their class, not 99.99 %"):
+        export_onnx.main(
+            "camvid",
+            "index.csv",
+            str(tmp_path / "ids.txt"),
+            str(tmp_path / "network.safetensors"),
+            str(tmp_path / "m.onnx"),
+        )
+    assert not (tmp_path / "m.onnx").exists()
+
+
+def test_bfloat16_is_timed_where_the_device_has_it(tmp_path, monkeypatch):
+    network = small_p2at(11)
+    run, facts = measure_speed.prepare(network, "bfloat16", [64, 64], 1, tmp_path)
+    run()
+    assert facts["parameters_m"] > 0
+    monkeypatch.setattr(measure_speed, "has_bfloat16", lambda device: False)
+    assert measure_speed.prepare(network, "bfloat16", [64, 64], 1, tmp_path) is None
+
+
+def test_a_machine_without_a_compiler_leaves_that_way_out(tmp_path, monkeypatch, caplog):
+    def broken(model):
+        def run(_):
+            raise RuntimeError("no compiler")
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", broken)
+    with caplog.at_level(logging.WARNING):
+        assert measure_speed.prepare(small_p2at(11), "compiled", [64, 64], 1, tmp_path) is None
+    assert "compiled: left out, torch.compile fails here (no compiler)" in caplog.text
+
+
+def test_classes_are_counted_without_ignored_pixels():
+    class TwoMasks(dict):
+        num_classes = 3
+
+    masks = TwoMasks(a=np.array([[0, 0, 2, 255]], np.uint8), b=np.array([[2, 255, 255, 255]], np.uint8))
+    assert train_p2at.class_pixels(masks).tolist() == [2, 0, 2]
+
+
+def test_a_start_from_other_classes_takes_all_but_the_classifiers(tmp_path):
+    other, model = small_p2at(19), small_p2at(11)
+    save_network(tmp_path / "other.safetensors", other)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    train_p2at.load_fitting(model, tmp_path / "other.safetensors")
+    theirs = other.state_dict()
+    for name, tensor in model.state_dict().items():
+        fits = theirs[name].shape == tensor.shape
+        assert torch.equal(tensor, theirs[name] if fits else before[name])
+    fresh = [name for name in before if theirs[name].shape != before[name].shape]
+    assert fresh and len(fresh) < len(before) / 4
