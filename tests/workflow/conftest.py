@@ -97,8 +97,9 @@ def finished(tmp_path_factory, worker_id) -> Project:
 
 @pytest.fixture(scope="session")
 def semi(tmp_path_factory, worker_id) -> Project:
-    """CW-BASS's and MGD's targets, complete. Tests must leave their files as they are."""
-    return shared("semi", ["results/cwbass_voc_miou.csv", "results/mgd_voc_miou.csv"], tmp_path_factory, worker_id)
+    """CW-BASS's and MGD's targets and one exported student, complete. Tests must leave their files as they are."""
+    targets = ["results/cwbass_voc_miou.csv", "results/mgd_voc_miou.csv", "models/mgd_light.onnx"]
+    return shared("semi", targets, tmp_path_factory, worker_id)
 
 
 @pytest.fixture(scope="session")

@@ -157,3 +157,9 @@ def test_a_users_camvid_is_converted_and_the_table_names_its_labels(project, tmp
 def test_cityscapes_cannot_start_from_itself(project):
     message = project.fail("results/p2at_cityscapes_miou.csv", "--dry-run", "--config", "p2at={init: cityscapes}")
     assert message == "config: p2at.init is cityscapes for Cityscapes itself; set it to imagenet or none there"
+
+
+def test_the_paper_starts_camvid_from_its_cityscapes(project):
+    targets = ["results/p2at_camvid_miou.csv", "results/p2at_cityscapes_miou.csv", "results/p2at_voc_speed.csv"]
+    planned = project.planned(*targets, "--config", "p2at={datasets: {camvid: {init: cityscapes}}}")
+    assert planned["train_p2at"] == 12 and planned["measure_speed"] == 1

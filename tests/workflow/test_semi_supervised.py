@@ -8,8 +8,10 @@ import pandas as pd
 import pytest
 
 import maskmill
+from maskmill.data.catalog import VOC
 from maskmill.data.index import read_ids, read_index
 from maskmill.storage.checkpoints import load_tensors
+from maskmill.storage.onnx_models import OnnxModel
 from maskmill.training.loop import resume_path
 
 TARGETS = ["results/cwbass_voc_miou.csv", "results/mgd_voc_miou.csv"]
@@ -171,3 +173,11 @@ def test_a_cache_of_another_teacher_is_refused(copied):
     (copied.folder / checkpoint).unlink()
     line = copied.fail(checkpoint, "--rerun-triggers", "params", "--allowed-rules", "train_cwbass")
     assert "was not made with" in line and "cwbass/supervised/network.safetensors" in line
+
+
+def test_students_are_exported_by_the_rule_of_p2at(semi):
+    model = OnnxModel(semi.folder / "models/mgd_light.onnx", threads=1)
+    assert tuple(model.classes) == VOC.classes
+    assert model.logits(np.zeros((1, 3, 75, 101), np.float32)).shape == (1, 21, 75, 101)
+    for method, network in (("cwbass", "no_weight"), ("cwbass", "supervised"), ("mgd", "mobile")):
+        assert semi.planned(f"models/{method}_{network}.onnx") == {f"export_{method}": 1}
