@@ -15,6 +15,11 @@ ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "tests/overlays/tiny.yaml"
 
 
+def pytest_collection_modifyitems(items):
+    """SLURM's test waits more than it works: first, so that others run beside it."""
+    items.sort(key=lambda item: item.path.name != "test_slurm.py")
+
+
 class Project:
     """A copy of the project in a folder of its own, so that a test may edit files."""
 
