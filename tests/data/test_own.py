@@ -106,6 +106,13 @@ def test_tags_alone_are_enough(own):
 def test_which_training_images_have_masks_is_known_before_anything_runs(own):
     assert training_masks(own / "masks", own / "val.txt") == {"day 2_b"}
     assert training_masks(own / "masks", None) == {"day 2_b", "d"}
+    (own / "val.txt").write_bytes(b"\xef\xbb\xbfd\n")  # as an editor saves it with a byte order mark
+    (own / "masks/day 2/b.png").rename(own / "masks/day 2/b.PNG")
+    for name in ("._a.png", ".thumbs/c.png"):
+        (own / "masks" / name).parent.mkdir(exist_ok=True)
+        (own / "masks" / name).write_bytes(b"no mask")
+    _, splits = read(own)
+    assert training_masks(own / "masks", own / "val.txt") == set(splits["labelled_train"]) == {"day 2_b"}
     assert training_masks(None, own / "val.txt") == training_masks(own / "missing", own / "missing.txt") == set()
 
 

@@ -17,6 +17,7 @@ from maskmill.data.voc import index_images, refuse_twins, tags_from_mask
 from maskmill.errors import InputError
 
 TAG_COLUMNS = ("image", "tags")
+MASK_SUFFIXES = (".png",)
 
 
 def read_own(
@@ -90,7 +91,7 @@ def find_masks(folder: str | Path, images: Mapping[str, Path]) -> dict[str, Path
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; set data.mine.masks to a folder of masks, or to null")
-    masks = _by_id(folder, (".png",))
+    masks = _by_id(folder, MASK_SUFFIXES)
     for image_id, mask in masks.items():
         if image_id not in images:
             raise InputError(f"{mask}: no image has this name without its suffix; rename the mask, or remove it")
@@ -142,10 +143,22 @@ def read_val(path: str | Path, images: Collection[str], masks: Collection[str]) 
 
 
 def training_masks(masks: str | Path | None, val: str | Path | None) -> set[str]:
-    """Ids of the masks that are not of images to score on; files that are missing count as empty."""
-    found = {id_of(path.relative_to(masks).as_posix()) for path in Path(masks).rglob("*.png")} if masks else set()
-    lines = Path(val).read_text(encoding="utf-8", errors="replace").splitlines() if val and Path(val).is_file() else []
-    return found - set(map(id_of, lines))
+    """Ids of the masks that are not of images to score on; a folder or list that cannot be read counts as empty."""
+    try:
+        scored = _read_text(val).splitlines() if val else []
+    except InputError:
+        scored = []
+    found = shown_files(masks, MASK_SUFFIXES) if masks else []
+    return {id_of(path.relative_to(masks).as_posix()) for path in found} - set(map(id_of, scored))
+
+
+def shown_files(folder: str | Path, suffixes: Sequence[str]) -> list[Path]:
+    """Files with these suffixes (in small letters) below a folder, sorted; hidden ones are left out."""
+    return [
+        path
+        for path in sorted(Path(folder).rglob("*"))
+        if path.suffix.lower() in suffixes and not any(p.startswith(".") for p in path.relative_to(folder).parts)
+    ]
 
 
 def id_of(name: str) -> str:
@@ -161,13 +174,10 @@ def _known_id(name: str, images: Collection[str], where: str) -> str:
 
 
 def _by_id(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
-    """Files with these suffixes below a folder by the id of their image, sorted; hidden ones are left out."""
+    """The shown files with these suffixes below a folder by the id of their image, sorted."""
     files: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder)
-        if path.suffix.lower() not in suffixes or any(part.startswith(".") for part in name.parts):
-            continue
-        twin = files.setdefault(id_of(name.as_posix()), path)
+    for path in shown_files(folder, suffixes):
+        twin = files.setdefault(id_of(path.relative_to(folder).as_posix()), path)
         if twin != path:
             raise InputError(f"{path}: has the same id as {twin.relative_to(folder)}; rename or remove one of them")
     return dict(sorted(files.items()))
