@@ -13,7 +13,8 @@ from code_digest import code_digest as code
 from maskmill.data.catalog import DATASETS, OWN, averaged_ids
 from maskmill.data.incremental import task_steps
 from maskmill.data.localization import BOXSETS
-from maskmill.data.own import training_masks
+from maskmill.data.images import SUFFIXES
+from maskmill.data.own import MASK_SUFFIXES, shown_files, training_masks
 from maskmill.data.partitions import PROTOCOLS, find_part
 from maskmill.data.sample_scenes import stand_in_ids
 from maskmill.errors import InputError
@@ -195,6 +196,12 @@ def made_here(dataset: str) -> bool:
     return not given and root_of(dataset) is not None
 
 
+def drawn(dataset: str) -> bool:
+    """Whether the images of a data set, or of a localisation set, are scenes that a rule draws."""
+    given = config["localization"]["data"] if dataset in BOXSETS else config["data"]
+    return SCALE == "sample" and dataset != OWN and not given[dataset]["root"]
+
+
 def complete_flag(wildcards) -> list[str]:
     """The flag of a root that a rule makes; nothing for the user's own."""
     return [f"{root_of(wildcards.dataset)}/.complete"] if made_here(wildcards.dataset) else []
@@ -214,14 +221,26 @@ def files_digest(root: str | None, pattern: str) -> str:
     return hashlib.sha256("\n".join(f"{path} {path.stat().st_size}" for path in paths).encode()).hexdigest()
 
 
-def own_digests(wildcards) -> list[str | None]:
-    """What tells that the user's own images, masks, tags or list changed: names and sizes, and contents of the latter."""
+@cache  # every mask is read
+def own_digests() -> list[str | None]:
+    """What tells that the user's own images (which may be many), masks, tags or list changed."""
     own = config["data"][OWN]
-    files = [Path(own[key]) if own[key] else None for key in ("tags", "val")]
+    images = shown_files(own["images"], SUFFIXES) if own["images"] else []
+    masks = shown_files(own["masks"], MASK_SUFFIXES) if own["masks"] else []
+    seen = [f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in images]
+    read = [f"{path} {content_digest(path)}" for path in masks]
     return [
-        *(files_digest(own[key], "**/*") for key in ("images", "masks")),
-        *(hashlib.sha256(f.read_bytes()).hexdigest() if f and f.is_file() else None for f in files),
+        *(hashlib.sha256("\n".join(lines).encode()).hexdigest() for lines in (seen, read)),
+        *(content_digest(own[key]) for key in ("tags", "val")),
     ]
+
+
+def content_digest(path: str | Path | None) -> str | None:
+    """SHA-256 of a file; None where there is none."""
+    if path is None or not Path(path).is_file():
+        return None
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @cache  # asked for every file of a table; the folder of masks may be large
@@ -257,8 +276,7 @@ def list_digest(root: Path, dataset: str, name: str) -> str | None:
         return names_digest(root.glob(f"leftImg8bit/{name}/*/*.png"))
     if layout.lists is None:
         return names_digest(root.glob(f"images/{name}/*"))
-    path = root / layout.lists / f"{name}.txt"
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
+    return content_digest(root / layout.lists / f"{name}.txt")
 
 
 def names_digest(paths) -> str:
@@ -377,11 +395,13 @@ def shown(method: str, shows: str, caption: str, dataset: str = "{dataset}") -> 
 
 
 def asked_tables(wildcards) -> list[str]:
-    """What is made in this call besides the costs: the files that were named, or all targets."""
+    """What is made in this call besides the costs: the files and rules that were named, or all targets."""
     named = workflow.dag_settings.targets
     if not named or "all" in named:
         return [f"results/{target}.csv" for target in TARGETS]
-    return sorted(name for name in named if name.startswith("results/") and not name.startswith("results/costs."))
+    outputs = {name: workflow.get_rule(name).output for name in named if workflow.is_rule(name)}
+    files = {str(file) for name in named for file in outputs.get(name, [name])}
+    return sorted(file for file in files if not file.startswith("results/costs."))
 
 
 def last_measured(wildcards) -> int | None:
@@ -801,7 +821,7 @@ def prompt_names(method: str):
 
     def names(wildcards) -> dict[int, str]:
         dataset = DATASETS[wildcards.dataset]
-        if SCALE == "sample" and made_here(dataset.name):
+        if drawn(dataset.name):
             drawn = stand_in_ids(dataset)
             return {int(drawn[i]): name for i, name in enumerate(DATASETS["voc"].classes) if i}
         given = method_settings(method, dataset.name).get("names", {})

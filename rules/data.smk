@@ -165,7 +165,7 @@ rule index_own:
     params:
         **without(config["data"][OWN], "short_side"),
         code=code("index_own.py"),
-        digests=own_digests,
+        digests=lambda wildcards: own_digests(),
     script:
         "../workflow_scripts/index_own.py"
 

@@ -7,7 +7,7 @@ for method, dataset in config["export"]["datasets"].items():
             f"export_{method}"
         input:
             index=f"{WORK}/{dataset}/index.csv",
-            ids=f"{WORK}/{dataset}/splits/val.txt",
+            ids=f"{WORK}/{dataset}/splits/{'train' if dataset == OWN else 'val'}.txt",  # own images need no val
             checkpoint=exported_checkpoint(method, dataset),
         output:
             model=f"models/{method}_{{network}}.onnx",

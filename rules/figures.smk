@@ -171,7 +171,7 @@ rule costs:
     params:
         code=code("costs.py"),
         folder=BENCHMARKS,
-        datasets=[*DATASETS, *BOXSETS, "pairs"],
+        datasets=[*DATASETS, OWN, *BOXSETS, "pairs"],
         scale=SCALE,
         measured=last_measured,
     script:

@@ -231,6 +231,7 @@ rule bas_localization_table:
         roles=dict.fromkeys(LOCALIZATION_VARIANTS, "val"),
         published=True,
         network=config["localization"]["network"]["backbone"],
+        drawn=lambda wildcards: drawn(wildcards.boxset),
         scale=SCALE,
         seed=config["seed"],
     script:

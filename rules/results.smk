@@ -193,6 +193,7 @@ for method, table in TABLES.items():
             published=table["published"],
             note=table.get("note", ""),
             compared=table["compared"],
+            drawn=lambda wildcards: drawn(wildcards.dataset),
             scale=SCALE,
             seed=config["seed"],
         script:

@@ -14,7 +14,7 @@ from maskmill.storage.atomic import atomic_path
 def main(table: str, picture: str, folder: str, datasets: list[str], scale: str) -> None:
     costs = stage_costs(folder, datasets)
     if costs.empty:
-        raise InputError(f"{folder}: no stage has run yet; make a target first, e.g. results/mars_voc_miou.csv")
+        raise InputError(f"{folder}: no stage has run yet; first: snakemake results/mars_voc_miou.csv --cores 8")
     with atomic_path(table) as path:
         costs.to_csv(path, index=False, float_format="%.2f")
     draw_costs(costs, picture, f"scale {scale}: what the stages cost")

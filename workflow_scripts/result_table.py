@@ -5,7 +5,8 @@ some training images have no masks. Out: CSV with the columns of every result ta
 aggregates are also printed, and are a page of HTML, `page`. `picture`, PNG of the IoU of each class, for every group of
 variants in `compared`, the baseline first. Params: `roles`, variant to the split it was scored on (train,
 labelled_train, val), in the order of `scores`; `published`, whether the papers' numbers belong beside these variants;
-`network`, which one, where the paper has several; `note`, what else there is to say about the data.
+`network`, which one, where the paper has several; `drawn`, whether the data are drawn scenes; `note`, what else there
+is to say about them.
 """
 
 import json
@@ -30,6 +31,7 @@ def main(
     roles: dict,
     published: bool,
     dataset: str,
+    drawn: bool,
     scale: str,
     seed: int,
     costs: list[str] = (),
@@ -46,7 +48,7 @@ def main(
     learned += note
     parts = []
     for (variant, role), *paths in zip_longest(roles.items(), scores, costs):
-        data, same_split = data_name(dataset, scale, splits[role])
+        data, same_split = data_name(dataset, splits[role], drawn=drawn)
         parts.append(
             result_rows(
                 pd.concat([pd.read_csv(path, keep_default_na=False) for path in paths if path]),

@@ -21,7 +21,7 @@ def main(tables: list[str], csv: str, markdown: str) -> None:
         logger.info("left out: %s: not a table of scores", path)
     given = [table for table in read.values() if table is not None]
     if not given:
-        raise InputError("no result tables to summarise; make one first, e.g. snakemake results/mars_voc_miou.csv")
+        raise InputError("no result tables to summarise; first: snakemake results/mars_voc_miou.csv --cores 8")
     summary = summarise(given)
     write_text(csv, as_csv(summary))
     write_text(markdown, as_markdown(summary))

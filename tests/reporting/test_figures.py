@@ -154,11 +154,12 @@ def test_a_benchmark_tells_its_stage_and_data_set_by_its_folders(tmp_path):
     for name, place in {
         "voc/evaluate/irn/pseudo_labels.tsv": ("voc", "evaluate"),
         "voc/build_index.tsv": ("voc", "build_index"),
+        "mine/index_own.tsv": ("mine", "index_own"),
         "pairs/draw_pairs/1-of-2.tsv": ("pairs", "draw_pairs"),
         "merge_maps/voc/irn/pseudo_labels.tsv": ("voc", "merge_maps"),
         "train_mixreorg/groupvit.tsv": ("", "train_mixreorg"),
     }.items():
-        assert place_of(tmp_path.relative_to(tmp_path) / name, {"voc", "pairs"}) == place
+        assert place_of(tmp_path.relative_to(tmp_path) / name, {"voc", "mine", "pairs"}) == place
 
 
 def test_times_are_said_in_the_unit_that_suits_them():

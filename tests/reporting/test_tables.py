@@ -32,15 +32,14 @@ def test_paper_value_stands_beside_miou_alone_and_says_when_it_is_not_comparable
 
 def test_only_the_published_list_is_called_by_the_data_sets_name():
     split = {"list": "val", "published": "published"}
-    assert data_name("voc", "paper", split) == ("voc val", True)
-    assert data_name("voc", "sample", split) == ("sample scenes val", False)
+    assert data_name("voc", split, drawn=False) == ("voc val", True)
+    assert data_name("voc", split, drawn=True) == ("sample scenes val", False)
     subset = {"list": "val", "published": "custom: 445 images, published 1,449"}
-    assert data_name("voc", "small", subset) == ("voc val (custom: 445 images, published 1,449)", False)
+    assert data_name("voc", subset, drawn=False) == ("voc val (custom: 445 images, published 1,449)", False)
 
 
-def test_images_of_ones_own_have_their_name_at_every_scale():
-    split = {"list": "val", "published": "own"}
-    assert {data_name("mine", scale, split) for scale in ("sample", "small", "paper")} == {("mine val", False)}
+def test_images_of_ones_own_have_their_name():
+    assert data_name("mine", {"list": "val", "published": "own"}, drawn=False) == ("mine val", False)
     partition = {"part": "all", "published": "own", "labelled": {"images": 6}, "unlabelled": {"images": 12}}
     assert partition_name(partition) == "; masks: 6 of 18"
 

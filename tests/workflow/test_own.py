@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 
 import maskmill
+from maskmill.data.images import read_mask
 from maskmill.data.index import read_ids, read_index
+from maskmill.data.voc import write_mask
 from photos import MINE, OWN, write_photos
 
 CLASSES = {"background", "cat", "traffic light", "van"}
@@ -73,8 +75,16 @@ def test_another_tag_or_mask_is_another_index(own, tmp_path):
     assert {"index_own", "train_classifier", "mars_table"} <= set(copied.planned(MARS, *OWN, configfile=None))
     shutil.copy(own.folder / "tags.csv", path)
     assert copied.planned(MARS, *OWN, configfile=None) == {}
-    (tmp_path / "masks/IMG_6.png").unlink()
-    assert "index_own" in copied.planned("results/cwbass_mine_miou.csv", *OWN, configfile=None)
+    mask = tmp_path / "masks/IMG_6.png"
+    painted = read_mask(mask, len(CLASSES))
+    write_mask(mask, np.where(painted % 255, painted % 3 + 1, painted).astype(np.uint8))  # other classes, same shapes
+    assert mask.stat().st_size == (own.folder / "masks/IMG_6.png").stat().st_size
+    cwbass = "results/cwbass_mine_miou.csv"
+    assert {"index_own", "train_supervised"} <= set(copied.planned(cwbass, *OWN, configfile=None))
+    shutil.copy(own.folder / "masks/IMG_6.png", mask)
+    assert copied.planned(cwbass, *OWN, configfile=None) == {}
+    mask.unlink()
+    assert "index_own" in copied.planned(cwbass, *OWN, configfile=None)
 
 
 def test_training_images_without_masks_leave_the_rows_of_students(photos):
@@ -108,6 +118,13 @@ def test_masks_alone_are_enough_for_those_who_learn_from_them(photos):
     assert photos.planned(wanted, *OWN, configfile=None)["predict_labels"] == 1
     line = photos.fail(f"{WORK}/cams.h5", *OWN, configfile=None)
     assert "the image has no tags to learn from (12 of 18 images have none); complete the table data.mine.tags" in line
+
+
+def test_a_model_of_ones_own_images_needs_none_to_score_on(photos):
+    configure(photos, "    val: val.txt\n", "")
+    exported = ("models/mgd_light.onnx", *OWN, "--config", "export={datasets: {mgd: mine}}")
+    planned = photos.planned(*exported, configfile=None)
+    assert planned["export_mgd"] == 1 and "validation_own" not in planned
 
 
 def test_background_is_no_class_of_the_users(photos):

@@ -86,3 +86,21 @@ def test_editing_how_bars_are_drawn_reruns_the_table_and_no_network(reported):
 def test_costs_of_nothing_are_refused_in_one_line(project):
     line = project.fail("results/costs.csv")
     assert line.startswith("benchmarks/sample: no stage has run yet")
+
+
+def test_costs_come_after_whatever_else_was_named(project):
+    named = ["models/p2at_s.onnx", "work/sample/voc/index.csv", "summary", "results/costs.csv"]
+    printed = project.run(*named, "--dry-run")
+    inputs = re.search(r"rule costs:\n +input: (.*)\n", printed)[1].split(", ")
+    assert inputs == ["models/p2at_s.onnx", "results/summary.csv", "results/summary.md", "work/sample/voc/index.csv"]
+
+
+def test_costs_tell_images_of_ones_own_stage_by_stage(project):
+    columns = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time"
+    for stage in ("index_own", "train_classifier"):
+        path = project.folder / f"benchmarks/sample/mine/{stage}.tsv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(columns + "\n2.0\t0:00:02\t100.0\t-\t-\t-\t-\t-\t-\t1.0\n")
+    project.run("results/costs.csv")
+    table = pd.read_csv(project.folder / "results/costs.csv")
+    assert set(table["dataset"]) == {"mine"} and set(table["stage"]) == {"index_own", "train_classifier"}

@@ -54,15 +54,18 @@ def result_rows(
     return rows[COLUMNS]
 
 
-def data_name(dataset: str, scale: str, split: dict) -> tuple[str, bool]:
+def data_name(dataset: str, split: dict, *, drawn: bool) -> tuple[str, bool]:
     """What a split of the manifest is, in words, and whether it is the published split under its official labels.
 
     A list of the user's own is named with both sizes, and drawn scenes are never called by the data set's name. Where
     a data set has several sets of labels, theirs is named.
+
+    Args:
+        drawn: whether the images are scenes that the workflow draws.
     """
     if split["published"] == "own":
         return f"{dataset} {split['list']}", False
-    if scale == "sample":
+    if drawn:
         return f"sample scenes {split['list']}", False
     published = split["published"] == "published"
     name = f"{dataset} {split['list']}" + ("" if published else f" ({split['published']})")
