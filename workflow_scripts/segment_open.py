@@ -1,6 +1,6 @@
 """Segment a folder of images by any list of classes (spec open_vocabulary 1.8).
 
-By hand: python workflow_scripts/segment_open.py --checkpoint network.safetensors --source photos --output segmented \
+By hand: python workflow_scripts/segment_open.py --checkpoint network.safetensors --source photos --output segmented \\
     --classes "[cat, dog, traffic light]" --threshold 0.9
 `classes`: names, or a text file with one a line. `threshold` of the background in 0..1; null: every pixel gets a class.
 `teacher`, `teacher-weights`: for a checkpoint of `ZeroSeg`, the model it learned from (tiny, or open_clip's name).

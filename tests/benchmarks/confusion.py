@@ -3,7 +3,7 @@
     python tests/benchmarks/confusion.py [--voc VOC2012]
 
 The plain loop is that of public evaluations: the truth's valid pixels, times the classes, plus the prediction. Maps
-are in memory; predictions are the masks moved by some pixels. The counts are the same.
+are in memory; predictions are the masks moved by some pixels, or random ones. The counts are the same.
 
 Printed: images a second of CPU time (median), and how many times faster maskmill is.
 """
@@ -20,7 +20,19 @@ from maskmill.evaluation.segmentation import confusion
 def main():
     given = arguments(__doc__, images=60).parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        pairs = [pair(read_mask(record.mask, NUM_CLASSES)) for record in read_records(given.voc, given.images, folder)]
+        masks = [read_mask(record.mask, NUM_CLASSES) for record in read_records(given.voc, given.images, folder)]
+    noise = np.random.default_rng(0)
+    predictions = {
+        "moved masks": [moved(mask) for mask in masks],
+        "random": [noise.integers(NUM_CLASSES, size=mask.shape, dtype=np.uint8) for mask in masks],
+    }
+    columns = ["predictions", "mean size", "images", "bincount loop, images/s", "maskmill, images/s", "ratio"]
+    rows = [[name, *measured(list(zip(masks, maps, strict=True)))] for name, maps in predictions.items()]
+    print_table("Confusion matrices", columns, rows)
+
+
+def measured(pairs: list[tuple[np.ndarray, np.ndarray]]) -> list:
+    """A row of the table, of pairs of truth and prediction."""
     ways = {
         "plain": lambda maps: plain_counts(*maps, NUM_CLASSES),
         "maskmill": lambda maps: confusion(*maps, NUM_CLASSES),
@@ -29,15 +41,14 @@ def main():
         raise SystemExit("error: the counts differ")
     seconds = in_turn(ways, pairs, rounds=5)
     height, width = np.mean([truth.shape for truth, _ in pairs], axis=0)
-    row = [f"{height:.0f} x {width:.0f}", len(pairs), *(f"{rate(seconds[name]):.0f}" for name in ways)]
-    columns = ["mean size", "images", "bincount loop, images/s", "maskmill, images/s", "ratio"]
-    print_table("Confusion matrices", columns, [[*row, f"{ratio(seconds['plain'], seconds['maskmill']):.2f}"]])
+    rates = [f"{rate(seconds[name]):.0f}" for name in ways]
+    return [f"{height:.0f} x {width:.0f}", len(pairs), *rates, f"{ratio(seconds['plain'], seconds['maskmill']):.2f}"]
 
 
-def pair(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Truth and a prediction that is mostly right."""
-    moved = np.roll(mask, 9, axis=1)
-    return mask, np.where(moved == IGNORE, 0, moved).astype(np.uint8)
+def moved(mask: np.ndarray) -> np.ndarray:
+    """A prediction that is mostly right."""
+    rolled = np.roll(mask, 9, axis=1)
+    return np.where(rolled == IGNORE, 0, rolled).astype(np.uint8)
 
 
 def plain_counts(truth: np.ndarray, prediction: np.ndarray, num_classes: int) -> np.ndarray:

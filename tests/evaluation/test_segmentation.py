@@ -55,6 +55,21 @@ def test_biased_and_ignored_predictions_count_as_background():
     assert matrix[0, 0] == 1 and matrix[1, 0] == 1 and matrix[1, 1] == 1
 
 
+@pytest.mark.parametrize("block", [1, 2, 16, 64])
+def test_runs_and_noise_are_counted_alike(block):
+    """Blocks of 1 pixel are noise, those of 64 a map with few runs."""
+    rng = np.random.default_rng(block)
+    truth, prediction = (
+        rng.choice(np.array(values, np.uint8), (64 // block, 64 // block)).repeat(block, 0).repeat(block, 1)
+        for values in ((0, 1, 2, 3, 255), (0, 1, 2, 3, 254, 255))
+    )
+    expected = np.zeros((4, 4), int)
+    for true, predicted in zip(truth.ravel(), prediction.ravel(), strict=True):
+        if true != 255:
+            expected[true, predicted if predicted < 4 else 0] += 1
+    np.testing.assert_array_equal(confusion(truth, prediction, 4), expected)
+
+
 def test_averaged_classes_restrict_the_mean():
     matrix = confusion(label_maps(3), label_maps(4), 4)
     rows = scores(matrix, NAMES, averaged=(0, 2))
