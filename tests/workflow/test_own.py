@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 import maskmill
 from maskmill.data.images import read_mask
@@ -78,13 +79,24 @@ def test_another_tag_or_mask_is_another_index(own, tmp_path):
     mask = tmp_path / "masks/IMG_6.png"
     painted = read_mask(mask, len(CLASSES))
     write_mask(mask, np.where(painted % 255, painted % 3 + 1, painted).astype(np.uint8))  # other classes, same shapes
-    assert mask.stat().st_size == (own.folder / "masks/IMG_6.png").stat().st_size
     cwbass = "results/cwbass_mine_miou.csv"
     assert {"index_own", "train_supervised"} <= set(copied.planned(cwbass, *OWN, configfile=None))
     shutil.copy(own.folder / "masks/IMG_6.png", mask)
     assert copied.planned(cwbass, *OWN, configfile=None) == {}
     mask.unlink()
     assert "index_own" in copied.planned(cwbass, *OWN, configfile=None)
+
+
+def test_a_mask_of_equal_size_with_other_classes_is_another_index(photos):
+    mask = photos.folder / "masks/IMG_6.png"
+    painted = read_mask(mask, len(CLASSES))
+    Image.fromarray(painted).save(mask, compress_level=0)
+    size = mask.stat().st_size
+    photos.run(f"{WORK}/index.csv", *OWN, configfile=None)
+    assert photos.planned(f"{WORK}/index.csv", *OWN, configfile=None) == {}
+    Image.fromarray(np.where(painted, painted % 3 + 1, 0).astype(np.uint8)).save(mask, compress_level=0)
+    assert mask.stat().st_size == size
+    assert photos.planned(f"{WORK}/index.csv", *OWN, configfile=None) == {"index_own": 1}
 
 
 def test_training_images_without_masks_leave_the_rows_of_students(photos):
