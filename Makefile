@@ -1,6 +1,7 @@
 # make demo    set up, then the first target at sample scale: a table and a picture in minutes
 # make test    set up, then lint and tests
-# make verify  every finished target at sample scale with three seeds, and each claim with its figure and threshold
+# make verify  all targets on VOC's scenes but P2AT's, and the boxes, at sample scale with three seeds, and each claim with
+#              its figure and threshold
 
 SHELL := /bin/bash
 VENV := .venv
