@@ -14,7 +14,10 @@ COMMANDS = [
     *("compare_labels.py", "export_labels.py", "import_group_vit.py", "list_store.py", "segment.py"),
     *("segment_open.py", "show_stages.py"),
 ]
-TORCH_FREE = ["evaluate.py", "merge_maps.py", "export_labels.py", "build_index.py", "compare_labels.py"]
+TORCH_FREE = [
+    *("build_index.py", "compare_labels.py", "evaluate.py", "export_labels.py", "list_store.py", "merge_maps.py"),
+    "show_stages.py",
+]  # torch takes seconds to import
 
 
 def by_hand(script, *arguments):
@@ -28,6 +31,12 @@ def test_help_names_the_arguments_and_says_what_goes_in_and_out(script):
     shown = by_hand(script, "--help")
     assert shown.returncode == 0
     assert "--" in shown.stdout and "Out:" in shown.stdout
+
+
+@pytest.mark.parametrize("script", TORCH_FREE)
+def test_what_needs_no_network_starts_without_torch(script):
+    read = f"import sys, {script.removesuffix('.py')}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", read], cwd=SCRIPTS, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("script", [s for s in STAGES if s not in COMMANDS])
