@@ -822,8 +822,8 @@ def prompt_names(method: str):
     def names(wildcards) -> dict[int, str]:
         dataset = DATASETS[wildcards.dataset]
         if drawn(dataset.name):
-            drawn = stand_in_ids(dataset)
-            return {int(drawn[i]): name for i, name in enumerate(DATASETS["voc"].classes) if i}
+            ids = stand_in_ids(dataset)
+            return {int(ids[i]): name for i, name in enumerate(DATASETS["voc"].classes) if i}
         given = method_settings(method, dataset.name).get("names", {})
         return {i: given.get(name, name) for i, name in enumerate(dataset.classes) if i or not dataset.has_background}
 
