@@ -1,3 +1,4 @@
+import errno
 import os
 import subprocess
 from concurrent.futures import ProcessPoolExecutor
@@ -10,7 +11,9 @@ import torch
 from maskmill.errors import InputError
 from maskmill.storage.atomic import atomic_path, write_text
 from maskmill.storage.checkpoints import save_tensors
+from maskmill.storage.features import BLOCK, write_features
 from maskmill.storage.maps import create_maps
+from maskmill.storage.tables import write_table
 
 
 def test_a_file_appears_only_when_the_block_ends(tmp_path):
@@ -82,3 +85,58 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(small_disk, write):
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process, full:
         process.submit(write, small_disk / "file").result()
     assert os.listdir(small_disk) == []
+
+
+def test_a_full_quota_is_a_full_disk(tmp_path):
+    with pytest.raises(InputError, match="the disk is full"), atomic_path(tmp_path / "file"):
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+
+def make_room(folder):
+    subprocess.run(["mount", "-o", "remount,size=8m", str(folder)], check=True)
+
+
+def write_maps_late(path):
+    with create_maps(path, "features", producer="test") as store:
+        for number in range(8):
+            try:
+                store.write(str(number), np.random.default_rng([number]).random((64, 128)))
+            finally:
+                if number == 6:
+                    make_room(path.parent)
+
+
+def write_features_late(path):
+    def compute(rows):
+        if rows.start == 3 * BLOCK:
+            make_room(path.parent)
+        return np.random.default_rng([rows.start]).random((len(rows), 4, 200))
+
+    write_features(path, list("x" * 4 * BLOCK), compute, (4, 200), producer="test", parameters={}, inputs=[])
+
+
+class RoomLater(dict):
+    """Columns before the last of which there is room again."""
+
+    def __init__(self, folder):
+        super().__init__({name: np.random.default_rng([3]).random((256, 64)) for name in "abcd"})
+        self.folder = folder
+
+    def items(self):
+        for name, values in super().items():
+            if name == "d":
+                make_room(self.folder)
+            yield name, values
+
+
+def write_table_late(path):
+    write_table(path, RoomLater(path.parent))
+
+
+@pytest.mark.parametrize("write", [write_maps_late, write_features_late, write_table_late])
+def test_room_that_appears_too_late_gives_no_file_with_holes(small_disk, write):
+    """The disk is full while an array is written, and no longer so when the file is closed."""
+    full = pytest.raises(InputError, match=r"file: the disk is full; make room and run again")
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process, full:
+        process.submit(write, small_disk / "file").result()
+    assert not (small_disk / "file").exists()

@@ -136,3 +136,20 @@ def test_the_vectors_lie_as_the_format_says(tmp_path, source):
     with h5py.File(tmp_path / "1.h5") as file:
         assert file["features"].dtype == np.float16 and file["features"].shape == (7, 3, 4)
         assert file.attrs["kind"] == "features" and file["keys"].asstr()[0] == "key0"
+
+
+def test_a_flipped_byte_is_one_line_that_names_the_store(tmp_path, source):
+    """Any byte: a flip lies in unused space, and all is as written, or the store says what is damaged."""
+    path = tmp_path / "1.h5"
+    write(path, source, Teacher())
+    whole, noticed = path.read_bytes(), 0
+    for position in range(0, len(whole), 11):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 0x10]) + whole[position + 1 :])
+        try:
+            store = Features(path)
+            np.testing.assert_array_equal([store[row] for row in range(7)], VALUES)
+            assert store.keys == KEYS
+        except InputError as error:
+            message, noticed = str(error), noticed + 1
+            assert message.startswith(f"{path}: ") and message.endswith("and run again") and "\n" not in message
+    assert noticed > 20

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from maskmill.errors import InputError
 
-DISK_FULL = os.strerror(errno.ENOSPC)  # stands in the errors of Python, HDF5 and safetensors alike
+# These stand in the errors of Python, HDF5 and safetensors alike.
+DISK_FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 
 
 @contextmanager
@@ -19,7 +20,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary file is left, under a name that the next attempt by the same path overwrites.
 
     Raises:
-        InputError: the disk is full.
+        InputError: the disk, or the user's share of it, is full.
     """
     temporary = partial_path(path)
     try:
@@ -48,11 +49,11 @@ def publish(path: str | Path) -> None:
 
 @contextmanager
 def full_disk_named(path: str | Path) -> Iterator[None]:
-    """Raises InputError where the disk is full while `path` is written."""
+    """Raises InputError where the disk, or the user's share of it, is full while `path` is written."""
     try:
         yield
     except BaseException as error:
-        if DISK_FULL in str(error):
+        if any(text in str(error) for text in DISK_FULL):
             raise InputError(f"{path}: the disk is full; make room and run again") from None
         raise
 

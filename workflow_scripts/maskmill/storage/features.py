@@ -1,13 +1,18 @@
 """Feature stores: one HDF5 file with a fixed number of vectors for every sample of a shard, in the shard's order.
 
-Layout: `features` float16 [N, V, D] and `keys` [N], with the root attributes of a map store. While it is made, the file
-lies under another name, and `done` says how many rows are in it; a killed run goes on from there. Rows lie behind one
-another, so that a training reads single ones in any order.
+Layout: `features` float16 [N, V, D], `keys` [N] and `checksums` uint32 [N], a CRC-32 of each row and its key, with the
+root attributes of a map store. While it is made, the file lies under another name, and `done` says how many rows are in
+it; a killed run goes on from there. Rows lie behind one another, so that a training reads single ones in any order.
+
+The format is not that of a map store: from HDF5's 1.10 on, a file that was open for writing when its process was killed
+cannot be opened any more. In this one the metadata have checksums as well, and rows have ours.
 """
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -18,6 +23,7 @@ from maskmill.progress import progress
 from maskmill.storage.atomic import full_disk_named, partial_path, publish
 from maskmill.storage.maps import open_store, sha256, write_attributes
 
+FORMAT = ("v108", "v108")  # of the file
 BLOCK = 64  # rows between two states to go on from
 
 
@@ -47,18 +53,28 @@ def write_features(
 def _fill(path, keys, compute, shape, producer, parameters, inputs) -> None:
     partial = partial_path(path)
     if not _continues(partial, keys, shape, parameters, inputs):
-        with h5py.File(partial, "w") as file:
+        with h5py.File(partial, "w", libver=FORMAT) as file:
             write_attributes(file, "features", producer, parameters, inputs)
             file["keys"] = np.array(keys, h5py.string_dtype())
             file.create_dataset("features", (len(keys), *shape), np.float16)
+            file.create_dataset("checksums", len(keys), np.uint32)
             file.attrs["done"] = 0
-    with h5py.File(partial, "r+") as file:
+    with h5py.File(partial, "r+", libver=FORMAT) as file:
+        features, checksums = file["features"], file["checksums"]
         for start in progress(range(file.attrs["done"], len(keys), BLOCK), path.stem, unit="block"):
             rows = range(start, min(start + BLOCK, len(keys)))
-            file["features"][rows.start : rows.stop] = compute(rows)
+            block = np.asarray(compute(rows), np.float16)
+            features[rows.start : rows.stop] = block
+            checksums[rows.start : rows.stop] = [_checksum(keys[i], row) for i, row in zip(rows, block, strict=True)]
+            features.flush()  # h5py swallows the error of a dataset that cannot be written when it is given up
+            checksums.flush()
             file.attrs["done"] = rows.stop
             file.flush()
         file.attrs["complete"] = True
+
+
+def _checksum(key: str, row: np.ndarray) -> int:
+    return zlib.crc32(row.tobytes(), zlib.crc32(key.encode()))
 
 
 class Features(Sequence):
@@ -70,7 +86,7 @@ class Features(Sequence):
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        with open_store(self.path) as file:
+        with open_store(self.path) as file, self._damage_named("its list of samples"):
             self.keys = [key.decode() for key in file["keys"]]
             self.shape = file["features"].shape[1:]
             self.inputs = json.loads(file.attrs["inputs"])
@@ -80,9 +96,26 @@ class Features(Sequence):
         return len(self.keys)
 
     def __getitem__(self, position: int) -> np.ndarray:
+        """One sample's vectors.
+
+        Raises:
+            InputError: they are not those that were written.
+        """
         if self._file is None or self._process != os.getpid():  # two processes must not share one HDF5 handle
             self._file, self._process = open_store(self.path), os.getpid()
-        return self._file["features"][position]
+        with self._damage_named(self.keys[position]):
+            row = self._file["features"][position]
+            if _checksum(self.keys[position], row) != self._file["checksums"][position]:
+                raise OSError("wrong checksum")
+        return row
+
+    @contextmanager
+    def _damage_named(self, part: str) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, RuntimeError, KeyError, ValueError) as error:
+            reason = str(error).strip("'\"")
+            raise InputError(f"{self.path}: {part} is damaged ({reason}); delete the store and run again") from None
 
     def check(self, keys: Sequence[str], source: str | Path, dim: int) -> None:
         """Make sure that the store holds these samples' vectors, of `dim` numbers and made with `source` as it is now.
@@ -110,6 +143,11 @@ def _continues(partial: Path, keys: Sequence[str], shape: tuple[int, int], param
         with h5py.File(partial, "r") as file:
             same = [key.decode() for key in file["keys"]] == list(keys) and file["features"].shape[1:] == shape
             origin = json.loads(file.attrs["parameters"]), list(json.loads(file.attrs["inputs"]).values())
-            return same and "done" in file.attrs and origin == (dict(parameters), [sha256(path) for path in inputs])
+            return (
+                same
+                and "checksums" in file
+                and "done" in file.attrs
+                and origin == (dict(parameters), [sha256(path) for path in inputs])
+            )
     except (OSError, KeyError):  # none, or cut off by the kill
         return False

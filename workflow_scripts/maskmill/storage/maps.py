@@ -46,6 +46,7 @@ class MapWriter:
         dataset = self._maps.create_dataset(image_id, data=array, **options)
         for name, value in attributes.items():
             dataset.attrs[name] = value
+        dataset.flush()  # h5py swallows the error of a dataset that cannot be written when it is given up
 
 
 @contextmanager
@@ -251,7 +252,7 @@ def open_store(path: Path) -> h5py.File:
                 raise InputError(f"{path}: not a map store; give one, or delete it and run again if a rule reads it")
             if not attributes.get("complete", False):
                 raise InputError(f"{path}: an unfinished map store; delete it and run again")
-            [len(content) for content in file.values()]  # damage shows when it is opened
+            [len(file[name]) for name in file]  # damage shows when it is opened
         except (OSError, RuntimeError, KeyError):
             raise InputError(
                 f"{path}: not a readable HDF5 file (cut off by a kill, or damaged?); delete it and run again"

@@ -1,4 +1,7 @@
-"""Small tables of arrays in HDF5: one dataset a column, all with the same number of rows."""
+"""Small tables of arrays in HDF5: one dataset a column, all with the same number of rows.
+
+Data and metadata have checksums, as those of map stores.
+"""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -8,30 +11,40 @@ import numpy as np
 
 from maskmill.errors import InputError
 from maskmill.storage.atomic import atomic_path
+from maskmill.storage.maps import FORMAT
 
 
 def write_table(path: str | Path, columns: Mapping[str, np.ndarray]) -> None:
     """Write columns (arrays of numbers, or of strings) to `path`, atomically."""
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with atomic_path(path) as temporary, h5py.File(temporary, "w", libver=FORMAT) as file:
         for name, values in columns.items():
-            text = np.asarray(values).dtype.kind == "U"
-            file.create_dataset(name, data=np.char.encode(values, "utf-8") if text else values)
+            data = np.asarray(values)
+            data = np.char.encode(data, "utf-8") if data.dtype.kind == "U" else data
+            options = {"chunks": True, "fletcher32": True} if data.size else {}
+            dataset = file.create_dataset(name, data=data, **options)
+            dataset.flush()  # h5py swallows the error of a dataset that cannot be written when it is given up
 
 
 def read_tables(paths: Iterable[str | Path]) -> dict[str, np.ndarray]:
     """Read tables with the same columns and join their rows in the order of `paths`; strings come back as str.
 
     Raises:
-        InputError: a file is missing or cut off.
+        InputError: a file is missing, cut off or damaged.
     """
     parts: dict[str, list[np.ndarray]] = {}
     for path in paths:
-        try:
-            with h5py.File(path, "r") as file:
-                for name, dataset in file.items():
-                    values = dataset[()]
-                    text = values.dtype.kind == "S"
-                    parts.setdefault(name, []).append(np.char.decode(values, "utf-8") if text else values)
-        except OSError:
-            raise InputError(f"{path}: not a readable HDF5 file; delete it and run again") from None
+        for name, values in _read(path).items():
+            text = values.dtype.kind == "S"
+            parts.setdefault(name, []).append(np.char.decode(values, "utf-8") if text else values)
     return {name: np.concatenate(values) for name, values in parts.items()}
+
+
+def _read(path: str | Path) -> dict[str, np.ndarray]:
+    try:
+        with h5py.File(path, "r") as file:
+            return {name: file[name][()] for name in file}
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such table; run snakemake to make it") from None
+    except (OSError, RuntimeError, KeyError) as error:
+        reason = str(error).strip("'\"")
+        raise InputError(f"{path}: not a readable HDF5 file, or damaged ({reason}); delete it and run again") from None
