@@ -48,7 +48,7 @@ def main(
         check_mixing(mixing, batch_size, network["encoder"]["depths"][0])
     logging.info("%d pairs of %d shards", len(pairs), len(shards))
     torch.manual_seed(seed)
-    captions = [caption for shard in pairs.samples for *_, caption in shard]
+    captions = [caption for shard in pairs.samples for _, _, _, caption, _ in shard]
     words = vocabulary([prompt.format(""), *captions]) if own_words else None
     model = GroupViT(**network, multi_label=nouns["prompts"] > 0, words=words)
     images = CaptionedImages(

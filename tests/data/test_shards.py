@@ -58,7 +58,7 @@ def test_we_read_shards_of_webdataset(tmp_path, pairs):
             writer.write({"__key__": pair.key, "png": pair.image.read_bytes(), "txt": pair.caption, "json": {"a": 1}})
     index = index_shard(tmp_path / "1.tar", captioned=True)
     assert index["skipped"] == []
-    assert [(key, caption) for key, _, _, caption in index["samples"]] == [(p.key, p.caption) for p in pairs]
+    assert [(key, caption) for key, _, _, caption, _ in index["samples"]] == [(p.key, p.caption) for p in pairs]
 
 
 def test_the_same_pairs_give_the_same_bytes(tmp_path, pairs):
@@ -129,14 +129,31 @@ def test_shards_that_cannot_be_used_are_named(tmp_path, pairs):
         Shards([tmp_path / "1.tar"])
 
 
-def test_a_shard_that_changed_behind_its_index_is_named(tmp_path, pairs):
-    index = made(tmp_path / "1.tar", pairs)
-    offset = index["samples"][1][1]
-    with open(tmp_path / "1.tar", "r+b") as file:
-        file.seek(offset)
-        file.write(bytes(100))
-    with pytest.raises(InputError, match=r"1\.tar: sample key1 is damaged"):
+def test_a_flipped_byte_of_a_shard_is_named_with_its_sample(tmp_path, pairs):
+    """Also where the image can still be decoded."""
+    path = tmp_path / "1.tar"
+    _, offset, size, _, _ = made(path, pairs)["samples"][1]
+    whole = path.read_bytes()
+    for position in range(offset, offset + size, 7):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 0x01]) + whole[position + 1 :])
+        shards = Shards([path])
+        with pytest.raises(
+            InputError, match=r"1\.tar: sample key1 is damaged; .*delete it and .*1\.json and run again"
+        ):
+            shards[1]
+        assert shards[2][0] == "key2"
+
+
+@pytest.mark.parametrize(("old", "new"), [("caption 1", "caption 7"), ("key1", "key9")])
+def test_a_changed_caption_or_key_in_the_index_is_named(tmp_path, pairs, old, new):
+    made(tmp_path / "1.tar", pairs)
+    index = index_path(tmp_path / "1.tar")
+    index.write_text(index.read_text().replace(old, new, 1))
+    with pytest.raises(InputError, match=r"1\.tar: sample key. is damaged"):
         Shards([tmp_path / "1.tar"])[1]
+    index.write_text(index.read_text()[:-9])
+    with pytest.raises(InputError, match=r"1\.json: not a whole index"):
+        Shards([tmp_path / "1.tar"])
 
 
 def test_grey_and_palette_images_become_rgb(tmp_path):

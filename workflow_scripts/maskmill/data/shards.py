@@ -10,6 +10,7 @@ import io
 import json
 import logging
 import tarfile
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -77,8 +78,9 @@ def write_shard(path: str | Path, pairs: Iterable[Pair]) -> None:
 
 
 def index_shard(path: str | Path, *, captioned: bool) -> dict:
-    """What a shard holds: `sha256` of its bytes, `samples` as [key, offset, size, caption] (offset and size of the
-    image, bytes), and `skipped`, the members or samples that cannot be used, as [name, reason].
+    """What a shard holds: `sha256` of its bytes, `samples` as [key, offset, size, caption, checksum] (offset and size
+    of the image, bytes; CRC-32 of image, key and caption), and `skipped`, the members or samples that cannot be used,
+    as [name, reason].
 
     Every image is decoded once, so that no training stops at a damaged one. A shard that breaks off in the middle of a
     member gives what lies before.
@@ -99,14 +101,14 @@ def index_shard(path: str | Path, *, captioned: bool) -> dict:
             if reason:
                 skipped.append([member.name, reason])
             else:
-                images[key] = (member.offset_data, member.size)
+                images[key] = (member.offset_data, member.size, zlib.crc32(data))
     samples = []
-    for key, (offset, size) in images.items():
+    for key, (offset, size, image_checksum) in images.items():
         caption = captions.get(key, "").strip()
         if captioned and not caption:
             skipped.append([key, "no caption"])
         else:
-            samples.append([key, offset, size, caption])
+            samples.append([key, offset, size, caption, _checksum(key, caption, image_checksum)])
     if not samples:
         raise InputError(f"{path}: has no usable image{' with a caption' if captioned else ''}; make it again")
     return {"sha256": sha256(path), "samples": samples, "skipped": skipped}
@@ -124,6 +126,9 @@ def write_indexed_shard(path: str | Path, pairs: Iterable[Pair], *, captioned: b
 
 class Shards(Sequence):
     """The samples of several shards as one sequence, read through their indices.
+
+    Every sample is compared with its checksum when it is read, which costs no reading beyond its own bytes. The shard's
+    SHA-256 is not looked at again: for that each process of a training would read every shard whole.
 
     Args:
         paths: the tar files; the index of each lies beside it, `<shard>.json`.
@@ -148,20 +153,19 @@ class Shards(Sequence):
         """Key, image uint8 [H, W, 3] (RGB) and caption.
 
         Raises:
-            InputError: the image cannot be read, so the shard is not the one that was indexed.
+            InputError: the sample is not the one that was indexed.
         """
         number, position = self.locate(index)
-        key, offset, size, caption = self.samples[number][position]
+        key, offset, size, caption, checksum = self.samples[number][position]
         with open(self.paths[number], "rb") as file:
             file.seek(offset)
             data = file.read(size)
-        try:
-            return key, np.array(Image.open(io.BytesIO(data)).convert("RGB")), caption
-        except UNREADABLE:
+        if _checksum(key, caption, zlib.crc32(data)) != checksum:
             raise InputError(
-                f"{self.paths[number]}: sample {key} is damaged; the shard has changed since it was indexed, delete it "
-                "and run again"
-            ) from None
+                f"{self.paths[number]}: sample {key} is damaged; the shard or its index has changed since, "
+                f"delete it and {index_path(self.paths[number])} and run again"
+            )
+        return key, np.array(Image.open(io.BytesIO(data)).convert("RGB")), caption
 
 
 def index_path(shard: str | Path) -> Path:
@@ -169,11 +173,18 @@ def index_path(shard: str | Path) -> Path:
     return Path(shard).with_suffix(".json")
 
 
+def _checksum(key: str, caption: str, image_checksum: int) -> int:
+    return zlib.crc32(f"{key}\n{caption}".encode(), image_checksum)
+
+
 def _read_index(shard: Path) -> dict:
     path = index_path(shard)
     if not path.exists():
         raise InputError(f"{path}: no such index of a shard; run snakemake to make it")
-    return json.loads(path.read_text(encoding="utf-8"))
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: not a whole index ({error}); delete it and {shard} and run again") from None
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
