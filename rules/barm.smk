@@ -70,7 +70,7 @@ rule train_joint:
     threads: config["resources"]["threads_train"]
     resources:
         mem_mb=growing(32000),
-        runtime=growing(2880),
+        runtime=2880,
         gpu=config["resources"]["gpu"],
     params:
         **varied("barm", "network", "augmentation", "optimizer", "weight_decay", "first"),
@@ -100,7 +100,7 @@ rule train_step:
     threads: config["resources"]["threads_train"]
     resources:
         mem_mb=growing(32000),
-        runtime=growing(1440),
+        runtime=1440,
         gpu=config["resources"]["gpu"],
     params:
         **varied("barm", "copy_statistics", "parity_mode", "threshold", "augmentation", "optimizer", "weight_decay"),

@@ -20,7 +20,7 @@ rule train_bas:
     threads: config["resources"]["threads_train"]
     resources:
         mem_mb=growing(32000),
-        runtime=growing(1440),
+        runtime=1440,
         gpu=config["resources"]["gpu"],
     params:
         **without(config["bas"], "init", "scales", "add_cams", "irn"),

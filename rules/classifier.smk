@@ -17,7 +17,7 @@ rule train_classifier:
     threads: config["resources"]["threads_train"]
     resources:
         mem_mb=growing(16000),
-        runtime=growing(720),
+        runtime=720,
         gpu=config["resources"]["gpu"],
     params:
         **without(config["classifier"], "pretrained"),

@@ -413,7 +413,10 @@ def last_measured(wildcards) -> int | None:
 
 
 def growing(amount: int):
-    """A resource of which every retry gets more: a job that was killed for memory or time wants it."""
+    """A resource of which every retry gets more: a job that was killed for memory or time wants it.
+
+    A training's run time does not grow, for it resumes: three times two days are more than a partition allows.
+    """
     return lambda wildcards, attempt: attempt * amount
 
 

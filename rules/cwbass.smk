@@ -22,7 +22,7 @@ rule train_supervised:
     threads: config["resources"]["threads_train"]
     resources:
         mem_mb=growing(32000),
-        runtime=growing(1440),
+        runtime=1440,
         gpu=config["resources"]["gpu"],
     params:
         **varied(
@@ -89,7 +89,7 @@ rule train_cwbass:
     threads: config["resources"]["threads_train"]
     resources:
         mem_mb=growing(32000),
-        runtime=growing(1440),
+        runtime=1440,
         gpu=config["resources"]["gpu"],
     params:
         **varied(

@@ -44,7 +44,7 @@ rule train_deeplab:
     threads: config["resources"]["threads_train"]
     resources:
         mem_mb=growing(32000),
-        runtime=growing(1440),
+        runtime=1440,
         gpu=config["resources"]["gpu"],
     params:
         **without(config["deeplab"], "variants", "init", "caffe_weights", "crf", "crf_search"),
@@ -166,7 +166,7 @@ rule crf_search:
     threads: config["resources"]["threads_crf"]
     resources:
         mem_mb=growing(300 * config["resources"]["threads_crf"]),
-        runtime=growing(600),
+        runtime=growing(480),
     params:
         **only(config["deeplab"]["crf_search"], "coarse", "fine_steps"),
         code=code("crf_search.py"),

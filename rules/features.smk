@@ -46,7 +46,7 @@ rule train_uss:
     threads: config["resources"]["threads_train"]
     resources:
         mem_mb=growing(16000),
-        runtime=growing(720),
+        runtime=720,
         gpu=config["resources"]["gpu"],
     params:
         **without(config["uss"], "pretrained", "neighbours", "scales", "grid_scale"),

@@ -98,7 +98,7 @@ rule train_bas_localizer:
     threads: config["resources"]["threads_train"]
     resources:
         mem_mb=growing(32000),
-        runtime=growing(2880),
+        runtime=2880,
         gpu=config["resources"]["gpu"],
     params:
         **only(config["localization"], "network", "saturated", "optimizer", "lr", "new_factor", "bias_factor"),

@@ -23,7 +23,7 @@ rule train_cps_teacher:
     threads: config["resources"]["threads_train"]
     resources:
         mem_mb=growing(64000),
-        runtime=growing(2880),
+        runtime=2880,
         gpu=config["resources"]["gpu"],
     params:
         **varied("mgd", "augmentation", "cutmix", "pairing", "optimizer", "weight_decay", "cps_weight", "epochs"),
@@ -87,7 +87,7 @@ rule train_supervised_student:
     threads: config["resources"]["threads_train"]
     resources:
         mem_mb=growing(32000),
-        runtime=growing(1440),
+        runtime=1440,
         gpu=config["resources"]["gpu"],
     params:
         **varied("mgd", "augmentation", "optimizer", "new_factor", "weight_decay", "epochs", "batch_size"),
@@ -125,7 +125,7 @@ rule train_mgd_student:
     threads: config["resources"]["threads_train"]
     resources:
         mem_mb=growing(64000),
-        runtime=growing(1440),
+        runtime=1440,
         gpu=config["resources"]["gpu"],
     params:
         **varied("mgd", "augmentation", "cutmix", "pairing", "optimizer", "weight_decay", "epochs", "batch_size"),

@@ -28,7 +28,7 @@ rule train_mixreorg:
     threads: config["resources"]["threads_train"]
     resources:
         mem_mb=growing(32000),
-        runtime=growing(2880),
+        runtime=2880,
         gpu=config["resources"]["gpu"],
     params:
         **only(config["mixreorg"], "network", "own_words", "prompt", "augmentation", "nouns"),

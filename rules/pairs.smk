@@ -3,6 +3,10 @@
 PAIRS = f"{WORK}/pairs/{{source}}/{{scatteritem}}"
 
 
+localrules:
+    download_pairs,
+
+
 rule draw_pairs:
     output:
         shard="work/sample/pairs/scenes/{scatteritem}.tar",

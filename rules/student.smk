@@ -18,7 +18,7 @@ rule train_student:
     threads: config["resources"]["threads_train"]
     resources:
         mem_mb=growing(32000),
-        runtime=growing(1440),
+        runtime=1440,
         gpu=config["resources"]["gpu"],
     params:
         **training(),
@@ -47,7 +47,7 @@ rule train_mars_student:
     threads: config["resources"]["threads_train"]
     resources:
         mem_mb=growing(32000),
-        runtime=growing(1440),
+        runtime=1440,
         gpu=config["resources"]["gpu"],
     params:
         **config["mars"]["teacher"],

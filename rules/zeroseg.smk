@@ -27,7 +27,7 @@ rule train_tiny_clip:
     threads: config["resources"]["threads_train"]
     resources:
         mem_mb=growing(8000),
-        runtime=growing(240),
+        runtime=240,
         gpu=config["resources"]["gpu"],
     params:
         **without(config["tiny_clip"], "pairs"),
@@ -81,7 +81,7 @@ rule train_zeroseg:
     threads: config["resources"]["threads_train"]
     resources:
         mem_mb=growing(32000),
-        runtime=growing(2880),
+        runtime=2880,
         gpu=config["resources"]["gpu"],
     params:
         **only(config["zeroseg"], "teacher", "network", "loss", "lr", "betas", "weight_decay"),

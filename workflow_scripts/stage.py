@@ -59,6 +59,7 @@ def _requeue() -> None:
 def _from_rule(snakemake, names) -> dict:
     # `training` says how to train, not what: it is no parameter, so that changing it reruns nothing.
     training = {**snakemake.config["training"], "devices": snakemake.resources.get("gpu", 0) or 1}
+    training["max_minutes"] = _max_minutes(training, snakemake.resources)
     given = {"threads": snakemake.threads, "run": _run_id(snakemake), "training": training}
     for group in (snakemake.wildcards, snakemake.input, snakemake.output, snakemake.params):
         given |= dict(group.items())
@@ -66,6 +67,19 @@ def _from_rule(snakemake, names) -> dict:
     if missing:
         raise TypeError(f"rule {snakemake.rule} gives no {', '.join(missing)}")
     return {name: _plain(given[name]) for name in names if name in given}
+
+
+def _max_minutes(training: dict, resources) -> float | None:
+    """When a training pauses: `training.max_minutes`, and before the time limit of a job that SLURM runs again.
+
+    What is left for the start and for the last state is the larger of 10 minutes and twice `training.save_minutes`, but
+    never more than half of the limit.
+    """
+    given, limit = training["max_minutes"], resources.get("runtime")
+    if not resources.get("requeue_paused") or limit is None:
+        return given
+    in_time = limit - min(max(10, 2 * training["save_minutes"]), limit / 2)
+    return in_time if given is None else min(given, in_time)
 
 
 def _plain(value):

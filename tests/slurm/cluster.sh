@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # A throw-away SLURM cluster of two nodes on the loopback interface, each with four CPUs and a GPU that is no GPU.
 #   cluster.sh up FOLDER      as root; needs: apt-get install -y --no-install-recommends slurm-wlm munge
-#   cluster.sh down FOLDER    cancels what runs and ends the daemons that `up` started, no others
+#   cluster.sh down FOLDER    cancels what runs and ends the daemons that `up` started, no others; also after an `up`
+#                             that failed half way
 # No systemd, no cgroups (so no limits on memory), no accounting. SLURM_CONF=FOLDER/slurm.conf is for the clients.
 set -euo pipefail
 folder=$(realpath -m "$2")
@@ -66,6 +67,9 @@ up() {
         echo "error: /etc/slurm/slurm.conf is there already; this machine belongs to a cluster" >&2
         exit 1
     fi
+    for name in slurm gres cgroup; do  # dangling: of a cluster that was not taken down, whose folder is gone
+        if [ -L "/etc/slurm/$name.conf" ] && [ ! -e "/etc/slurm/$name.conf" ]; then rm "/etc/slurm/$name.conf"; fi
+    done
     mkdir -p "$folder"/{state,spool-n1,spool-n2} /etc/slurm
     : >"$daemons"
     dd if=/dev/urandom of="$folder/munge.key" bs=1024 count=1 status=none
@@ -84,6 +88,7 @@ up() {
 }
 
 down() {
+    [ -e "$daemons" ] || return 0  # `up` began nothing
     scancel --user=root || true
     await 60 no_jobs || true
     tac "$daemons" | while read -r pid name; do

@@ -130,7 +130,7 @@ def train(
             fabric.barrier()  # until the state is saved
             raise Paused(
                 f"{checkpoint}: paused at iteration {iteration + 1} of {iterations} after {max_minutes} minutes "
-                "(training.max_minutes); run the same command again to go on"
+                "(training.max_minutes or the job's time limit); run the same command again to go on"
             )
     report.close()
     if start < iterations:

@@ -1,0 +1,76 @@
+"""What rules ask SLURM for, also when they are tried again, against the partitions of profiles/slurm."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from snakemake_executor_plugin_slurm.partitions import Partition, PartitionLimits
+from snakemake_executor_plugin_slurm.validation import validate_slurm_extra
+
+import stage
+
+PROFILE = Path(__file__).resolve().parents[2] / "profiles/slurm"
+LISTING = """
+import json
+include: "Snakefile"
+
+
+for rule in workflow.rules:
+    if rule.name not in workflow._localrules:
+        for attempt in range(1, 4):
+            given = [rule.resources[name] for name in ("mem_mb", "runtime", "gpu", "_cores") if name in rule.resources]
+            asked = {resource.name: resource.evaluate(None, attempt=attempt).value for resource in given}
+            print("asks", json.dumps({"rule": rule.name, "attempt": attempt, **asked}))
+"""
+
+
+@pytest.fixture
+def asked(project):
+    """What every rule that is sent to SLURM asks for at paper scale, at attempts 1 to 3."""
+    (project.folder / "listing.smk").write_text(LISTING)
+    printed = project.run("--snakefile", "listing.smk", "--list", "--config", "scale=paper", configfile=None)
+    return [json.loads(line.removeprefix("asks ")) for line in printed.splitlines() if line.startswith("asks ")]
+
+
+def test_what_a_rule_asks_for_fits_a_partition_at_every_attempt(asked):
+    limits = yaml.safe_load((PROFILE / "partitions.yaml").read_text())["partitions"]
+    partitions = [Partition(name, PartitionLimits(**given)) for name, given in limits.items()]
+    assert len({row["rule"] for row in asked}) > 60
+    for row in asked:
+        job = SimpleNamespace(name=row["rule"], threads=row["_cores"], resources=row)
+        fitting = [partition for partition in partitions if partition.score_job_fit(job) is not None]
+        assert any(bool(partition.limits.max_gpu) == bool(row.get("gpu")) for partition in fitting), row
+
+
+def test_downloads_run_where_snakemake_runs_and_trainings_ask_for_the_same_time_again(asked):
+    assert not [row for row in asked if row["rule"].startswith("download")]
+    times = {}
+    for row in asked:
+        if row["rule"].startswith("train_") and row["rule"] != "train_p2at":
+            times.setdefault(row["rule"], set()).add(row["runtime"])
+    assert len(times) > 15 and all(len(found) == 1 for found in times.values())
+
+
+def test_the_plugin_takes_the_profile_s_way_to_ask_for_one_node():
+    extra = yaml.safe_load((PROFILE / "config.yaml").read_text())["default-resources"]["slurm_extra"]
+    assert extra == "'-N1'"
+    validate_slurm_extra(SimpleNamespace(resources=SimpleNamespace(slurm_extra=extra.strip("'"))))
+
+
+@pytest.mark.parametrize(
+    ("given", "save", "resources", "minutes"),
+    [
+        (None, 5, {}, None),
+        (30, 5, {"runtime": 720}, 30),
+        (None, 5, {"runtime": 720, "requeue_paused": 1}, 710),
+        (None, 60, {"runtime": 720, "requeue_paused": 1}, 600),
+        (None, 5, {"runtime": 12, "requeue_paused": 1}, 6),
+        (1e-4, 5, {"runtime": 720, "requeue_paused": 1}, 1e-4),
+        (1380, 5, {"runtime": 720, "requeue_paused": 1}, 710),
+        (None, 5, {"requeue_paused": 1}, None),
+    ],
+)
+def test_a_training_pauses_before_the_time_limit_of_a_job_that_is_run_again(given, save, resources, minutes):
+    assert stage._max_minutes({"max_minutes": given, "save_minutes": save}, resources) == minutes
