@@ -25,12 +25,18 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from maskmill.errors import InputError, Paused
+from maskmill.processes import end_with_parent
 
 MAIN_PROCESS = os.environ.get("LOCAL_RANK", "0") == "0"  # of a training on several devices
 
 
 def run(main: Callable, snakemake=None) -> None:
-    """Call `main`; a bad input ends the process with its one line on stderr (and in the rule's log)."""
+    """Call `main`; a bad input ends the process with its one line on stderr (and in the rule's log).
+
+    Under Snakemake the process ends with it: one that outlived it would write the files of the next call's job.
+    """
+    if snakemake is not None:
+        end_with_parent()
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if snakemake is not None and snakemake.log:
         Path(snakemake.log[0]).parent.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 """Whatever is killed, the next call completes, with the table of an undisturbed run, bit for bit."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -34,7 +35,10 @@ def begun(finished, tmp_path):
 
 def start(project, *arguments: str, fault: str | None = None) -> subprocess.Popen:
     """Snakemake in a process group of its own, to kill without reaching others."""
-    environment = {**os.environ, **({"PYTHONPATH": str(FAULTS), "FAULT": fault} if fault else {})}
+    environment = dict(os.environ)
+    if fault:
+        paths = (str(FAULTS), os.environ.get("PYTHONPATH"))
+        environment |= {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "FAULT": fault}
     command = [sys.executable, "-m", "snakemake", TARGET, "--cores", "2", "--configfile", str(TINY), *arguments]
     return subprocess.Popen(
         command,
@@ -45,6 +49,24 @@ def start(project, *arguments: str, fault: str | None = None) -> subprocess.Pope
         text=True,
         start_new_session=True,
     )
+
+
+def processes_in(project) -> list[int]:
+    """Processes whose working folder is the project's."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # ended in between, or defunct
+            if (folder / "cwd").readlink() == project.folder:
+                found.append(int(folder.name))
+    return found
+
+
+def assert_all_end(project) -> None:
+    """No process of a run is left, at once or as soon as the system has ended it."""
+    until = time.monotonic() + 5
+    while processes_in(project) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert processes_in(project) == []
 
 
 def table(project) -> bytes:
@@ -75,8 +97,11 @@ def table(project) -> bytes:
 def test_a_killed_stage_is_finished_by_the_next_call(finished, begun, missing, fault, left):
     """`left` is what the killed process leaves behind: it was in the middle of its work."""
     project = begun(*missing)
-    killed = start(project, "--config", "training={save_minutes: 0}", fault=fault)
+    # The CRF's processes are to end with their stage: were there one left, it would hold the pipe that is read here.
+    settings = ("training={save_minutes: 0}", "resources={threads_crf: 2}")
+    killed = start(project, "--config", *settings, fault=fault)
     printed = killed.communicate(timeout=1800)[0]
+    assert_all_end(project)
     assert killed.returncode != 0, printed[-3000:]
     assert list((project.folder / WORK).glob(left)), printed[-3000:]
     assert not (project.folder / TARGET).exists()
@@ -87,7 +112,8 @@ def test_a_killed_stage_is_finished_by_the_next_call(finished, begun, missing, f
 
 def test_a_second_run_in_the_folder_is_refused_and_a_killed_snakemake_is_taken_up(finished, begun):
     project = begun("students/irn/mars/val")
-    running = start(project, fault="crf_predictions.py maskmill.storage.maps:MapWriter.write 2 hold")
+    settings = ("--config", "resources={threads_crf: 2}")
+    running = start(project, *settings, fault="crf_predictions.py maskmill.storage.maps:MapWriter.write 2 hold")
     try:
         while not (project.folder / "held").exists():
             assert running.poll() is None, running.communicate()[0][-3000:]
@@ -96,8 +122,9 @@ def test_a_second_run_in_the_folder_is_refused_and_a_killed_snakemake_is_taken_u
         assert second.returncode != 0 and "Directory cannot be locked" in second.stdout
         assert "no other Snakemake process" in second.stdout and "--unlock" in second.stdout
     finally:
-        os.killpg(running.pid, signal.SIGKILL)
-    running.communicate()
+        os.kill(running.pid, signal.SIGKILL)  # it alone: its stages end with it
+    running.communicate(timeout=60)
+    assert_all_end(project)
     assert "Directory cannot be locked" in project.snakemake(TARGET).stdout
     project.run(TARGET, "--unlock")
     project.run(TARGET, "--rerun-incomplete")

@@ -1,6 +1,8 @@
 """Work on many images in several processes."""
 
 import ctypes
+import os
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -10,6 +12,7 @@ from maskmill.progress import progress
 
 T, R = TypeVar("T"), TypeVar("R")
 M_MMAP_THRESHOLD = -3  # glibc, malloc.h
+PR_SET_PDEATHSIG = 1  # Linux, prctl.h
 
 
 def in_processes(function: Callable[[T], R], items: Iterable[T], processes: int, title: str) -> Iterator[R]:
@@ -23,11 +26,28 @@ def in_processes(function: Callable[[T], R], items: Iterable[T], processes: int,
     if processes <= 1:
         yield from map(function, progress(items, title))
         return
-    with ProcessPoolExecutor(processes) as pool:
+    with ProcessPoolExecutor(processes, initializer=end_with_parent) as pool:
         try:
             yield from progress(pool.map(function, items, chunksize=4), title, total=len(items))
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def end_with_parent() -> None:
+    """From now on the system kills this process when the one that started it ends, also by kill -9 (Linux only).
+
+    Called in the process itself. A parent that has ended before ends it at once: another one has adopted this process,
+    whose session is not ours.
+    """
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    try:
+        orphaned = os.getsid(os.getppid()) != os.getsid(0)
+    except ProcessLookupError:
+        orphaned = True
+    if orphaned:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def return_freed_memory() -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from maskmill.errors import InputError
+from maskmill.processes import end_with_parent
 from maskmill.refinement.dense_crf import dense_crf, probability_unary
 from maskmill.refinement.pamr import pamr
 
@@ -29,7 +30,7 @@ def make_refine(name: str, crf: dict, mean, std, *, workers: int) -> Callable[[T
         return lambda probabilities, images, tags, wanted: pamr(_unit_range(images, mean, std), probabilities)
     if name != "crf":
         raise InputError(f"config: mars.teacher.refine {name!r}; choose crf, pamr or none")
-    pool = ProcessPoolExecutor(workers) if workers else None
+    pool = ProcessPoolExecutor(workers, initializer=end_with_parent) if workers else None
     return partial(_refine_by_crf, crf=crf, mean=mean, std=std, map_images=pool.map if pool else map)
 
 

@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from maskmill.errors import InputError, Paused
 from maskmill.networks.norms import share_statistics
+from maskmill.processes import end_with_parent
 from maskmill.progress import MININTERVAL
 from maskmill.storage.checkpoints import load_tensors, save_network, save_tensors
 from maskmill.training.ema import EMA
@@ -215,7 +216,14 @@ def _batches(dataset, batch_size, seed, start, iterations, workers, fabric) -> I
         raise InputError("the training split has no images; look at its list in splits/")
     keys = _Keys(dataset, batch_size, seed, range(start, iterations), fabric.global_rank, fabric.world_size)
     pin = fabric.device.type == "cuda"
-    return iter(DataLoader(_Keyed(dataset, seed), batch_sampler=keys, num_workers=workers, pin_memory=pin))
+    loader = DataLoader(
+        _Keyed(dataset, seed), batch_sampler=keys, num_workers=workers, pin_memory=pin, worker_init_fn=_begin_worker
+    )
+    return iter(loader)
+
+
+def _begin_worker(number: int) -> None:
+    end_with_parent()
 
 
 def _check_finite(checkpoint: str | Path, iteration: int, losses: dict[str, Tensor]) -> None:
