@@ -1,6 +1,9 @@
 import hashlib
 import http.server
 import io
+import os
+import stat
+import subprocess
 import tarfile
 import threading
 import zipfile
@@ -141,6 +144,31 @@ def test_no_server_is_one_line_that_names_file_and_url(tmp_path):
     assert "\n" not in message
 
 
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 128 KiB."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a file system")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(folder)], check=True)
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_no_error_of_the_network(server, small_disk):
+    with pytest.raises(InputError, match=r"file\.bin: the disk is full; make room and run again"):
+        download([server.url], small_disk / "file.bin", CHECKSUM)
+    assert server.asked == [None]
+
+
+def test_a_disk_that_is_full_while_unpacking_is_one_line(small_disk, tmp_path):
+    make_tar(tmp_path / "archive", {"a.bin": CONTENT})
+    with pytest.raises(InputError, match="out: the disk is full"):
+        unpack(tmp_path / "archive", small_disk / "out")
+    assert list(small_disk.iterdir()) == []
+
+
 def make_tar(path, files, mode="w:gz"):
     with tarfile.open(path, mode) as tar:
         for name, content in files.items():
@@ -177,13 +205,27 @@ def test_a_member_that_leaves_the_folder_is_refused(make, name, tmp_path):
     assert list((tmp_path / "folder").iterdir()) == []
 
 
-def test_a_link_that_leaves_the_folder_is_refused(tmp_path):
-    with tarfile.open(tmp_path / "archive", "w") as tar:
-        link = tarfile.TarInfo("link")
-        link.type, link.linkname = tarfile.SYMTYPE, "/etc"
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
+@pytest.mark.parametrize("points_to", ["/etc", "../../outside", "top/a/one.txt"])
+def test_a_link_is_refused_wherever_it_points(kind, points_to, tmp_path):
+    make_tar(tmp_path / "archive", FILES, "w")
+    with tarfile.open(tmp_path / "archive", "a") as tar:
+        link = tarfile.TarInfo("top/link")
+        link.type, link.linkname = kind, points_to
         tar.addfile(link)
-    with pytest.raises(InputError, match="unsafe member"):
+    with pytest.raises(InputError, match=r"archive: unsafe member .'top/link' is a link.; do not use this archive"):
+        unpack(tmp_path / "archive", tmp_path / "folder/out")
+    assert list((tmp_path / "folder").iterdir()) == []
+
+
+def test_a_link_in_a_zip_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "archive", "w") as archive:
+        link = zipfile.ZipInfo("top/link")
+        link.create_system, link.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(link, "a.txt")
+    with pytest.raises(InputError, match=r"archive: unsafe member .'top/link' is a link.; do not use this archive"):
         unpack(tmp_path / "archive", tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["archive"]
 
 
 @pytest.mark.parametrize("mode", ["w:gz", "w"])

@@ -5,6 +5,7 @@ import http.client
 import logging
 import os
 import shutil
+import stat
 import tarfile
 import time
 import urllib.error
@@ -17,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from tqdm import tqdm
 
 from maskmill.errors import InputError
+from maskmill.storage.atomic import full_disk_named
 
 BLOCK = 1 << 20  # bytes
 log = logging.getLogger(__name__)
@@ -44,7 +46,7 @@ def download(
         pause: seconds between tries.
 
     Raises:
-        InputError: the checksum differs (the file is removed), or no URL delivers.
+        InputError: the checksum differs (the file is removed), no URL delivers, or the disk is full.
     """
     path = Path(path)
     if path.exists() and digest(path, checksum).startswith(checksum):
@@ -81,7 +83,8 @@ def _fetch_any(urls: Sequence[str], path: Path, partial: Path, attempts: int, ti
     for url in urls:
         for attempt in range(attempts):
             try:
-                return _fetch(url, partial, timeout)
+                with full_disk_named(path):
+                    return _fetch(url, partial, timeout)
             except (OSError, http.client.HTTPException) as error:  # URLError and timeouts are OSErrors
                 reason = error
                 log.info("%s: %s (attempt %d of %d)", url, error, attempt + 1, attempts)
@@ -129,8 +132,8 @@ def unpack(archive: str | Path, folder: str | Path, members: Sequence[str] | Non
         members: unpack only these files and the files below these folders; None unpacks all.
 
     Raises:
-        InputError: the archive is broken, has a member that would land outside `folder`, or lacks one of
-            `members`; or the folder holds something.
+        InputError: the archive is broken, has a member that would land outside `folder` or is a link (whatever it
+            points to), or lacks one of `members`; the folder holds something; or the disk is full.
     """
     archive, folder = Path(archive), Path(folder)
     temporary = folder.with_name(f".{folder.name}.partial")
@@ -138,16 +141,17 @@ def unpack(archive: str | Path, folder: str | Path, members: Sequence[str] | Non
     temporary.mkdir(parents=True)
     wanted = _selector(members)
     try:
-        if zipfile.is_zipfile(archive):
-            _unpack_zip(archive, temporary, wanted)
-        else:
-            _unpack_tar(archive, temporary, wanted)
+        with full_disk_named(folder):
+            if zipfile.is_zipfile(archive):
+                _unpack_zip(archive, temporary, wanted)
+            else:
+                _unpack_tar(archive, temporary, wanted)
         for name in members or ():
             if not (temporary / name).exists():
                 raise InputError(f"{archive}: has no {name}; delete it and run again")
         move_folder(temporary, folder)
     except tarfile.FilterError as error:
-        raise InputError(f"{archive}: unsafe member ({error}); do not use this archive") from None
+        raise _unsafe(archive, error) from None
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise InputError(f"{archive}: broken archive ({error}); delete it and run again") from None
     finally:
@@ -174,9 +178,14 @@ def _selector(members: Sequence[str] | None) -> Callable[[str], bool]:
 
 
 def _unpack_tar(archive: Path, folder: Path, wanted: Callable[[str], bool]) -> None:
+    def refuse_links(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo:
+        if member.issym() or member.islnk():
+            raise _unsafe(archive, f"{member.name!r} is a link")
+        return tarfile.data_filter(member, folder)
+
     with tarfile.open(archive) as tar:
         chosen = (member for member in tar if wanted(member.name))
-        tar.extractall(folder, members=_progress(chosen, archive), filter="data")
+        tar.extractall(folder, members=_progress(chosen, archive), filter=refuse_links)
 
 
 def _unpack_zip(archive: Path, folder: Path, wanted: Callable[[str], bool]) -> None:
@@ -184,8 +193,14 @@ def _unpack_zip(archive: Path, folder: Path, wanted: Callable[[str], bool]) -> N
         for member in _progress((m for m in file.infolist() if wanted(m.filename)), archive):
             parts = PurePosixPath(member.filename.replace("\\", "/"))
             if parts.is_absolute() or ".." in parts.parts:
-                raise InputError(f"{archive}: unsafe member ({member.filename!r}); do not use this archive")
+                raise _unsafe(archive, repr(member.filename))
+            if stat.S_ISLNK(member.external_attr >> 16):  # its mode, where Unix made it
+                raise _unsafe(archive, f"{member.filename!r} is a link")
             file.extract(member, folder)
+
+
+def _unsafe(archive: Path, reason: object) -> InputError:
+    return InputError(f"{archive}: unsafe member ({reason}); do not use this archive")
 
 
 def _progress(members: Iterator, archive: Path) -> tqdm:

@@ -1,6 +1,7 @@
 """Where pretrained weights come from, and their conversion to safetensors under our networks' names."""
 
 import importlib.util
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,15 +56,28 @@ def convert(name: str, path: str | Path) -> dict[str, Tensor]:
     """Read a published weight file (tensors only, no code is unpickled) and rename its tensors for our networks.
 
     Raises:
-        InputError: the file is not the network it should be.
+        InputError: the file is not the network it should be, is broken, or holds more than tensors.
     """
-    tensors = torch.load(path, map_location="cpu", weights_only=True)
+    tensors = _load(path)
     if name == "efficientnet_lite0":
         return _in_order(tensors, timm.create_model("tf_efficientnet_lite0").state_dict(), path)
     if name == "vgg16":  # its fully connected layers are not used
         return {key.removeprefix("features."): t for key, t in tensors.items() if key.startswith("features.")}
     if name == "inception_v3":  # nor is what Inception classifies with
         return {key: t for key, t in tensors.items() if not key.startswith(("AuxLogits.", "fc."))}
+    return tensors
+
+
+def _load(path: str | Path) -> dict[str, Tensor]:
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"{path}: not weights that can be read without running code ({reason}); delete it and get a good copy"
+        ) from None
+    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
+        raise InputError(f"{path}: holds something else than named tensors; delete it and get a good copy")
     return tensors
 
 
