@@ -19,9 +19,6 @@ from maskmill.data.partitions import PROTOCOLS, find_part
 from maskmill.data.sample_scenes import stand_in_ids
 from maskmill.errors import InputError
 
-shell.prefix("exec ")  # a stage's parent is Snakemake, not a shell that would outlive it
-
-
 TARGETS = [
     "mars_voc_miou",
     "bas_voc_miou",
