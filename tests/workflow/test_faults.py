@@ -11,6 +11,9 @@ from pathlib import Path
 
 import h5py
 import pytest
+import torch
+
+from maskmill.storage.checkpoints import load_tensors
 
 TARGET = "results/mars_voc_miou.csv"
 WORK = "work/sample/voc"
@@ -33,13 +36,13 @@ def begun(finished, tmp_path):
     return copy
 
 
-def start(project, *arguments: str, fault: str | None = None) -> subprocess.Popen:
+def start(project, *arguments: str, fault: str | None = None, target: str = TARGET) -> subprocess.Popen:
     """Snakemake in a process group of its own, to kill without reaching others."""
     environment = dict(os.environ)
     if fault:
         paths = (str(FAULTS), os.environ.get("PYTHONPATH"))
         environment |= {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "FAULT": fault}
-    command = [sys.executable, "-m", "snakemake", TARGET, "--cores", "2", "--configfile", str(TINY), *arguments]
+    command = [sys.executable, "-m", "snakemake", target, "--cores", "2", "--configfile", str(TINY), *arguments]
     return subprocess.Popen(
         command,
         cwd=project.folder,
@@ -49,6 +52,12 @@ def start(project, *arguments: str, fault: str | None = None) -> subprocess.Pope
         text=True,
         start_new_session=True,
     )
+
+
+def wait_until_held(project, running: subprocess.Popen) -> None:
+    while not (project.folder / "held").exists():
+        assert running.poll() is None, running.communicate()[0][-3000:]
+        time.sleep(0.2)
 
 
 def processes_in(project) -> list[int]:
@@ -115,9 +124,7 @@ def test_a_second_run_in_the_folder_is_refused_and_a_killed_snakemake_is_taken_u
     settings = ("--config", "resources={threads_crf: 2}")
     running = start(project, *settings, fault="crf_predictions.py maskmill.storage.maps:MapWriter.write 2 hold")
     try:
-        while not (project.folder / "held").exists():
-            assert running.poll() is None, running.communicate()[0][-3000:]
-            time.sleep(0.2)
+        wait_until_held(project, running)
         second = project.snakemake(TARGET)
         assert second.returncode != 0 and "Directory cannot be locked" in second.stdout
         assert "no other Snakemake process" in second.stdout and "--unlock" in second.stdout
@@ -130,6 +137,27 @@ def test_a_second_run_in_the_folder_is_refused_and_a_killed_snakemake_is_taken_u
     project.run(TARGET, "--rerun-incomplete")
     assert table(project) == table(finished)
     assert not project.partial_files()
+
+
+def test_a_training_on_two_devices_ends_with_snakemake_and_goes_on_to_what_one_device_gives(finished, project):
+    """Two processes of a rule's script, each with one that loads its input; processes on a CPU stand in for GPUs."""
+    checkpoint = f"{WORK}/classifier/classifier.safetensors"
+    settings = ("--config", "resources={gpu: 2}", "training={workers: 1, save_minutes: 0}")
+    hold = "train_classifier.py lightning_fabric:Fabric.backward 2 hold"
+    running = start(project, *settings, fault=hold, target=checkpoint)
+    try:
+        wait_until_held(project, running)
+        assert len(processes_in(project)) == 5
+    finally:
+        os.kill(running.pid, signal.SIGKILL)
+    running.communicate(timeout=60)
+    assert_all_end(project)
+    project.run(checkpoint, "--unlock")
+    printed = project.run(checkpoint, "--rerun-incomplete", "--config", "resources={gpu: 2}")
+    assert "at iteration 1" in printed
+    one, two = (load_tensors(folder / checkpoint)[0] for folder in (finished.folder, project.folder))
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-3)
 
 
 def test_number_of_cores_and_of_shards_does_not_matter(finished, project):
