@@ -25,7 +25,7 @@ rule train_p2at:
     threads: config["resources"]["threads_train"]
     resources:
         mem_mb=growing(32000),
-        runtime=growing(1440),
+        runtime=1440,
         gpu=config["resources"]["gpu"],
     params:
         **varied("p2at", "augmentation", "optimizer", "new_factor", "weight_decay", "epochs", "poly_epochs"),
