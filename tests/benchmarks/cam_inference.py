@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 import torch
-from measuring import NUM_CLASSES, arguments, in_turn, print_table, rate, ratio, read_records
+from measuring import NUM_CLASSES, arguments, in_turn, pictures, print_table, rate, ratio, read_records
 from torch.nn import functional as F
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "workflow_scripts"))  # stages are scripts, no package
@@ -39,11 +39,12 @@ def main():
         ways = both_ways(build_classifier(given.backbone), given.scales, given.short_side)
         seconds = in_turn(ways, records, rounds=3)
         differences = [(ways["plain"](r) - ways["maskmill"](r)).abs().max().item() for r in records]
-    row = [given.backbone, " ".join(map(str, given.scales)), len(records)]
+    shrunk = f", shorter side {given.short_side}" if given.short_side else ""
+    row = [pictures(given.voc) + shrunk, given.backbone, " ".join(map(str, given.scales)), len(records)]
     row += [f"{rate(seconds[name]):.2f}" for name in ("plain", "maskmill")]
     row += [f"{ratio(seconds['plain'], seconds['maskmill']):.2f}", f"{max(differences):.0e}"]
-    columns = ["backbone", "scales", "images", "plain loop, images/s", "maskmill, images/s", "ratio", "most different"]
-    print_table("Class activation maps", columns, [row])
+    columns = ["pictures", "backbone", "scales", "images", "plain loop, images/s", "maskmill, images/s", "ratio"]
+    print_table("Class activation maps", [*columns, "most different"], [row])
 
 
 def build_classifier(backbone: str, num_classes: int = NUM_CLASSES) -> Classifier:

@@ -11,7 +11,7 @@ Printed: images a second of CPU time (median), and how many times faster maskmil
 import tempfile
 
 import numpy as np
-from measuring import NUM_CLASSES, arguments, in_turn, print_table, rate, ratio, read_records
+from measuring import NUM_CLASSES, arguments, in_turn, pictures, print_table, rate, ratio, read_records
 
 from maskmill.data.images import IGNORE, read_mask
 from maskmill.evaluation.segmentation import confusion
@@ -26,8 +26,18 @@ def main():
         "moved masks": [moved(mask) for mask in masks],
         "random": [noise.integers(NUM_CLASSES, size=mask.shape, dtype=np.uint8) for mask in masks],
     }
-    columns = ["predictions", "mean size", "images", "bincount loop, images/s", "maskmill, images/s", "ratio"]
-    rows = [[name, *measured(list(zip(masks, maps, strict=True)))] for name, maps in predictions.items()]
+    rows = []
+    for name, maps in predictions.items():
+        rows.append([pictures(given.voc), name, *measured(list(zip(masks, maps, strict=True)))])
+    columns = [
+        "pictures",
+        "predictions",
+        "mean size",
+        "images",
+        "bincount loop, images/s",
+        "maskmill, images/s",
+        "ratio",
+    ]
     print_table("Confusion matrices", columns, rows)
 
 

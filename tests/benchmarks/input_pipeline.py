@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from measuring import NUM_CLASSES, arguments, in_turn, print_table, rate, ratio, read_records
+from measuring import NUM_CLASSES, arguments, in_turn, pictures, print_table, rate, ratio, read_records
 from PIL import Image
 from torch.utils.data import default_collate
 from torchvision.transforms import v2
@@ -44,15 +44,15 @@ def main():
         seconds = in_turn(ways, batches, rounds=4)
         pairs = [(ways["plain"](batch), ways["maskmill"](batch)) for batch in batches]
     moved = np.mean([(plain["label"] != ours["label"]).float().mean().item() for plain, ours in pairs])
-    row = [given.crop, "-".join(map(str, given.long_side)), given.batch * len(batches)]
+    row = [pictures(given.voc), given.crop, "-".join(map(str, given.long_side)), given.batch * len(batches)]
     row += [f"{rate(seconds[name], given.batch):.0f}" for name in ("plain", "maskmill")]
     row += [
         f"{ratio(seconds['plain'], seconds['maskmill']):.2f}",
         f"{max(map(levels, pairs)):.2f}",
         f"{100 * moved:.3f}",
     ]
-    columns = ["crop", "longer side", "images", "Pillow and torchvision, images/s", "maskmill, images/s", "ratio"]
-    columns += ["most different, levels", "labels that differ, %"]
+    columns = ["pictures", "crop", "longer side", "images", "Pillow and torchvision, images/s", "maskmill, images/s"]
+    columns += ["ratio", "most different, levels", "labels that differ, %"]
     print_table("Training input", columns, [row])
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from measuring import NUM_CLASSES, arguments, print_table, ratio, read_records
+from measuring import NUM_CLASSES, arguments, pictures, print_table, ratio, read_records
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
@@ -61,8 +61,9 @@ def main():
                         seconds[name].append(one_pass(ways[name], ids, workers))
                 taken = {name: np.array(values) for name, values in seconds.items()}
                 speeds = [f"{(len(ids) - BATCH) / np.median(taken[name]):.0f}" for name in ("png", "store")]
-                rows.append([order, workers, len(ids), *speeds, f"{ratio(taken['png'], taken['store']):.2f}"])
-    columns = ["order", "workers", "labels", "PNG files, labels/s", "map store, labels/s", "ratio"]
+                speeds.append(f"{ratio(taken['png'], taken['store']):.2f}")
+                rows.append([pictures(given.voc), order, workers, len(ids), *speeds])
+    columns = ["pictures", "order", "workers", "labels", "PNG files, labels/s", "map store, labels/s", "ratio"]
     print_table("Reading labels", columns, rows)
 
 

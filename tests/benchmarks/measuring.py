@@ -28,6 +28,11 @@ def arguments(description: str, images: int) -> argparse.ArgumentParser:
     return parser
 
 
+def pictures(voc: Path | None) -> str:
+    """What was worked on, for a table."""
+    return "scenes" if voc is None else "VOC"
+
+
 def read_records(voc: Path | None, images: int, folder: str | Path, size: int = 96) -> list[Record]:
     """So many images with masks of a folder in VOC's layout, or of scenes drawn into `folder`.
 

@@ -24,7 +24,7 @@ from unittest import mock
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from measuring import NUM_CLASSES, arguments, print_table, read_records
+from measuring import NUM_CLASSES, arguments, pictures, print_table, read_records
 
 from maskmill.data.datasets import Masks, TrainingImages
 from maskmill.data.images import read_mask
@@ -67,9 +67,9 @@ def print_training(given, spent: dict[str, np.ndarray]) -> None:
     total = spent["iteration"]
     shares = {part: 100 * np.median(spent[part] / total) for part in PARTS}
     outside = 100 * np.median(1 - (spent["forward"] + spent["backward"]) / total)
-    row = [given.crop, given.batch, given.workers, f"{1000 * np.median(total):.0f}"]
+    row = [pictures(given.voc), given.crop, given.batch, given.workers, f"{1000 * np.median(total):.0f}"]
     row += [f"{shares[part]:.1f}" for part in PARTS] + [f"{outside - shares['data']:.1f}", f"{outside:.1f}"]
-    columns = ["crop", "batch", "workers", "iteration, ms", "forward, %", "backward, %", "data, %"]
+    columns = ["pictures", "crop", "batch", "workers", "iteration, ms", "forward, %", "backward, %", "data, %"]
     print_table("One training", [*columns, "optimiser, average, log, %", "outside the network, %"], [row])
 
 
