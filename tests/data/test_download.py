@@ -1,9 +1,7 @@
 import hashlib
 import http.server
 import io
-import os
 import stat
-import subprocess
 import tarfile
 import threading
 import zipfile
@@ -142,18 +140,6 @@ def test_no_server_is_one_line_that_names_file_and_url(tmp_path):
     message = str(error.value)
     assert str(tmp_path / "file.bin") in message and url in message and "by hand" in message
     assert "\n" not in message
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 128 KiB."""
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount a file system")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(folder)], check=True)
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_full_disk_is_no_error_of_the_network(server, small_disk):

@@ -52,18 +52,6 @@ def test_text_is_utf8(tmp_path):
     assert (tmp_path / "a.txt").read_bytes() == "naïve".encode()
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 256 KiB."""
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount a file system")
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)], check=True)
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
 def write_maps(path):
     with create_maps(path, "features", producer="test") as store:
         for number in range(8):
