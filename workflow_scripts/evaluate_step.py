@@ -44,9 +44,10 @@ def main(
     names, num_classes = DATASETS[dataset].classes, DATASETS[dataset].num_classes
     records, device = read_index(index), inference_device()
     model = load_network(checkpoint, BARM).to(device)
-    if channel_classes(model.arguments["steps"]) != channel_classes(steps):
+    learned = channel_classes(model.arguments["steps"])
+    if learned != channel_classes(steps):
         raise InputError(f"{checkpoint}: learned the steps {model.arguments['steps']}, not {steps}; delete it")
-    class_of = np.array(channel_classes(model.arguments["steps"]), np.uint8)
+    class_of = np.array(learned, np.uint8)
     matrix = np.zeros((num_classes, num_classes), np.int64)
     for image_id in progress(read_ids(ids), "evaluate"):
         image = read_image(records[image_id].image, None if eval_policy == "crop513" else short_side)

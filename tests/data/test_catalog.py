@@ -1,7 +1,5 @@
 import hashlib
-import os
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,10 +12,7 @@ from maskmill.data.images import read_mask
 from maskmill.data.index import read_ids
 from maskmill.data.voc import tags_from_mask
 from maskmill.errors import InputError
-
-TEST_DATA = Path(os.environ.get("MASKMILL_TEST_DATA", Path(__file__).parents[3] / "shared/data"))
-LISTS = TEST_DATA / "lists/voc2012"
-needs_lists = pytest.mark.skipif(not LISTS.is_dir(), reason=f"no published lists in {LISTS}; set MASKMILL_TEST_DATA")
+from published import LISTS, TEST_DATA, needs_lists
 
 # Images per class, aeroplane..tvmonitor, in the masks of VOC and SBD, counted from the published class lists.
 # (Labels from the XML annotations differ: they also name objects that no mask shows.)
@@ -30,14 +25,14 @@ IMAGES_PER_CLASS_IN_MASKS = {
 @needs_lists
 @pytest.mark.parametrize("split", VOC.splits)
 def test_published_lists_have_the_catalogues_counts_and_hashes(split):
-    path = LISTS / f"{split}.txt"
+    path = LISTS / f"voc2012/{split}.txt"
     assert len(set(read_ids(path))) == VOC.splits[split].images
     assert hashlib.sha256(path.read_bytes()).hexdigest() == VOC.splits[split].sha256
 
 
 @needs_lists
 def test_train_lies_in_train_aug_and_val_outside():
-    train, train_aug, val = (set(read_ids(LISTS / f"{split}.txt")) for split in ("train", "train_aug", "val"))
+    train, train_aug, val = (set(read_ids(LISTS / f"voc2012/{split}.txt")) for split in ("train", "train_aug", "val"))
     assert train < train_aug
     assert not val & train_aug
 
@@ -45,9 +40,9 @@ def test_train_lies_in_train_aug_and_val_outside():
 @needs_lists
 @pytest.mark.parametrize("split", IMAGES_PER_CLASS_IN_MASKS)
 def test_class_lists_count_the_published_number_of_images_per_class(split):
-    rows = [line.split() for line in (LISTS / f"{split}_classes.txt").read_text().splitlines()]
+    rows = [line.split() for line in (LISTS / f"voc2012/{split}_classes.txt").read_text().splitlines()]
     counts = Counter(int(number) for _, *numbers in rows for number in numbers)
-    assert [image_id for image_id, *_ in rows] == read_ids(LISTS / f"{split}.txt")
+    assert [image_id for image_id, *_ in rows] == read_ids(LISTS / f"voc2012/{split}.txt")
     assert [counts[number] for number in range(20)] == [int(n) for n in IMAGES_PER_CLASS_IN_MASKS[split].split()]
 
 
@@ -58,7 +53,7 @@ def test_tags_of_real_masks_are_those_of_the_class_lists():
         pytest.skip(f"no VOC images in {TEST_DATA}; set MASKMILL_TEST_DATA")
     listed = {}
     for split in ("train_aug", "val"):
-        for line in (LISTS / f"{split}_classes.txt").read_text().splitlines():
+        for line in (LISTS / f"voc2012/{split}_classes.txt").read_text().splitlines():
             image_id, *numbers = line.split()
             listed[image_id] = tuple(sorted(int(number) + 1 for number in numbers))  # the lists count from 0
     for path in masks[::20]:

@@ -1,7 +1,6 @@
 """Cityscapes: a user's copy is read as it is distributed, and what is wrong with it is said in one line."""
 
 import hashlib
-import os
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,8 @@ from maskmill.data.catalog import CITIES, CITYSCAPES
 from maskmill.data.cityscapes import build_index, read_split
 from maskmill.data.voc import check_split, manifest, write_mask
 from maskmill.errors import InputError
+from published import LISTS, needs_lists
 
-TEST_DATA = Path(os.environ.get("MASKMILL_TEST_DATA", Path(__file__).parents[3] / "shared/data"))
-LISTS = TEST_DATA / "lists/cityscapes"
 LISTS_OF = {"train": "train", "labelled_train": "train", "val": "val"}
 
 
@@ -162,10 +160,10 @@ def test_a_mask_of_another_size_is_named(root):
         read_all(root)
 
 
-@pytest.mark.skipif(not LISTS.is_dir(), reason=f"no published lists in {LISTS}; set MASKMILL_TEST_DATA")
+@needs_lists
 @pytest.mark.parametrize("split", CITYSCAPES.splits)
 def test_published_ids_have_the_catalogues_counts_hashes_and_cities(split):
-    lines = (LISTS / f"{split}.txt").read_text().splitlines()
+    lines = (LISTS / f"cityscapes/{split}.txt").read_text().splitlines()
     ids = sorted(Path(line.split("\t")[0]).stem for line in lines)
     assert len(set(ids)) == CITYSCAPES.splits[split].images
     text = "".join(f"{i}\n" for i in ids)

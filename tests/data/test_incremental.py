@@ -1,6 +1,5 @@
 """Class-incremental steps: counts of the published lists, labels of a step, and inputs that are wrong."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -26,11 +25,9 @@ from maskmill.data.incremental import (
 )
 from maskmill.data.index import Record
 from maskmill.errors import InputError
+from published import LISTS, needs_lists
 
-TEST_DATA = Path(os.environ.get("MASKMILL_TEST_DATA", Path(__file__).parents[3] / "shared/data"))
-LISTS = TEST_DATA / "lists"
 FILES = {"voc": "voc2012/train_aug_classes.txt", "ade20k": "ade20k/train_classes.txt"}
-needs_lists = pytest.mark.skipif(not LISTS.is_dir(), reason=f"no published lists in {LISTS}; set MASKMILL_TEST_DATA")
 
 # Spec 1.2: training images of each step, overlapped and disjoint, counted with the released task lists.
 COUNTS = {

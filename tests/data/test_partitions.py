@@ -1,7 +1,6 @@
 """Partitions: the published ones from their rules, and lists that are wrong."""
 
 import hashlib
-import os
 from pathlib import Path
 
 import pytest
@@ -21,10 +20,8 @@ from maskmill.data.partitions import (
     unlabelled_records,
 )
 from maskmill.errors import InputError
+from published import LISTS, needs_lists
 
-TEST_DATA = Path(os.environ.get("MASKMILL_TEST_DATA", Path(__file__).parents[3] / "shared/data"))
-LISTS = TEST_DATA / "lists"
-needs_lists = pytest.mark.skipif(not LISTS.is_dir(), reason=f"no published lists in {LISTS}; set MASKMILL_TEST_DATA")
 RATIOS = {"1_16": 16, "1_8": 8, "1_4": 4, "1_2": 2}
 POOL = [f"2008_{number:06d}" for number in range(20)]
 

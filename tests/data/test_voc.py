@@ -29,10 +29,9 @@ from maskmill.data.voc import (
     write_mask,
 )
 from maskmill.errors import InputError
+from published import LISTS, TEST_DATA, needs_lists
 
-TEST_DATA = Path(os.environ.get("MASKMILL_TEST_DATA", Path(__file__).parents[3] / "shared/data"))
 ANIMALS = TEST_DATA / "VOCdevkit/VOC2012"
-LISTS = TEST_DATA / "lists/voc2012"
 
 # Images per class, aeroplane..tvmonitor, labelled from the XML annotations; counted in IRN's label file.
 IMAGES_PER_CLASS_IN_XML = {
@@ -110,9 +109,9 @@ def test_train_aug_is_train_with_sbd_without_val():
     assert train_aug_ids(["c", "a"], ["v", "w"], ["d", "v"], ["b", "a", "w"]) == ["a", "b", "c", "d"]
 
 
-@pytest.mark.skipif(not LISTS.is_dir(), reason=f"no published lists in {LISTS}; set MASKMILL_TEST_DATA")
+@needs_lists
 def test_train_aug_composed_from_its_parts_hashes_to_the_published_list():
-    train, train_aug, val = (read_ids(LISTS / f"{name}.txt") for name in ("train", "train_aug", "val"))
+    train, train_aug, val = (read_ids(LISTS / f"voc2012/{name}.txt") for name in ("train", "train_aug", "val"))
     sbd = [*(i for i in train_aug if i not in set(train)), *val[::3], *train[::2]]  # SBD overlaps both
     composed = train_aug_ids(train[::-1], val, sbd[::2], sbd[1::2])
     assert list_sha256(composed) == VOC.splits["train_aug"].sha256
