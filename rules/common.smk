@@ -621,6 +621,12 @@ def mgd_ohem(role: str):
     return value
 
 
+def mgd_teacher_epochs(wildcards) -> float:
+    """Epochs of MGD's teachers; as many as its students' where none are given."""
+    settings = method_settings("mgd", wildcards.dataset)
+    return settings["teacher_epochs"] or settings["epochs"]
+
+
 def mgd_stores(cache: str, *kinds: str):
     """The stores that a student reads; none where its teachers run beside it."""
 

@@ -26,12 +26,13 @@ rule train_cps_teacher:
         runtime=2880,
         gpu=config["resources"]["gpu"],
     params:
-        **varied("mgd", "augmentation", "cutmix", "pairing", "optimizer", "weight_decay", "cps_weight", "epochs"),
+        **varied("mgd", "augmentation", "cutmix", "pairing", "optimizer", "weight_decay", "cps_weight"),
         **varied("mgd", "new_factor", "warm_up_epochs", "statistics"),
         **training(),
         code=code("train_cps_teacher.py"),
         network=mgd_network("teachers", "teacher", "network"),
         lr=mgd_network("teachers", "teacher", "lr"),
+        epochs=mgd_teacher_epochs,
         batch_size=setting("mgd", "teacher_batch_size"),
         ohem=mgd_ohem("teacher"),
     script:

@@ -142,6 +142,7 @@ def _cached(batch):
         (batch["deep_logits_0"], batch["deep_logits_1"]),
         (batch["wide_features_0"], batch["wide_features_1"]),
         batch["mask"],
+        (batch["padding_0"], batch["padding_1"]),
     )
 
 

@@ -347,6 +347,7 @@ def test_stored_labels_give_the_same_pixel_losses_as_teachers_that_watch():
         (deep_0[0], deep_1[0]),
         (wide_0[1], wide_1[1]),
         mask,
+        (torch.zeros_like(labels, dtype=torch.bool),) * 2,
     )
     cached = mgd.student_losses(student, images, labels, unlabelled, mask, targets, lambda_1=0.5, lambda_2=100.0)
     for name in ("supervised", "pixel_mixed", "pixel_labelled"):
@@ -361,9 +362,37 @@ def test_stored_maps_mix_by_the_share_of_the_mask_in_each_cell():
     logits = (torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2))
     labels = [torch.zeros(1, 8, 8, dtype=torch.long)] * 2
     features = torch.randn(2, 1, 5, 8, 8, generator=torch.Generator().manual_seed(0)).unbind()
-    targets = mgd.cached_targets(labels, [tuple(labels)] * 2, logits, features, mask)
+    full = torch.zeros(1, 8, 8, dtype=torch.bool)
+    targets = mgd.cached_targets(labels, [tuple(labels)] * 2, logits, features, mask, (full, full))
     assert targets.pooled.item() == pytest.approx(3 / 8)
     torch.testing.assert_close(targets.relation, mgd.relation(torch.where(mask, features[1], features[0])))
+
+
+def test_padding_of_stored_maps_pulls_neither_the_pooled_logits_nor_the_relation():
+    generator = torch.Generator().manual_seed(0)
+    logits, features = torch.randn(1, 3, 8, 8, generator=generator), torch.randn(1, 5, 8, 8, generator=generator)
+    padding = torch.zeros(1, 8, 8, dtype=torch.bool)
+    padding[:, 5:] = True
+    mask, valid = torch.zeros(1, 1, 8, 8, dtype=torch.bool), ~padding[:, None]
+    labels = [torch.zeros(1, 8, 8, dtype=torch.long)] * 2
+    stored = [maps * valid for maps in (logits, features)]  # as crops of them are
+    arguments = (labels, [tuple(labels)] * 2, (stored[0],) * 2, (stored[1],) * 2, mask)
+    targets = mgd.cached_targets(*arguments, (padding, padding))
+    torch.testing.assert_close(targets.pooled, logits[:, :, :5].mean(dim=(2, 3)))
+    anything = torch.where(valid, features, 100.0)  # what a student says about padding
+    torch.testing.assert_close(mgd.relation(anything, targets.valid), targets.relation)
+    assert mgd.pooled_logits(torch.where(valid, logits, 100.0), targets.valid).equal(targets.pooled)
+
+
+def test_padding_that_does_not_count_is_out_of_all_that_watching_teachers_say():
+    wide, deep = (mgd.freeze_teacher(TinyNetwork(seed), batchnorm="eval") for seed in (2, 3))
+    images, _, unlabelled, mask = example()
+    padding = torch.zeros(3, len(images), *images.shape[2:], dtype=torch.bool)
+    padding[1:, :, 8:] = True
+    targets = mgd.online_targets(wide, deep, images, unlabelled, mask, padding=tuple(padding))
+    assert targets.valid.equal(~padding[1][:, None])
+    logits, _ = deep(mgd.mix(*unlabelled, mask))
+    torch.testing.assert_close(targets.pooled, logits[:, :, :8].mean(dim=(2, 3)))
 
 
 @pytest.mark.parametrize(

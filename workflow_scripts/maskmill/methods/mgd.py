@@ -120,14 +120,16 @@ class Targets(NamedTuple):
 
     Attributes:
         labelled, mixed: labels of x_l and x_m, int64 [B, H, W], of each teacher; 255 is left out.
-        pooled: z_D(x_m), averaged over all pixels, [B, K].
+        pooled: z_D(x_m), averaged over the pixels, [B, K].
         relation: that of f_W(x_m), [B, side^2, side^2].
+        valid: bool [B, 1, H, W], where x_m shows an image: what L_I and L_R look at. None: everywhere, also at padding.
     """
 
     labelled: Sequence[Tensor]
     mixed: Sequence[Tensor]
     pooled: Tensor
     relation: Tensor
+    valid: Tensor | None = None
 
 
 def freeze_teacher(teacher: nn.Module, *, batchnorm: str = "train") -> nn.Module:
@@ -156,18 +158,21 @@ def online_targets(
     """Targets of teachers that see the student's own crops: four passes each, in the released order.
 
     Args:
-        padding: bool [B, H, W] for x_l, x_0, x_1, true where a crop has no image: left out of L_P. None counts it, as
-            the released code does.
+        padding: bool [B, H, W] for x_l, x_0, x_1, true where a crop has no image: left out of L_P, L_I and L_R. None
+            counts it, as the released code does.
     """
     mixed = mix(*unlabelled, mask)
     apart = [[network(x)[0] for x in unlabelled] for network in (wide, deep)]
     (_, features), (logits, _) = wide(mixed), deep(mixed)
     on_mixed = [mix(first, second, mask).argmax(dim=1) for first, second in apart]
     on_labelled = [network(images)[0].argmax(dim=1) for network in (wide, deep)]
-    if padding is not None:
-        on_labelled = [labels.masked_fill(padding[0], IGNORE) for labels in on_labelled]
-        on_mixed = [labels.masked_fill(mix(*padding[1:], mask), IGNORE) for labels in on_mixed]
-    return Targets(on_labelled, on_mixed, pooled_logits(logits), relation(features))
+    if padding is None:
+        return Targets(on_labelled, on_mixed, pooled_logits(logits), relation(features))
+    on_labelled = [labels.masked_fill(padding[0], IGNORE) for labels in on_labelled]
+    valid = ~mix(*padding[1:], mask)
+    on_mixed = [labels.masked_fill(~valid, IGNORE) for labels in on_mixed]
+    valid = valid[:, None]
+    return Targets(on_labelled, on_mixed, pooled_logits(logits, valid), relation(features, valid), valid)
 
 
 @torch.no_grad()
@@ -177,6 +182,7 @@ def cached_targets(
     logits: tuple[Tensor, Tensor],
     features: tuple[Tensor, Tensor],
     mask: Tensor,
+    padding: tuple[Tensor, Tensor],
 ) -> Targets:
     """Targets from stored maps that went through the same crop and flip as the images.
 
@@ -185,10 +191,19 @@ def cached_targets(
 
     Args:
         labelled, unlabelled: labels of x_l, and of x_0 and x_1, int64 [B, H, W], of each teacher.
-        logits: z_D of x_0 and x_1, [B, K, h, w]. features: f_W of them, [B, C, h, w].
+        logits: z_D of x_0 and x_1, [B, K, h, w]. features: f_W of them, [B, C, h, w]. Both are 0 in padding.
+        padding: bool [B, H, W] of x_0 and x_1, true where a crop has no image.
     """
     on_mixed = [mix(first, second, mask) for first, second in unlabelled]
-    return Targets(labelled, on_mixed, pooled_logits(_blend(*logits, mask)), relation(_blend(*features, mask)))
+    total, counted = _blend(*logits, mask), _blend(*(_at_cells(~p[:, None], logits[0]) for p in padding), mask)
+    pooled = total.sum(dim=(2, 3)) / counted.sum(dim=(2, 3)).clamp(min=1)
+    valid = ~mix(*padding, mask)[:, None]
+    return Targets(labelled, on_mixed, pooled, relation(_blend(*features, mask)), valid)
+
+
+def _at_cells(valid: Tensor, maps: Tensor) -> Tensor:
+    """bool [B, 1, H, W] at the centres of the cells of maps [B, C, h, w]: 0 or 1, [B, 1, h, w]."""
+    return F.interpolate(valid.float(), maps.shape[-2:], mode="nearest-exact")
 
 
 def _blend(first: Tensor, second: Tensor, mask: Tensor) -> Tensor:
@@ -199,9 +214,11 @@ def _blend(first: Tensor, second: Tensor, mask: Tensor) -> Tensor:
 # Stage B: the student
 
 
-def pooled_logits(logits: Tensor) -> Tensor:
-    """[B, K]: the mean of logits [B, K, H, W] over all pixels."""
-    return logits.mean(dim=(2, 3))
+def pooled_logits(logits: Tensor, valid: Tensor | None = None) -> Tensor:
+    """[B, K]: the mean of logits [B, K, H, W] over all pixels, or over those that are true in `valid` [B, 1, H, W]."""
+    if valid is None:
+        return logits.mean(dim=(2, 3))
+    return (logits * valid).sum(dim=(2, 3)) / valid.sum(dim=(2, 3)).clamp(min=1)
 
 
 def image_level_loss(student: Tensor, teacher: Tensor, *, images_per_device: int = 2) -> Tensor:
@@ -216,11 +233,16 @@ def image_level_loss(student: Tensor, teacher: Tensor, *, images_per_device: int
     return images_per_device * (student - teacher).abs().sum(dim=1).mean()
 
 
-def relation(features: Tensor, side: int = 7) -> Tensor:
+def relation(features: Tensor, valid: Tensor | None = None, side: int = 7) -> Tensor:
     """M [B, side^2, side^2]: cosine similarities of all cells of features [B, C, h, w] pooled to side x side.
 
     A cell of zeros has similarity 0 to all (the released code has no answer there).
+
+    Args:
+        valid: bool [B, 1, H, W]; features count as zeros where it is false.
     """
+    if valid is not None:
+        features = features * _at_cells(valid, features)
     cells = F.normalize(F.adaptive_avg_pool2d(features, side).flatten(2), dim=1)  # [B, C, side^2]
     return cells.transpose(1, 2) @ cells
 
@@ -265,10 +287,10 @@ def student_losses(
         "pixel_labelled": sum(cross_entropy(logits, teacher) for teacher in targets.labelled),
     }
     if lambda_1:
-        pooled = pooled_logits(logits_mixed)
+        pooled = pooled_logits(logits_mixed, targets.valid)
         losses["image"] = lambda_1 * image_level_loss(pooled, targets.pooled, images_per_device=images_per_device)
     if lambda_2:
-        losses["region"] = lambda_2 * region_level_loss(relation(features), targets.relation)
+        losses["region"] = lambda_2 * region_level_loss(relation(features, targets.valid), targets.relation)
     return losses
 
 
