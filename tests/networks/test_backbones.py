@@ -66,11 +66,21 @@ def test_mgds_backbones_have_no_output_stride_8(name):
 
 def test_sample_networks_are_deep_wide_and_light():
     sizes = {name: parameters(build_backbone(name)) for name in SAMPLE_CNNS}
-    assert sizes["sample_cnn_wide"] == pytest.approx(4 * sizes["sample_cnn"], rel=0.01)
+    assert sizes["sample_cnn_slim_wide"] == pytest.approx(4 * sizes["sample_cnn_slim"], rel=0.1)
     assert sizes["sample_cnn_light"] == pytest.approx(sizes["sample_cnn"] / 3, rel=0.05)
     assert sizes["sample_cnn_slim"] < sizes["sample_cnn"] / 5
     layers = {name: sum(isinstance(m, nn.Conv2d) for m in build_backbone(name).modules()) for name in SAMPLE_CNNS}
-    assert layers["sample_cnn_deep"] == 3 * layers["sample_cnn_wide"]
+    assert layers["sample_cnn_deep"] == 3 * layers["sample_cnn"]
+    assert layers["sample_cnn_slim_deep"] > 2 * layers["sample_cnn_slim"]
+
+
+def test_added_depth_changes_nothing_at_first():
+    torch.manual_seed(0)
+    network, x = build_backbone("sample_cnn_slim_deep").eval(), torch.rand(1, 3, 32, 32)
+    for stage in network.stages:
+        shallow = stage[:-1](x)
+        x = stage(x)
+        assert x.equal(shallow)
 
 
 def test_unknown_backbone_is_named():

@@ -16,9 +16,10 @@ CAFFE_MEAN, CAFFE_STD = (122.675 / 255, 116.669 / 255, 104.008 / 255), (1 / 255,
 SAMPLE_CNNS = {
     "sample_cnn": ((24, 32, 64, 96, 128), 1, False),
     "sample_cnn_deep": ((24, 32, 48, 64, 96), 3, False),
-    "sample_cnn_wide": ((48, 64, 128, 192, 256), 1, False),
     "sample_cnn_light": ((14, 18, 36, 56, 72), 1, False),
     "sample_cnn_slim": ((24, 32, 64, 96, 128), 1, True),
+    "sample_cnn_slim_deep": ((24, 32, 64, 96, 128), 2, True),
+    "sample_cnn_slim_wide": ((48, 64, 128, 192, 256), 1, True),
 }
 
 
@@ -66,7 +67,8 @@ def build_backbone(
             MGD's: resnet18_deep and resnet101_deep (three 3x3 convolutions for a stem), wide_resnet50_2 and
             mobilenet_v2 (torchvision).
             Small ones: efficientnet_lite0_light (without its last two stages of blocks) and, of a random start, for
-            the sample scenes: sample_cnn, sample_cnn_deep, sample_cnn_wide, sample_cnn_light, sample_cnn_slim.
+            the sample scenes: sample_cnn, sample_cnn_deep, sample_cnn_light, sample_cnn_slim, sample_cnn_slim_deep,
+            sample_cnn_slim_wide.
         output_stride: of the last stage: 8, 16 or 32. VGG's is 8, the sample networks' too, whatever is asked for;
             that of resnet18 and resnet34 is 32; MGD's have 16 or 32; mobilenet_v2's released one is 32, though it
             dilates as if it were 16.
@@ -262,7 +264,7 @@ def _sample_cnn(name: str, output_stride: int, dilate: bool, pretrained: str | N
     for out, target in zip(channels, strides, strict=True):
         stage = _conv_block(width, out, target // stride, separable=separable and width > 3)
         if depth > 1:
-            stage.append(_Residual(*(_conv_block(out, out, 1) for _ in range(depth - 1))))
+            stage.append(_Residual(*(_conv_block(out, out, 1, separable=separable) for _ in range(depth - 1))))
         stages.append(stage)
         width, stride = out, target
     network = nn.Sequential(*stages)
@@ -272,6 +274,13 @@ def _sample_cnn(name: str, output_stride: int, dilate: bool, pretrained: str | N
 
 
 class _Residual(nn.Sequential):
+    """Adds to its input what its blocks say, which is 0 at first: deep networks learn little from few images otherwise."""
+
+    def __init__(self, *blocks: nn.Sequential):
+        norm = blocks[-1][-2]
+        super().__init__(*blocks[:-1], blocks[-1][:-1])
+        nn.init.zeros_(norm.weight)
+
     def forward(self, x: Tensor) -> Tensor:
         return x + super().forward(x)
 
