@@ -2,10 +2,14 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from snakemake.api import SnakemakeApi
+from snakemake.iocontainers import Wildcards
+from snakemake.settings.types import ConfigSettings, OutputSettings, Quietness, ResourceSettings
 
 import maskmill
 from maskmill.data.catalog import VOC
@@ -16,6 +20,35 @@ from maskmill.training.loop import resume_path
 
 TARGETS = ["results/cwbass_voc_miou.csv", "results/mgd_voc_miou.csv"]
 PARTITION = "work/sample/voc/partitions/voc_blended/1_4"
+ROOT = Path(__file__).resolve().parents[2]
+STAGES = {
+    "train_supervised": {},
+    "cache_labels": {},
+    "train_cwbass": {"ablation": "cwbass"},
+    "train_cps_teacher": {"teacher": "wide"},
+    "cache_deep_teacher": {},
+    "cache_wide_teacher": {},
+    "train_supervised_student": {"student": "light"},
+    "train_mgd_student": {"student": "light", "mode": "cached"},
+}
+
+
+@pytest.fixture
+def parameters(tmp_path):
+    """Parameters of every stage in `STAGES` for a data set, as a configuration gives them to its jobs."""
+
+    def read(dataset: str, **config) -> dict[str, dict]:
+        settings = {"resource_settings": ResourceSettings(cores=1), "config_settings": ConfigSettings(config=config)}
+        with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
+            workflow = api.workflow(snakefile=ROOT / "Snakefile", workdir=tmp_path, **settings)._workflow
+            rules = {rule.name: rule for rule in workflow.rules}
+        read = {}
+        for name, chosen in STAGES.items():
+            wildcards = Wildcards(fromdict={"dataset": dataset, **chosen})
+            read[name] = {k: v(wildcards) if callable(v) else v for k, v in rules[name].params.items()}
+        return read
+
+    return read
 
 
 def test_partition_labels_every_fourth_image_and_says_that_it_is_not_the_published_one(semi):
@@ -146,6 +179,24 @@ def test_a_paused_training_ends_in_the_same_bits(semi, copied, row):
     assert resume_path(copied.folder / checkpoint).exists()
     copied.run(checkpoint)
     assert (copied.folder / checkpoint).read_bytes() == (semi.folder / checkpoint).read_bytes()
+
+
+@pytest.mark.parametrize("scale", ["sample", "small"])
+def test_at_the_smaller_scales_cityscapes_has_the_settings_of_voc(parameters, scale):
+    voc, cityscapes = (parameters(dataset, scale=scale) for dataset in ("voc", "cityscapes"))
+    for stage in STAGES:
+        assert cityscapes[stage] | {"short_side": 0} == voc[stage] | {"short_side": 0}
+
+
+def test_at_paper_scale_cityscapes_has_its_own_settings(parameters):
+    voc, cityscapes = (parameters(dataset, scale="paper") for dataset in ("voc", "cityscapes"))
+    student, own = voc["train_cwbass"], cityscapes["train_cwbass"]
+    assert (student["augmentation"]["crop"], student["epochs"], student["lr"]) == (321, 80, 0.001)
+    assert (own["augmentation"]["crop"], own["epochs"], own["lr"]) == (721, 240, 0.004)
+    student, own = voc["train_mgd_student"], cityscapes["train_mgd_student"]
+    assert (student["augmentation"]["crop"], student["epochs"], student["lambda_1"]) == (512, 34, 0.002)
+    assert (own["augmentation"]["crop"], own["epochs"], own["lambda_1"]) == (800, 137, 0.001)
+    assert cityscapes["train_cps_teacher"]["cps_weight"] == 5
 
 
 def test_a_partition_that_the_data_set_does_not_have_is_named(project):
