@@ -96,6 +96,12 @@ def check_names(settings: dict) -> None:
         raise WorkflowError(f"config: data.{OWN}.classes has 'background', which is mask id 0 by itself; remove it")
     check_deeplab(settings["deeplab"])
     check_localization(settings["localization"])
+    for method, group in (("cwbass", "ablations"), ("mgd", "students")):
+        for dataset, changes in settings[method]["datasets"].items():
+            new = next((name for name in changes.get(group, {}) if name not in settings[method][group]), None)
+            if new is not None:
+                key = f"{method}.datasets.{dataset}.{group}.{new}"
+                raise WorkflowError(f"config: unknown key {key!r}; {method}.{group} has no {new!r}, name it there")
     if settings["p2at"]["datasets"].get("cityscapes", {}).get("init", settings["p2at"]["init"]) == "cityscapes":
         raise WorkflowError("config: p2at.init is cityscapes for Cityscapes itself; set it to imagenet or none there")
     for dataset, chosen in settings["partitions"].items():
@@ -590,11 +596,39 @@ def crop_of(wildcards) -> int:
     return method_settings(wildcards.method, wildcards.dataset)["augmentation"]["crop"]
 
 
-def cwbass_teacher(checkpoint: str, cache: str) -> dict:
-    """What the variant `paper` reads: the teacher, its labels and its confidence. The others' teacher is online."""
-    if config["cwbass"]["variant"] != "paper":
-        return {}
-    return {"teacher": [checkpoint], "labels": [f"{cache}/labels.h5"], "confidence": [f"{cache}/confidence.h5"]}
+def varied_in(method: str, section: str, *keys: str) -> dict:
+    """The same of settings in a part of a method's section."""
+
+    def value(key):
+        return lambda wildcards: method_settings(method, wildcards.dataset)[section][key]
+
+    return {key: value(key) for key in keys}
+
+
+def cwbass_weights(wildcards) -> list[str]:
+    """The pretrained weights of CW-BASS's network, as a list of no or one file."""
+    settings = method_settings("cwbass", wildcards.dataset)
+    return pretrained(settings["network"]["backbone"], settings["pretrained"])
+
+
+def cwbass_teacher(file: str):
+    """A file that the variant `paper` reads: the teacher, its labels or its confidence. The others' teacher is online."""
+
+    def files(wildcards):
+        return [file] if method_settings("cwbass", wildcards.dataset)["variant"] == "paper" else []
+
+    return files
+
+
+def cwbass_loss(wildcards) -> dict:
+    """The loss of one of CW-BASS's ablations."""
+    settings = method_settings("cwbass", wildcards.dataset)
+    return merged(settings["loss"], settings["ablations"][wildcards.ablation])
+
+
+def cwbass_rows(dataset: str) -> list[str]:
+    """The rows of CW-BASS's table: its teacher, and the student of every ablation."""
+    return ["supervised", *wanted("cwbass", "ablations", dataset)]
 
 
 def mgd_network(group: str, wildcard: str, key: str):
@@ -606,9 +640,14 @@ def mgd_network(group: str, wildcard: str, key: str):
     return value
 
 
-def mgd_weights(group: str, name: str) -> list[str]:
+def mgd_weights(group: str, wildcard: str):
     """The pretrained weights of one of MGD's `teachers` or `students`, as a list of no or one file."""
-    return pretrained(weights_of(config["mgd"][group][name]["network"]["backbone"]), config["mgd"]["pretrained"])
+
+    def weights(wildcards):
+        backbone = mgd_network(group, wildcard, "network")(wildcards)["backbone"]
+        return pretrained(weights_of(backbone), setting("mgd", "pretrained")(wildcards))
+
+    return weights
 
 
 def mgd_ohem(role: str):
@@ -646,15 +685,21 @@ def weights_of(backbone: str) -> str:
     return shared.get(backbone, backbone)
 
 
-def wanted(section: dict) -> list[str]:
-    """The names in a section of rows; null leaves a row out."""
-    return [name for name, settings in section.items() if settings is not None]
+def wanted(method: str, group: str, dataset: str) -> list[str]:
+    """The names in a group of rows; null leaves a row out, of all tables or of a data set's."""
+    of_dataset = method_settings(method, dataset)[group]
+    return [name for name in config[method][group] if None not in (config[method][group][name], of_dataset[name])]
 
 
-def mgd_rows(mode: str) -> list[str]:
-    """The rows of MGD's table: its teachers, and every student alone and taught."""
-    students = [f"{student}_{kind}" for student in wanted(config["mgd"]["students"]) for kind in ("supervised", mode)]
-    return ["teacher_deep", "teacher_wide", *students]
+def mgd_pairs(dataset: str) -> list[list[str]]:
+    """Every one of MGD's students, alone and taught."""
+    mode = method_settings("mgd", dataset)["mode"]
+    return [[f"{student}_supervised", f"{student}_{mode}"] for student in wanted("mgd", "students", dataset)]
+
+
+def mgd_rows(dataset: str) -> list[str]:
+    """The rows of MGD's table: its teachers, and its students."""
+    return ["teacher_deep", "teacher_wide", *(row for pair in mgd_pairs(dataset) for row in pair)]
 
 
 def p2at_variant(key: str):
@@ -702,15 +747,15 @@ def exported_checkpoint(method: str, dataset: str) -> str:
         return f"{WORK}/{dataset}/students/{config['mars']['provider']}/{{network}}/student.safetensors"
     if method == "p2at":
         return f"{WORK}/{dataset}/p2at/{{network}}/network.safetensors"
-    mode = f"_{config['mgd']['mode']}" if method == "mgd" else ""
+    mode = f"_{method_settings('mgd', dataset)['mode']}" if method == "mgd" else ""
     return f"{partition_of(dataset)}/{method}/{{network}}{mode}/network.safetensors"
 
 
-def of_partition(method: str, rows: list[str], name: str):
-    """A file of every row of a method, in the folder of the chosen partition."""
+def of_partition(method: str, rows, name: str):
+    """A file of every row of a method (`rows` of a data set), in the folder of the chosen partition."""
 
     def files(wildcards):
-        return [str(Path(partition_of(wildcards.dataset), method, row, name)) for row in rows]
+        return [str(Path(partition_of(wildcards.dataset), method, row, name)) for row in rows(wildcards.dataset)]
 
     return files
 

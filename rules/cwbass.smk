@@ -10,7 +10,7 @@ rule train_supervised:
         index=f"{WORK}/{{dataset}}/index.csv",
         labelled=f"{PARTITION}/labelled.txt",
         unlabelled=f"{PARTITION}/unlabelled.txt",
-        weights=pretrained(config["cwbass"]["network"]["backbone"], config["cwbass"]["pretrained"]),
+        weights=cwbass_weights,
     output:
         checkpoint=CWBASS_TEACHER,
     log:
@@ -62,7 +62,7 @@ rule cache_labels:
         runtime=growing(240),
         gpu=config["resources"]["gpu"],
     params:
-        **config["cwbass"]["labelling"],
+        **varied_in("cwbass", "labelling", "scales", "flip"),
         code=code("cache_teacher.py"),
         short_side=short_side,
     script:
@@ -71,11 +71,13 @@ rule cache_labels:
 
 rule train_cwbass:
     input:
-        **cwbass_teacher(CWBASS_TEACHER, f"{CWBASS}/cache"),
         index=f"{WORK}/{{dataset}}/index.csv",
         labelled=f"{PARTITION}/labelled.txt",
         unlabelled=f"{PARTITION}/unlabelled.txt",
-        weights=pretrained(config["cwbass"]["network"]["backbone"], config["cwbass"]["pretrained"]),
+        teacher=cwbass_teacher(CWBASS_TEACHER),
+        labels=cwbass_teacher(f"{CWBASS}/cache/labels.h5"),
+        confidence=cwbass_teacher(f"{CWBASS}/cache/confidence.h5"),
+        weights=cwbass_weights,
     output:
         checkpoint=f"{CWBASS}/{{ablation}}/network.safetensors",
     log:
@@ -98,6 +100,6 @@ rule train_cwbass:
         **varied("cwbass", "epochs", "batch_size", "threshold", "adaptive_threshold", "lambda_u", "ramp_epochs", "ema"),
         **training(),
         code=code("train_cwbass.py"),
-        loss=lambda wildcards: merged(config["cwbass"]["loss"], config["cwbass"]["ablations"][wildcards.ablation]),
+        loss=cwbass_loss,
     script:
         "../workflow_scripts/train_cwbass.py"

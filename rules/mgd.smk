@@ -9,7 +9,7 @@ rule train_cps_teacher:
         index=f"{WORK}/{{dataset}}/index.csv",
         labelled=f"{PARTITION}/labelled.txt",
         unlabelled=f"{PARTITION}/unlabelled.txt",
-        weights=lambda wildcards: mgd_weights("teachers", wildcards.teacher),
+        weights=mgd_weights("teachers", "teacher"),
     output:
         checkpoint=MGD_TEACHER,
     log:
@@ -64,7 +64,7 @@ for teacher, kind in (("deep", "logits"), ("wide", "features")):
             runtime=growing(240),
             gpu=config["resources"]["gpu"],
         params:
-            **config["mgd"]["cache"],
+            **varied_in("mgd", "cache", "logits_stride", "features_stride"),
             code=code("cache_teacher.py"),
             short_side=short_side,
         script:
@@ -76,7 +76,7 @@ rule train_supervised_student:
         index=f"{WORK}/{{dataset}}/index.csv",
         labelled=f"{PARTITION}/labelled.txt",
         unlabelled=f"{PARTITION}/unlabelled.txt",
-        weights=lambda wildcards: mgd_weights("students", wildcards.student),
+        weights=mgd_weights("students", "student"),
     output:
         checkpoint=f"{MGD}/{{student}}_supervised/network.safetensors",
     log:
@@ -112,7 +112,7 @@ rule train_mgd_student:
         deep=f"{MGD}/teacher_deep/network.safetensors",
         wide_stores=mgd_stores(f"{MGD}/cache_wide", "labels", "features"),
         deep_stores=mgd_stores(f"{MGD}/cache_deep", "labels", "logits"),
-        weights=lambda wildcards: mgd_weights("students", wildcards.student),
+        weights=mgd_weights("students", "student"),
     output:
         checkpoint=f"{MGD}/{{student}}_{{mode}}/network.safetensors",
     log:

@@ -38,8 +38,6 @@ MARS_TRAININGS = [
 BAS_TRAININGS = ["classifier/classifier", "irn/irn", "bas/bas", "bas/irn", "students/bas/baseline/student"]
 
 WITH_BACKGROUND = [*(name for name in DATASETS if DATASETS[name].has_background), OWN]
-CWBASS_ROWS = ["supervised", *wanted(config["cwbass"]["ablations"])]
-MGD_ROWS = mgd_rows(config["mgd"]["mode"])
 ZEROSEG_TRAININGS = [f"zeroseg/{row}" for row in ZEROSEG_ROWS]
 if config["zeroseg"]["teacher"] == "tiny":
     ZEROSEG_TRAININGS.insert(0, "tiny_clip")
@@ -79,26 +77,23 @@ TABLES = {
     },
     "cwbass": {
         "datasets": [*config["partitions"], OWN],
-        "roles": dict.fromkeys(CWBASS_ROWS, "val"),
-        "scores": of_partition("cwbass", CWBASS_ROWS, "val/argmax_scores.csv"),
-        "costs": of_partition("cwbass", CWBASS_ROWS, "cost.csv"),
+        "roles": lambda wildcards: dict.fromkeys(cwbass_rows(wildcards.dataset), "val"),
+        "scores": of_partition("cwbass", cwbass_rows, "val/argmax_scores.csv"),
+        "costs": of_partition("cwbass", cwbass_rows, "cost.csv"),
         "partition": True,
         "published": False,
         "compared": [["supervised", "cwbass"]],
-        "trainings": of_partition("cwbass", CWBASS_ROWS, "network.safetensors"),
+        "trainings": of_partition("cwbass", cwbass_rows, "network.safetensors"),
     },
     "mgd": {
         "datasets": [*config["partitions"], OWN],
-        "roles": dict.fromkeys(MGD_ROWS, "val"),
-        "scores": of_partition("mgd", MGD_ROWS, "val/argmax_scores.csv"),
-        "costs": of_partition("mgd", MGD_ROWS, "cost.csv"),
+        "roles": lambda wildcards: dict.fromkeys(mgd_rows(wildcards.dataset), "val"),
+        "scores": of_partition("mgd", mgd_rows, "val/argmax_scores.csv"),
+        "costs": of_partition("mgd", mgd_rows, "cost.csv"),
         "partition": True,
         "published": False,
-        "compared": [
-            [f"{student}_supervised", f"{student}_{config['mgd']['mode']}"]
-            for student in wanted(config["mgd"]["students"])
-        ],
-        "trainings": of_partition("mgd", MGD_ROWS, "network.safetensors"),
+        "compared": lambda wildcards: mgd_pairs(wildcards.dataset),
+        "trainings": of_partition("mgd", mgd_rows, "network.safetensors"),
     },
     "p2at": {
         "datasets": P2AT_DATASETS,

@@ -199,6 +199,62 @@ def test_at_paper_scale_cityscapes_has_its_own_settings(parameters):
     assert cityscapes["train_cps_teacher"]["cps_weight"] == 5
 
 
+def test_what_differs_for_a_data_set_reaches_its_jobs(parameters):
+    cwbass = {"labelling": {"flip": True}, "loss": {"gamma": 2.0}, "ablations": {"cwbass": {"d": 0.5}}}
+    changes = {"cwbass": {"datasets": {"voc": cwbass}}, "mgd": {"datasets": {"voc": {"cache": {"logits_stride": 4}}}}}
+    voc, cityscapes = (parameters(dataset, **changes) for dataset in ("voc", "cityscapes"))
+    assert (voc["cache_labels"]["flip"], cityscapes["cache_labels"]["flip"]) == (True, False)
+    assert (voc["train_cwbass"]["loss"]["gamma"], cityscapes["train_cwbass"]["loss"]["gamma"]) == (2.0, 1.0)
+    assert (voc["train_cwbass"]["loss"]["d"], cityscapes["train_cwbass"]["loss"]["d"]) == (0.5, 0.9)
+    for stage in ("cache_deep_teacher", "cache_wide_teacher"):
+        assert (voc[stage]["logits_stride"], cityscapes[stage]["logits_stride"]) == (4, 8)
+    assert voc["train_mgd_student"]["cache"] == {"logits_stride": 4, "features_stride": 16}
+
+
+def test_what_differs_for_a_data_set_decides_what_is_made_for_it(project):
+    """Weights, who labels, where students read their teachers, and the rows."""
+    cwbass = "variant: online, pretrained: true, network: {backbone: resnet50}, ablations: {decay: null}"
+    teachers = "deep: {network: {backbone: mobilenet_v2}}, wide: {network: {backbone: mobilenet_v2}}"
+    students = "light: {network: {backbone: mobilenet_v2}}, mobile: null"
+    mgd = f"mode: online, pretrained: true, teachers: {{{teachers}}}, students: {{{students}}}"
+    cwbass, mgd = (f"{name}={{datasets: {{voc: {{{own}}}}}}}" for name, own in (("cwbass", cwbass), ("mgd", mgd)))
+    planned = project.planned(*TARGETS, "--config", cwbass, mgd)
+    assert "cache_labels" not in planned and "cache_deep_teacher" not in planned
+    assert planned["train_cwbass"] == 4 and planned["train_mgd_student"] == planned["train_supervised_student"] == 1
+    assert planned["prepare_weights"] == 2, "ResNet-50 and MobileNetV2"
+    cityscapes = project.planned(*(target.replace("voc", "cityscapes") for target in TARGETS), "--config", cwbass, mgd)
+    assert cityscapes["cache_labels"] == cityscapes["cache_deep_teacher"] == 2 and cityscapes["train_cwbass"] == 5
+    assert cityscapes["train_mgd_student"] == 2 and "prepare_weights" not in cityscapes
+
+
+def test_a_row_that_is_left_out_stays_out_where_a_data_set_has_other_values_for_it(project):
+    change = "mgd={students: {mobile: null}, datasets: {voc: {students: {mobile: {lr: 0.1}}}}}"
+    assert project.planned(TARGETS[1], "--config", change)["train_mgd_student"] == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("mgd={datasets: {voc: {epohcs: 3}}}", "unknown key 'mgd.datasets.voc.epohcs'; did you mean 'epochs'?"),
+        (
+            "mgd={datasets: {voc: {students: {light: {lamda_1: 3}}}}}",
+            "unknown key 'mgd.datasets.voc.students.light.lamda_1'; did you mean 'lambda_1'?",
+        ),
+        (
+            "mgd={datasets: {voc: {students: {lihgt: {lr: 3}}}}}",
+            "unknown key 'mgd.datasets.voc.students.lihgt'; mgd.students has no 'lihgt', name it there",
+        ),
+        ("cwbass={datasets: {voc: {epohcs: 3}}}", "unknown key 'cwbass.datasets.voc.epohcs'; did you mean 'epochs'?"),
+        (
+            "cwbass={datasets: {voc: {ablations: {no_wieght: {gamma: 2}}}}}",
+            "unknown key 'cwbass.datasets.voc.ablations.no_wieght'; cwbass.ablations has no 'no_wieght', name it there",
+        ),
+    ],
+)
+def test_a_misspelt_key_of_a_data_set_is_named(project, change, message):
+    assert project.fail(TARGETS[0], "--dry-run", "--config", change) == f"config: {message}"
+
+
 def test_a_partition_that_the_data_set_does_not_have_is_named(project):
     line = project.fail(TARGETS[0], "--dry-run", "--config", "partitions={voc: {part: 1/3}}")
     assert "'1_3'" in line and "1_8" in line
