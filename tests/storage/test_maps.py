@@ -18,8 +18,8 @@ from maskmill.storage.maps import Maps, check_origin, create_maps, merge_maps, o
 LABEL = np.array([[0, 8, 255]], dtype=np.uint8)
 
 
-def make_store(path, maps, kind="label"):
-    with create_maps(path, kind, producer="test") as store:
+def make_store(path, maps, kind="label", **origin):
+    with create_maps(path, kind, producer="test", **origin) as store:
         for image_id, array in maps.items():
             store.write(image_id, array)
     return path
@@ -160,6 +160,31 @@ def test_shards_of_different_kinds_do_not_merge(tmp_path):
     with pytest.raises(InputError, match=r"1.h5: holds logits maps, the other shards label"):
         merge_maps(shards, tmp_path / "all.h5")
     assert sorted(os.listdir(tmp_path)) == ["0.h5", "1.h5"]
+
+
+def test_shards_of_different_teachers_or_parameters_do_not_merge(tmp_path):
+    teacher, first, second = tmp_path / "teacher", tmp_path / "0.h5", tmp_path / "1.h5"
+    teacher.write_bytes(b"one")
+    make_store(first, {"a": LABEL}, inputs=[teacher], parameters={"flip": True})
+    teacher.write_bytes(b"another")
+    make_store(second, {"b": LABEL}, inputs=[teacher], parameters={"flip": True})
+    with pytest.raises(InputError, match=r"1.h5: was made from other inputs than .*0.h5; delete both"):
+        merge_maps([first, second], tmp_path / "all.h5")
+    make_store(first, {"a": LABEL}, inputs=[teacher], parameters={"flip": False})
+    with pytest.raises(InputError, match=r"1.h5: was made with other parameters than .*0.h5; delete both"):
+        merge_maps([first, second], tmp_path / "all.h5")
+    assert not (tmp_path / "all.h5").exists()
+
+
+def test_shards_made_from_shards_merge(tmp_path):
+    for folder in ("logits", "labels"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "teacher").write_bytes(b"one")
+    for number in range(2):
+        source = make_store(tmp_path / f"logits/{number}.h5", {str(number): LABEL}, kind="logits")
+        make_store(tmp_path / f"labels/{number}.h5", {str(number): LABEL}, inputs=[source, tmp_path / "teacher"])
+    merge_maps([tmp_path / f"labels/{number}.h5" for number in range(2)], tmp_path / "all.h5")
+    check_origin(open_maps(tmp_path / "all.h5"), tmp_path / "teacher")
 
 
 def test_shards_with_a_common_image_do_not_merge(tmp_path):

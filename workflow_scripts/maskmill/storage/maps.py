@@ -77,15 +77,17 @@ def create_maps(
 def merge_maps(shards: Iterable[str | Path], path: str | Path) -> None:
     """Write a store at `path` that refers to every map of `shards` (HDF5 external links, nothing is copied).
 
-    Links are relative to `path`'s folder, so the folder can be moved as a whole.
+    Links are relative to `path`'s folder, so the folder can be moved as a whole. All shards have the same inputs, but
+    for one that has the shard's own name.
 
     Raises:
-        InputError: a shard is unreadable or of another kind, or two shards hold the same image id.
+        InputError: a shard is unreadable, of another kind, or made from other inputs or with other parameters than the
+            first; or two shards hold the same image id.
     """
     path = Path(path)
     shards = [Path(shard) for shard in shards]
     with atomic_path(path) as temporary, h5py.File(temporary, "w", libver=FORMAT) as merged:
-        maps = merged.create_group("maps")
+        maps, first = merged.create_group("maps"), {}
         for shard in shards:
             with open_maps(shard) as store:
                 if "kind" not in merged.attrs:
@@ -93,11 +95,23 @@ def merge_maps(shards: Iterable[str | Path], path: str | Path) -> None:
                         merged.attrs[name] = value
                 elif store.kind != merged.attrs["kind"]:
                     raise InputError(f"{shard}: holds {store.kind} maps, the other shards {merged.attrs['kind']}")
+                for what, value in _origin(store).items():
+                    if value != first.setdefault(what, value):
+                        raise InputError(f"{shard}: was made {what} than {shards[0]}; delete both and run snakemake")
                 target = os.path.relpath(shard, path.parent)
                 for image_id in store:
                     if image_id in maps:
                         raise InputError(f"{shard}: image {image_id} is in another shard too; delete the shards")
                     maps[image_id] = h5py.ExternalLink(target, f"/maps/{image_id}")
+
+
+def _origin(store: "Maps") -> dict:
+    """What all shards of a store have in common."""
+    inputs = json.loads(store.attributes["inputs"])
+    return {
+        "with other parameters": json.loads(store.attributes["parameters"]),
+        "from other inputs": {digest for name, digest in inputs.items() if Path(name).name != store.path.name},
+    }
 
 
 class Maps(Mapping):
