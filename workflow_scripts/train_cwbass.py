@@ -4,6 +4,8 @@ In: index, both id lists, optionally the backbone's weights and, for the variant
 and the confidence that it gave the unlabelled images. Out: a checkpoint of `DeepLabV3Plus`.
 """
 
+from functools import partial
+
 import torch
 
 import stage
@@ -80,6 +82,9 @@ def main(
     )
     epoch = max(1, len(images) // batch_size)
     weighing = {key: loss[key] for key in ("weighted", "gamma", "boundary_weight", "boundary_pad")}
+    tau_of = adaptive or partial(cwbass.dynamic_threshold, **threshold)
+    if not loss["thresholded"]:
+        tau_of = cwbass.no_threshold
 
     def step(model, batch):
         if follower is None:
@@ -87,16 +92,10 @@ def main(
         else:
             confidence, pseudo = cwbass.pseudo_labels(follower.module(batch["weak"]))
             pseudo = pseudo.masked_fill(batch["ignore"], cwbass.IGNORE)
-        unlabelled = batch["unlabelled"]
-        if "hole" in batch:
-            unlabelled, pseudo, confidence = cwbass.cutmix(batch["hole"], unlabelled, pseudo, confidence)
-        if not loss["thresholded"]:
-            tau = 0.0
-        elif adaptive is None:
-            tau = cwbass.dynamic_threshold(confidence, pseudo, **threshold)
-        else:
-            tau = adaptive(confidence, pseudo)
-        of_labelled, of_unlabelled = model(torch.cat([batch["image"], unlabelled])).chunk(2)
+        tau, (unlabelled, pseudo, confidence) = cwbass.threshold_then_mix(
+            tau_of, batch["unlabelled"], pseudo, confidence, batch.get("hole")
+        )
+        of_labelled, of_unlabelled = cwbass.student_logits(model, batch["image"], unlabelled, joined=release["joined"])
         return cwbass.losses(
             of_labelled,
             batch["label"],

@@ -325,7 +325,7 @@ def test_second_release_halves_the_whole_objective():
 
 
 def test_variants_name_settings_that_the_losses_know():
-    known = {"teacher", "threshold", "cutmix", *inspect.signature(cwbass.losses).parameters}
+    known = {"teacher", "threshold", "cutmix", "joined", *inspect.signature(cwbass.losses).parameters}
     assert set(cwbass.VARIANTS) == {"paper", "online", "v2"}
     assert all(set(settings) < known for settings in cwbass.VARIANTS.values())
 
@@ -358,3 +358,36 @@ def test_cutmix_fills_holes_with_the_predecessor_in_the_batch():
     untouched = ~hole[:, 0]
     assert torch.equal(mixed_labels[untouched], labels[untouched])
     assert torch.equal(mixed[:, 0], mixed_labels.float()) and torch.equal(mixed[:, 1], mixed[:, 0])
+
+
+def test_the_threshold_is_of_the_clean_view_and_only_then_holes_are_filled():
+    hole = torch.zeros(2, 1, 4, 4, dtype=torch.bool)
+    hole[0, :, :2] = True
+    images, labels = torch.rand(2, 3, 4, 4), torch.tensor([0, 1])[:, None, None].expand(2, 4, 4)
+    confidence = torch.tensor([0.4, 0.8])[:, None, None].expand(2, 4, 4)
+    adaptive, clean = cwbass.AdaptiveThreshold(2), cwbass.AdaptiveThreshold(2)
+    tau, mixed = cwbass.threshold_then_mix(adaptive, images, labels, confidence, hole)
+    assert tau.equal(clean(confidence, labels))
+    assert adaptive.mean_confidence.item() == pytest.approx(0.99 * 0.6 + 0.01 * 0.6), "0.601 of the mixed view"
+    for own, expected in zip(mixed, cwbass.cutmix(hole, images, labels, confidence), strict=True):
+        assert own.equal(expected)
+    tau, whole = cwbass.threshold_then_mix(cwbass.no_threshold, images, labels, confidence)
+    assert tau == 0 and whole[0] is images and cwbass.retained(labels, confidence, tau).equal(labels)
+
+
+def test_batch_norms_see_labelled_and_unlabelled_images_together_or_one_after_the_other():
+    labelled, unlabelled = torch.randn(2, 3, 4, 4), 5 + torch.randn(2, 3, 4, 4)
+    both = torch.cat([labelled, unlabelled])
+    norm = torch.nn.BatchNorm2d(3)
+    together = cwbass.student_logits(norm, labelled, unlabelled, joined=True)
+    torch.testing.assert_close(torch.cat(together).mean(dim=(0, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
+    assert norm.num_batches_tracked == 1
+    apart = cwbass.student_logits(norm, labelled, unlabelled, joined=False)
+    for own, images in zip(apart, (labelled, unlabelled), strict=True):
+        torch.testing.assert_close(own, torch.nn.BatchNorm2d(3)(images))
+    assert norm.num_batches_tracked == 3
+    assert not torch.allclose(torch.cat(apart), torch.nn.BatchNorm2d(3)(both))
+
+
+def test_the_releases_pass_the_two_kinds_of_images_one_after_the_other():
+    assert [name for name, settings in cwbass.VARIANTS.items() if settings["joined"]] == ["paper"]

@@ -16,6 +16,8 @@ Symbols (the paper's, then ours):
 Released variants differ from the paper's pipeline; `VARIANTS` lists how.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -24,11 +26,33 @@ IGNORE = 255
 MIN_PIXELS = 10  # of a class in a batch, below which its mean confidence is left as it is
 
 # Spec 3.3 and 3.4: the paper's teacher is trained on labelled images and labels the others once; the released ones are
-# the student's moving average. Boundaries and weights are the same in all.
+# the student's moving average. Boundaries and weights are the same in all. `joined` is of
+# `student_logits`; of the paper's it is not known.
 VARIANTS = {
-    "paper": {"teacher": "fixed", "threshold": "dynamic", "class_balanced": False, "averaged": False, "cutmix": False},
-    "online": {"teacher": "ema", "threshold": "dynamic", "class_balanced": False, "averaged": False, "cutmix": False},
-    "v2": {"teacher": "ema", "threshold": "adaptive", "class_balanced": True, "averaged": True, "cutmix": True},
+    "paper": {
+        "teacher": "fixed",
+        "threshold": "dynamic",
+        "joined": True,
+        "class_balanced": False,
+        "averaged": False,
+        "cutmix": False,
+    },
+    "online": {
+        "teacher": "ema",
+        "threshold": "dynamic",
+        "joined": False,
+        "class_balanced": False,
+        "averaged": False,
+        "cutmix": False,
+    },
+    "v2": {
+        "teacher": "ema",
+        "threshold": "adaptive",
+        "joined": False,
+        "class_balanced": True,
+        "averaged": True,
+        "cutmix": True,
+    },
 }
 
 
@@ -56,6 +80,11 @@ def dynamic_threshold(
     known = labels != IGNORE
     mean = (confidence.float() * known).sum() / known.sum().clamp(min=1)
     return _sigmoid_threshold(mean, t0, beta).clamp(tau_min, tau_max)
+
+
+def no_threshold(confidence: Tensor, labels: Tensor) -> float:
+    """tau that no label falls below."""
+    return 0.0
 
 
 def retained(labels: Tensor, confidence: Tensor, threshold: Tensor | float) -> Tensor:
@@ -136,6 +165,16 @@ def boundary_loss(logits: Tensor, labels: Tensor, edges: Tensor) -> Tensor:
 def ramp(iteration: int, iterations: int) -> float:
     """r(t) = min(1, t / iterations), t counted from 0; 1 without a ramp (iterations 0). Official: five epochs."""
     return min(1.0, iteration / iterations) if iterations else 1.0
+
+
+def student_logits(
+    model: Callable[[Tensor], Tensor], labelled: Tensor, unlabelled: Tensor, *, joined: bool
+) -> tuple[Tensor, Tensor]:
+    """z_S of labelled and unlabelled images [B, 3, H, W]: as one batch where `joined`, so that batch norms see both;
+    else one after the other, as the releases do."""
+    if joined:
+        return model(torch.cat([labelled, unlabelled])).chunk(2)
+    return model(labelled), model(unlabelled)
 
 
 def losses(
@@ -257,6 +296,22 @@ def cutmix(hole: Tensor, *maps: Tensor) -> list[Tensor]:
         maps: images [B, C, H, W], labels or confidence [B, H, W] of one batch.
     """
     return [torch.where(hole if m.ndim == 4 else hole[:, 0], m.roll(1, dims=0), m) for m in maps]
+
+
+def threshold_then_mix(
+    tau_of: Callable[[Tensor, Tensor], Tensor | float],
+    images: Tensor,
+    labels: Tensor,
+    confidence: Tensor,
+    hole: Tensor | None = None,
+) -> tuple[Tensor | float, list[Tensor]]:
+    """tau of confidence and labels as the teacher gave them; only then holes are filled, where there are some.
+
+    Returns:
+        tau, and images, labels and confidence as the student learns from them.
+    """
+    maps = [images, labels, confidence]
+    return tau_of(confidence, labels), maps if hole is None else cutmix(hole, *maps)
 
 
 @torch.no_grad()
