@@ -251,7 +251,7 @@ def strong(image, seed=0, **changes):
 
 
 def test_strong_augmentation_has_the_stated_numbers():
-    """Spec 3.4; the range of the area is reconstructed."""
+    """Spec 3.4; the range of the area is that of CW-BASS's release."""
     a = StrongAugmentation()
     assert a.color_jitter == (0.5, 0.5, 0.5, 0.25)
     assert (a.jitter_p, a.grayscale_p, a.blur_p, a.cutout_p) == (0.8, 0.2, 0.5, 0.5)

@@ -186,6 +186,7 @@ def test_at_the_smaller_scales_cityscapes_has_the_settings_of_voc(parameters, sc
     voc, cityscapes = (parameters(dataset, scale=scale) for dataset in ("voc", "cityscapes"))
     for stage in STAGES:
         assert cityscapes[stage] | {"short_side": 0} == voc[stage] | {"short_side": 0}
+    assert voc["train_cwbass"]["augmentation"]["pad"] == voc["train_supervised"]["augmentation"]["pad"] == "end"
 
 
 def test_at_paper_scale_cityscapes_has_its_own_settings(parameters):

@@ -168,8 +168,9 @@ class Augmentation:
 class StrongAugmentation:
     """Strong colours and a hole, for unlabelled crops (spec 3.4, after ST++).
 
-    Strengths, probabilities, sigma and the range of the aspect are those of the spec (3.4; 4.2, C6). Reconstructed: the
-    range of the area, that a box is drawn anew until it fits, and the fixed order of the colour changes.
+    Strengths, probabilities, sigma and the range of the aspect are those of the spec (3.4; 4.2, C6), the range of the
+    area that of CW-BASS's release, which shrinks boxes to the crop and places them inside. Ours: that a box is drawn
+    anew until it fits, and the fixed order of the colour changes.
 
     Attributes:
         color_jitter, jitter_p: strength of brightness, contrast, saturation and hue changes; their probability.
