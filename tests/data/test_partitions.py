@@ -163,6 +163,16 @@ def test_given_lists_are_kept_as_they_are():
     assert halves == Partition(POOL[3:1:-1], POOL[7:9], "custom")
 
 
+def test_lists_that_leave_images_out_are_not_called_published(monkeypatch):
+    monkeypatch.setattr("maskmill.data.partitions.check_split", lambda pool, split: "published")
+    pool = [f"2008_{number:06d}" for number in range(2000)]
+    some, every = (
+        partition("voc", "voc_hq", "92", pool, labelled=pool[:92], unlabelled=pool[92:end]) for end in (1500, 2000)
+    )
+    assert some.published == "custom: 500 of 2,000 images in neither list"
+    assert every.published == "unverified: 92 labelled images, as published"
+
+
 def test_manifest_counts_and_hashes_both_lists():
     about = manifest("voc_blended", "1_8", partition("voc", "voc_blended", "1_8", POOL))
     assert about["labelled"] == {

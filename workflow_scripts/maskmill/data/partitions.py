@@ -102,7 +102,8 @@ PROTOCOLS = {
 @dataclass(frozen=True)
 class Partition:
     """Two disjoint id lists. `published` is "published" where both are those of the protocol, "unverified: ..." where
-    only their sizes are known, "custom" where the pool is not the published one."""
+    only their sizes are known, "custom" where the pool is not the published one, "custom: ..." where images are left
+    out of both."""
 
     labelled: list[str]
     unlabelled: list[str]
@@ -165,7 +166,7 @@ def partition(
     _check_lists(pool, labelled, unlabelled, name)
     published = check_split(pool, DATASETS[dataset].splits[about.pool])
     if published == "published":
-        published = _check_published(about, expected, labelled, unlabelled, high_quality, name)
+        published = _check_published(about, expected, pool, labelled, unlabelled, high_quality, name)
     else:
         published = "custom"
     return Partition(list(labelled), list(unlabelled), published)
@@ -281,6 +282,7 @@ def _check_lists(pool: Sequence[str], labelled: Sequence[str], unlabelled: Seque
 def _check_published(
     about: Protocol,
     expected: Part,
+    pool: Sequence[str],
     labelled: Sequence[str],
     unlabelled: Sequence[str],
     high_quality: Sequence[str],
@@ -298,6 +300,9 @@ def _check_published(
                 f"{name}: only {inside:,} of its {len(labelled):,} images are of VOC's train, which this protocol "
                 f"labels first; take the list from {about.source}"
             )
+    left_out = len(pool) - len(labelled) - len(unlabelled)
+    if left_out:
+        return f"custom: {left_out:,} of {len(pool):,} images in neither list"
     if expected.checksums is None:
         return f"unverified: {len(labelled):,} labelled images, as published"
     if (checksum(labelled), checksum(unlabelled)) != expected.checksums:
