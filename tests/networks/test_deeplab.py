@@ -1,9 +1,15 @@
 """DeepLabV3+ as MARS and CW-BASS use it."""
 
+from pathlib import Path
+
 import pytest
 import torch
+import yaml
 
+from maskmill.evaluation.cost import macs, parameters
 from maskmill.networks.deeplab import DeepLabV3Plus
+
+CONFIG = Path(__file__).parents[2] / "config.yaml"
 
 SMALL = {"num_classes": 3, "rates": (1, 2), "width": 16, "low_level_width": 8}
 
@@ -44,3 +50,15 @@ def test_arguments_rebuild_the_network():
     network = DeepLabV3Plus("sample_cnn", **SMALL, dropout=(0.5, 0, 0.1), drop_channels=True, align_corners=True)
     again = DeepLabV3Plus(**network.arguments)
     assert again.arguments == network.arguments and isinstance(again.aspp.project[-1], torch.nn.Dropout2d)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "millions", "gmacs"), [("resnet50", "40.352", "74.66"), ("resnet101", "59.344", "106.50")]
+)
+def test_g10_size_and_cost_of_cwbass_network(backbone, millions, gmacs):
+    """Spec 3.5: 21 classes, crops of 321 pixels."""
+    arguments = yaml.safe_load(CONFIG.read_text())["cwbass"]["network"]
+    with torch.device("meta"):
+        network = DeepLabV3Plus(**arguments | {"backbone": backbone}, num_classes=21)
+    assert f"{parameters(network) / 1e6:.3f}" == millions
+    assert f"{macs(network, 321, 321) / 1e9:.2f}" == gmacs
