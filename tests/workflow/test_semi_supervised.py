@@ -7,13 +7,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+import yaml
 from snakemake.api import SnakemakeApi
 from snakemake.iocontainers import Wildcards
 from snakemake.settings.types import ConfigSettings, OutputSettings, Quietness, ResourceSettings
 
 import maskmill
+import train_cwbass
 from maskmill.data.catalog import VOC
+from maskmill.data.images import read_image
 from maskmill.data.index import read_ids, read_index
+from maskmill.data.transforms import network_input
+from maskmill.errors import Paused
+from maskmill.networks.segmentation import load_segmentation
 from maskmill.storage.checkpoints import load_tensors
 from maskmill.storage.onnx_models import OnnxModel
 from maskmill.training.loop import resume_path
@@ -21,6 +28,7 @@ from maskmill.training.loop import resume_path
 TARGETS = ["results/cwbass_voc_miou.csv", "results/mgd_voc_miou.csv"]
 PARTITION = "work/sample/voc/partitions/voc_blended/1_4"
 ROOT = Path(__file__).resolve().parents[2]
+TINY = ROOT / "tests/overlays/tiny.yaml"
 STAGES = {
     "train_supervised": {},
     "cache_labels": {},
@@ -105,6 +113,31 @@ def test_caches_hold_labels_confidence_logits_and_features(semi):
         assert logits[image_id].shape == (21, 8, 8) and features[image_id].shape == (32, 4, 4)
 
 
+def test_caches_hold_what_the_teacher_says(semi):
+    index = read_index(semi.folder / "work/sample/voc/index.csv")
+    image_id = read_ids(semi.folder / PARTITION / "unlabelled.txt")[3]
+    image = read_image(semi.folder / index[image_id].image)
+
+    def teacher(name):
+        network = load_segmentation(semi.folder / PARTITION / name / "network.safetensors")
+        with torch.inference_mode():
+            return network(network_input(image, network.backbone.mean, network.backbone.std))
+
+    def stored(name):
+        return torch.from_numpy(maskmill.open_maps(semi.folder / PARTITION / f"{name}.h5")[image_id])
+
+    confidence, labels = teacher("cwbass/supervised")[0].softmax(dim=0).max(dim=0)
+    assert torch.equal(stored("cwbass/cache/labels"), labels.byte())
+    torch.testing.assert_close(stored("cwbass/cache/confidence").float(), 255 * confidence, atol=0.51, rtol=0)
+    logits, _ = teacher("mgd/teacher_deep")
+    assert torch.equal(stored("mgd/cache_deep/labels"), logits[0].argmax(dim=0).byte())
+    cells = torch.nn.functional.avg_pool2d(logits[0], 8)
+    torch.testing.assert_close(stored("mgd/cache_deep/logits").float(), cells, atol=1e-3, rtol=1e-3)
+    _, features = teacher("mgd/teacher_wide")
+    cells = torch.nn.functional.avg_pool2d(features[0], 4)  # features are at stride 4, cells at 16
+    torch.testing.assert_close(stored("mgd/cache_wide/features").float(), cells, atol=1e-3, rtol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("change", "first", "untouched"),
     [
@@ -146,15 +179,18 @@ def copied(semi, tmp_path):
             "mgd/light_online",
             "mgd={mode: online, padding_counts: false, teacher_batchnorm: eval, pairing: independent}",
         ),
+        ("mgd/teacher_deep", "mgd={statistics: all}"),
     ],
 )
-def test_teachers_beside_the_student_run_too(copied, row, change):
-    checkpoint = copied.folder / PARTITION / row / "network.safetensors"
-    checkpoint.unlink(missing_ok=True)
-    copied.run(f"{PARTITION}/{row}/network.safetensors", "--config", change)
-    tensors, header = load_tensors(checkpoint)
+def test_other_ways_to_train_run_too_and_give_other_networks(semi, copied, row, change):
+    path = Path(PARTITION, row, "network.safetensors")
+    (copied.folder / path).unlink(missing_ok=True)
+    copied.run(str(path), "--config", change)
+    tensors, header = load_tensors(copied.folder / path)
     assert header["network"] == ("DeepLabV3Plus" if "cwbass" in row else "DeepLabV3PlusMGD")
     assert all(tensor.isfinite().all() for tensor in tensors.values())
+    default = load_tensors(semi.folder / str(path).replace("online", "cached"))[0]
+    assert any(not tensor.equal(tensors[name]) for name, tensor in default.items())
 
 
 def test_no_mask_of_an_unlabelled_image_is_opened(semi, copied):
@@ -169,6 +205,25 @@ def test_no_mask_of_an_unlabelled_image_is_opened(semi, copied):
         (copied.folder / checkpoint).unlink()
         copied.run(checkpoint, "--rerun-triggers", "input")
         assert (copied.folder / checkpoint).read_bytes() == (semi.folder / checkpoint).read_bytes()
+
+
+def test_a_paused_training_with_a_teacher_beside_it_ends_in_the_same_bits(semi, parameters, tmp_path, monkeypatch):
+    tiny = yaml.safe_load(TINY.read_text())
+    chosen = parameters("voc", **tiny | {"cwbass": tiny["cwbass"] | {"variant": "online"}})["train_cwbass"]
+    chosen = {key: value for key, value in chosen.items() if key != "code"}
+    lists = {name: f"{PARTITION}/{name}.txt" for name in ("labelled", "unlabelled")}
+    monkeypatch.chdir(semi.folder)
+
+    def checkpoint(name: str, **training) -> Path:
+        path = tmp_path / name / "network.safetensors"
+        path.parent.mkdir(exist_ok=True)
+        about = {"dataset": "voc", "index": "work/sample/voc/index.csv", "checkpoint": str(path), **lists}
+        train_cwbass.main(**about, **chosen, training={"accelerator": "cpu", **training})
+        return path
+
+    with pytest.raises(Paused, match="paused at iteration 1 of 3"):
+        checkpoint("paused", max_minutes=1e-6)
+    assert checkpoint("paused").read_bytes() == checkpoint("whole").read_bytes()
 
 
 @pytest.mark.parametrize("row", ["cwbass/cwbass", "mgd/light_cached", "mgd/teacher_wide"])
@@ -274,13 +329,21 @@ def test_an_id_in_both_lists_is_named(project, tmp_path):
     assert f"image {first} is in both lists" in line
 
 
-def test_a_cache_of_another_teacher_is_refused(copied):
-    teacher = copied.folder / PARTITION / "cwbass/supervised/network.safetensors"
-    shutil.copy(copied.folder / PARTITION / "cwbass/no_weight/network.safetensors", teacher)
-    checkpoint = f"{PARTITION}/cwbass/cwbass/network.safetensors"
+@pytest.mark.parametrize(
+    ("rule", "row", "teacher", "other", "cache"),
+    [
+        ("train_cwbass", "cwbass/cwbass", "cwbass/supervised", "cwbass/no_weight", "cwbass/cache"),
+        ("train_mgd_student", "mgd/light_cached", "mgd/teacher_deep", "mgd/teacher_wide", "mgd/cache_deep"),
+        ("train_mgd_student", "mgd/light_cached", "mgd/teacher_wide", "mgd/teacher_deep", "mgd/cache_wide"),
+    ],
+)
+def test_a_cache_of_another_teacher_is_refused(copied, rule, row, teacher, other, cache):
+    path, put = (copied.folder / PARTITION / name / "network.safetensors" for name in (teacher, other))
+    shutil.copy(put, path)
+    checkpoint = f"{PARTITION}/{row}/network.safetensors"
     (copied.folder / checkpoint).unlink()
-    line = copied.fail(checkpoint, "--rerun-triggers", "params", "--allowed-rules", "train_cwbass")
-    assert "was not made with" in line and "cwbass/supervised/network.safetensors" in line
+    line = copied.fail(checkpoint, "--rerun-triggers", "params", "--allowed-rules", rule)
+    assert f"{cache}/labels.h5: was not made with" in line and f"{teacher}/network.safetensors" in line
 
 
 def test_students_are_exported_by_the_rule_of_p2at(semi):
