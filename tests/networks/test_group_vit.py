@@ -212,6 +212,23 @@ def test_a_stem_gives_as_many_patches_as_pixels_do():
     assert plain.embed(pixels).shape == with_stem.embed(pixels).shape == (2, 12, 16)
 
 
+@pytest.mark.parametrize(("init", "spread"), [("released", 0.02), ("xavier", (2 / (256 + 1024)) ** 0.5)])
+def test_linear_layers_start_as_init_says(init, spread):
+    torch.manual_seed(0)
+    encoder = SMALL["encoder"] | {"width": 256, "init": init}
+    network = GroupViT(**SMALL | {"encoder": encoder, "hidden": 1024})
+    block = network.encoder.layers[0].blocks[0]
+    for layer in (block.mlp.fc1, network.image_projector.hidden):  # 256 to 1024 both
+        assert layer.weight.std().item() == pytest.approx(spread, rel=0.05) and not layer.bias.any()
+    of_attention = 0.02 if init == "released" else (2 / (256 + 768)) ** 0.5
+    assert block.attn.in_proj_weight.std().item() == pytest.approx(of_attention, rel=0.05)
+
+
+def test_an_unknown_init_is_refused():
+    with pytest.raises(ValueError, match="init is 'zeros'; choose one of released, xavier"):
+        GroupViT(**SMALL | {"encoder": SMALL["encoder"] | {"init": "zeros"}})
+
+
 def test_the_scale_is_clamped_at_100():
     network = GroupViT(**SMALL)
     assert network.scale.item() == pytest.approx(1 / 0.07, rel=1e-5)

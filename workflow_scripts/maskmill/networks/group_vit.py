@@ -7,6 +7,7 @@ Shapes: B images, L patches, S segments, g group tokens, D channels.
 """
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from maskmill.data.words import Words
 from maskmill.networks.backbones import IMAGENET_MEAN, IMAGENET_STD, build_backbone
 
+INITS = {"released": partial(nn.init.trunc_normal_, std=0.02), "xavier": nn.init.xavier_uniform_}
 ASSIGN_EPS = 1.0  # of Eq. 6 in 1.2: an empty group gives 0, one with n members n / (n + 1) of their mean
 
 
@@ -208,6 +210,7 @@ class GroupViTEncoder(nn.Module):
         groups: group tokens, and segments, of the first two.
         drop_path: rate of the last layer; it rises linearly from 0.
         gumbel, assign_scale: see `Assignment`.
+        init: of linear layers, the projectors' too: `released`, truncated normal of 0.02, or `xavier`, uniform.
     """
 
     def __init__(
@@ -223,6 +226,7 @@ class GroupViTEncoder(nn.Module):
         drop_path: float = 0.1,
         gumbel: bool = True,
         assign_scale: float = 1.0,
+        init: str = "released",
     ):
         super().__init__()
         self.width, self.patch_size = width, patch_size
@@ -236,7 +240,7 @@ class GroupViTEncoder(nn.Module):
             self.layers.append(Stage(width, heads, rates[:depth], own, previous, **assignment))
             rates = rates[depth:]
         self.norm = nn.LayerNorm(width)
-        self.layers.apply(_initialise)
+        self.layers.apply(partial(_initialise, init))
         for parameter in (self.position, self.layers[0].group_token):
             nn.init.trunc_normal_(parameter, std=0.02)
 
@@ -323,8 +327,8 @@ class GroupViT(nn.Module):
         )
         self.image_projector = Projector(self.encoder.width, hidden, dim)
         self.text_projector = Projector(text["width"], hidden, dim)
-        self.image_projector.apply(_initialise)
-        self.text_projector.apply(_initialise)
+        for projector in (self.image_projector, self.text_projector):
+            projector.apply(partial(_initialise, encoder.get("init", "released")))
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.multi_label_log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07))) if multi_label else None
 
@@ -358,10 +362,12 @@ class GroupViT(nn.Module):
         return F.normalize(self.text_features(tokens), dim=-1)
 
 
-def _initialise(module: nn.Module) -> None:
-    """Truncated normal of 0.02 for linear layers, as released; the patch convolution keeps torch's own."""
+def _initialise(init: str, module: nn.Module) -> None:
+    """Linear layers get weights of `INITS` and biases of 0; the patch convolution keeps torch's own."""
+    if init not in INITS:
+        raise ValueError(f"init is {init!r}; choose one of {', '.join(INITS)}")
     if isinstance(module, nn.MultiheadAttention):
-        nn.init.trunc_normal_(module.in_proj_weight, std=0.02)
+        INITS[init](module.in_proj_weight)
     if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
+        INITS[init](module.weight)
         nn.init.zeros_(module.bias)
