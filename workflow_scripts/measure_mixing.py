@@ -4,7 +4,7 @@ MixReorg's training.
 In: shards of pairs, a checkpoint of `GroupViT`. Out: CSV with columns metric, class_name, value: mix_acc (percent;
 chance is 100 / members), loss_original, loss_restored, loss_segmentation, segments_used (a mean an image) and
 segments_entropy (of their shares of the patches, nat), as means over batches of training pairs with training
-augmentation, batch statistics and fixed draws; and pairs, the number of those that training had.
+augmentation, training's statistics and fixed draws; and pairs, the number of those that training had.
 """
 
 import numpy as np

@@ -47,6 +47,19 @@ def test_keys_are_equal_for_captions_that_say_the_same(same_nouns, groups):
     assert [keys.index(key) for key in keys] == [groups.index(group) for group in groups]
 
 
+def test_a_caption_says_its_nouns_or_without_any_itself():
+    pairs = [
+        (caption, np.zeros((8, 8, 3), np.uint8), caption) for caption in ("a dog and a cat", "a cat", "red", "and")
+    ]
+    augment = TimmAugmentation((0.5, 0.5, 0.5), (0.2, 0.2, 0.2), crop=8, area=(1.0, 1.0))
+    images = CaptionedImages(pairs, augment, WORDS, find_nouns, same_nouns=True)
+    samples = [sample(images, index) for index in range(4)]
+    both, cat, red, other = (set(example["said"].tolist()) - {0} for example in samples)
+    assert len(both) == 2 and len(cat) == 1 and cat < both
+    assert red != other and not (red | other) & both
+    assert len({example["key"].item() for example in samples}) == 4
+
+
 def test_without_a_recipe_images_are_cropped_and_flipped_only():
     plain = TimmAugmentation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), crop=40, area=(1.0, 1.0))
     image = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)

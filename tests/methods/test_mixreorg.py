@@ -31,6 +31,7 @@ NETWORK = {
     "words": ["a", "cat", "cow", "dog", "red"],
 }
 MIXING = {"block": 1, "mix_layer": 0, "progressive": "none", "restored_tokens": "mixed", "weight": 1.0}
+MIXING |= {"statistics": "batch"}
 
 
 @pytest.fixture
@@ -46,7 +47,8 @@ def network() -> GroupViT:
 def batch_of(network, captions: list[str], prompts: int = 0) -> dict[str, torch.Tensor]:
     texts = network.tokenizer(captions)[:, None].expand(-1, 1 + prompts, -1)
     keys = torch.tensor([hash(caption) for caption in captions])
-    return {"image": torch.randn(len(captions), 3, 32, 32).double(), "text": texts, "key": keys}
+    images = torch.randn(len(captions), 3, 32, 32).double()
+    return {"image": images, "text": texts, "key": keys, "said": keys[:, None]}
 
 
 def unit(*shape) -> torch.Tensor:
@@ -193,30 +195,31 @@ def test_progressive_readings_let_the_originals_in(network):
 def test_the_segmentation_loss_is_0_for_the_true_map_and_known_for_a_wrong_one():  # T-M4
     torch.manual_seed(0)
     permutation, texts = draw_permutation(2, 3, 4, 4), torch.eye(6).double()
-    labels, keys = permutation.flatten(0, 1), torch.arange(6)
+    labels, said = permutation.flatten(0, 1), torch.arange(1, 7)[:, None]
     segments = texts.unflatten(0, (2, 3)).repeat_interleave(3, dim=0)  # segment g of an image is text g of its group
 
     def loss(assigned):
         shares = F.one_hot(assigned, 3).double()
-        return segmentation_loss(patch_probabilities(shares, segments, texts, 100.0, 3), permutation, keys)
+        return segmentation_loss(patch_probabilities(shares, segments, texts, 100.0, 3), permutation, said)
 
     value, accuracy = loss(labels)
     assert value.item() == pytest.approx(0, abs=1e-12) and accuracy == 1
     value, accuracy = loss((labels + 1) % 3)
     assert value.item() == pytest.approx(-math.log(PROBABILITY_FLOOR)) and accuracy == 0
     even = patch_probabilities(torch.full((6, 16, 3), 1 / 3).double(), segments, texts, 100.0, 3)
-    assert segmentation_loss(even, permutation, keys)[0].item() == pytest.approx(math.log(3))
+    assert segmentation_loss(even, permutation, said)[0].item() == pytest.approx(math.log(3))
 
 
-def test_patches_of_images_with_the_same_caption_do_not_count():
+@pytest.mark.parametrize("said", [[[4, 0], [4, 0], [9, 0]], [[4, 5], [6, 4], [9, 7]]])
+def test_patches_of_images_that_share_what_their_captions_say_do_not_count(said):
     permutation = torch.tensor([[[0, 1], [1, 2], [2, 0]]])
     right = torch.tensor([0.5, 0.25]).double()
     probabilities = torch.full((3, 2, 3), 0.01).double()
     probabilities[1, 1, 2], probabilities[2, 0, 2] = right  # the two patches of image 2
-    loss, accuracy = segmentation_loss(probabilities, permutation, torch.tensor([4, 4, 9]))
+    loss, accuracy = segmentation_loss(probabilities, permutation, torch.tensor(said))
     torch.testing.assert_close(loss, -right.log().mean())
     assert accuracy == 1
-    loss, accuracy = segmentation_loss(probabilities, permutation, torch.tensor([4, 4, 4]))
+    loss, accuracy = segmentation_loss(probabilities, permutation, torch.tensor([[4, 1], [4, 3], [3, 9]]))
     assert loss == 0 and accuracy == 0
 
 
@@ -283,6 +286,22 @@ def test_only_originals_move_the_projectors_statistics(network):
     norm.reset_running_stats()
     Pretraining(network)(batch)
     torch.testing.assert_close(norm.running_mean, mixed)
+
+
+def test_mixed_segments_may_be_normalised_as_at_inference(network):
+    batch = batch_of(network, ["a cat", "a red dog", "a cow", "red"])
+    losses, means = {}, {}
+    for statistics in ("batch", "running"):
+        torch.manual_seed(3)
+        network.image_projector.norm.reset_running_stats()
+        objective = Pretraining(network, mixing={**MIXING, "members": 2, "statistics": statistics})
+        losses[statistics] = objective(batch)
+        means[statistics] = network.image_projector.norm.running_mean.clone()
+        sum(losses[statistics].values()).backward()
+    assert torch.equal(means["batch"], means["running"])
+    for name in ("original", "restored"):
+        torch.testing.assert_close(losses["batch"][name], losses["running"][name])
+    assert not torch.allclose(losses["batch"]["segmentation"], losses["running"]["segmentation"])
 
 
 def test_an_unknown_reading_is_refused(network):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from maskmill.networks.norms import still_statistics
+from maskmill.networks.norms import running_statistics, still_statistics
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,15 @@ def test_still_statistics_stay_and_follow_again_afterwards(layers, shape):
     assert torch.equal(network[1].running_mean, before)
     network(images + 1)
     assert network[1].momentum == 0.3 and not torch.equal(network[1].running_mean, before)
+
+
+def test_running_statistics_are_those_of_inference_and_stay():
+    torch.manual_seed(0)
+    network, features = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)), torch.rand(7, 3)
+    network(features)
+    before, expected = network[1].running_mean.clone(), network.eval()(features)
+    network.train()
+    with running_statistics(network):
+        torch.testing.assert_close(network(features), expected)
+    assert torch.equal(network[1].running_mean, before) and network[1].training
+    assert not torch.allclose(network(features), expected)

@@ -13,6 +13,7 @@ from torch import Tensor
 from maskmill.data.captions import noun_prompts
 
 Tokenizer = Callable[[list[str]], Tensor]
+SAID = 32  # nouns of a caption that are told apart; further ones do not count
 
 
 class CaptionedImages:
@@ -24,7 +25,8 @@ class CaptionedImages:
         tokenizer: captions to token ids [n, T].
         find_nouns: caption to its nouns.
         prompts: K, noun prompts beside each caption; `templates`: of them, with {} in the noun's place.
-        same_nouns: whether captions with the same nouns say the same; else only equal captions do.
+        same_nouns: whether captions say their nouns, and those with the same ones the same; else, and without a known
+            noun, a caption says itself.
     """
 
     def __init__(
@@ -45,13 +47,19 @@ class CaptionedImages:
         return len(self.pairs)
 
     def sample(self, index: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        """One example: `image` float32 [3, crop, crop], `text` int64 [1 + K, T], the caption first, and `key` int64 [],
-        equal for captions that say the same."""
+        """One example: `image` float32 [3, crop, crop], `text` int64 [1 + K, T], the caption first, `key` int64 [],
+        equal for captions that say the same, and `said` int64 [SAID], ids of what the caption says and then 0."""
         _, image, caption = self.pairs[index]
         nouns = self.find_nouns(caption)
         texts = [caption, *(noun_prompts(caption, nouns, self.templates, rng, self.prompts) if self.prompts else [])]
-        said = " ".join(sorted(nouns)) if self.same_nouns else caption
-        return {"image": self.augment(image, rng), "text": self.tokenizer(texts), "key": torch.tensor(_number(said))}
+        said = sorted(nouns) if self.same_nouns and nouns else [caption]
+        numbers = [_number(text) for text in said[:SAID]]
+        return {
+            "image": self.augment(image, rng),
+            "text": self.tokenizer(texts),
+            "key": torch.tensor(_number(" ".join(said))),
+            "said": torch.tensor(numbers + [0] * (SAID - len(numbers))),
+        }
 
 
 class TimmAugmentation:

@@ -18,9 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from maskmill.methods.group_vit import contrastive_loss, multi_label_loss
-from maskmill.networks.norms import still_statistics
+from maskmill.networks.norms import running_statistics, still_statistics
 
 PROBABILITY_FLOOR = 1e-6  # reconstructed
+STATISTICS = {"batch": still_statistics, "running": running_statistics}  # of mixed segments; reconstructed
 
 
 def draw_permutation(groups: int, members: int, rows: int, columns: int, block: int = 1, device=None) -> Tensor:
@@ -110,28 +111,34 @@ def patch_probabilities(shares: Tensor, segments: Tensor, texts: Tensor, scale: 
     return shares @ (scale * segments @ texts.transpose(1, 2)).softmax(dim=2)
 
 
-def segmentation_loss(probabilities: Tensor, permutation: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+def segmentation_loss(probabilities: Tensor, permutation: Tensor, said: Tensor) -> tuple[Tensor, Tensor]:
     """L_seg = -mean log r_{l,y} over the mixed patches, and the share of them whose largest r is the true one's (2.7).
 
     Args:
         probabilities: r [B, L, M].
         permutation: p; the labels.
-        keys: int64 [B], equal for captions that say the same. Patches of an image whose caption another one of its
-            group repeats have no single answer and do not count (2.10).
+        said: int64 [B, S], ids of what each caption says, 0 for none. Patches of an image that shares one with another
+            image of its group have no single answer and do not count (2.10).
     """
     labels = permutation.flatten(0, 1)
-    counted = _single(keys, permutation)
+    counted = _single(said, permutation)
     count = counted.sum().clamp(min=1)
     likelihood = probabilities.gather(2, labels[..., None])[..., 0].clamp(min=PROBABILITY_FLOOR)
     correct = probabilities.argmax(dim=2) == labels
     return -(likelihood.log() * counted).sum() / count, (correct & counted).sum() / count
 
 
-def _single(keys: Tensor, permutation: Tensor) -> Tensor:
-    """bool [B, L]: mixed patches of images whose caption no other one of the group has."""
-    keys = keys.unflatten(0, permutation.shape[:2])
-    single = (keys[:, :, None] == keys[:, None]).sum(dim=2) == 1
+def _single(said: Tensor, permutation: Tensor) -> Tensor:
+    """bool [B, L]: mixed patches of images whose captions share nothing with another one of the group."""
+    said = said.unflatten(0, permutation.shape[:2])
+    single = share_something(said[:, :, None], said[:, None]).sum(dim=2) == 1
     return single[:, :, None].expand_as(permutation).gather(1, permutation).flatten(0, 1)
+
+
+def share_something(said: Tensor, others: Tensor) -> Tensor:
+    """bool [...]: whether of two lists of ids, [..., S], one has an id of the other; 0 is none."""
+    same = (said[..., :, None] == others[..., None, :]) & (said != 0)[..., None]
+    return same.flatten(-2).any(dim=-1)
 
 
 class Pretraining(nn.Module):
@@ -143,7 +150,8 @@ class Pretraining(nn.Module):
         network: a `GroupViT`.
         soft_targets: whether images whose captions say the same share the contrastive targets.
         mixing: `members`, M; `block` of `draw_permutation`; `mix_layer`, `progressive` and `restored_tokens` of
-            `branches`; `weight`, lambda.
+            `branches`; `statistics`, by which the image projector normalises mixed segments: those of their `batch`,
+            or the `running` ones, as at inference; `weight`, lambda.
     """
 
     def __init__(self, network: nn.Module, *, soft_targets: bool = False, mixing: dict | None = None):
@@ -159,7 +167,7 @@ class Pretraining(nn.Module):
 
         Args:
             batch: `image` [B, 3, H, W]; `text`, token ids [B, 1 + K, T] of the caption and K noun prompts, K may be 0;
-                `key`, int64 [B], equal for captions that say the same.
+                `key`, int64 [B], equal for captions that say the same; `said`, see `segmentation_loss`.
         """
         network, images = self.network, batch["image"]
         texts = network.text_vectors(batch["text"].flatten(0, 1)).unflatten(0, batch["text"].shape[:2])
@@ -173,10 +181,11 @@ class Pretraining(nn.Module):
         original, mixed, restored = branches(network.encoder, images, permutation, **how)
         losses = self._contrast("original", original.features, texts, batch["key"])
         with still_statistics(network.image_projector):  # at inference, it meets originals only
-            segments = network.image_vectors(mixed.features)
             losses |= self._contrast("restored", restored.features, texts, batch["key"])
+        with STATISTICS[chosen["statistics"]](network.image_projector):
+            segments = network.image_vectors(mixed.features)
         probabilities = patch_probabilities(mixed.shares, segments, texts[:, 0], network.scale, members)
-        loss, accuracy = segmentation_loss(probabilities, permutation, batch["key"])
+        loss, accuracy = segmentation_loss(probabilities, permutation, batch["said"])
         return losses | {"segmentation": chosen["weight"] * loss}, accuracy
 
     def _contrast(self, name: str, features: Tensor, texts: Tensor, keys: Tensor) -> dict[str, Tensor]:

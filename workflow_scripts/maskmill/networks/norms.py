@@ -1,4 +1,5 @@
-"""Batch norm of one value a channel, with statistics that stay, over several devices; and fused away."""
+"""Batch norm of one value a channel, with statistics that stay or are those of inference, over several devices; and
+fused away."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,19 @@ def still_statistics(network: nn.Module) -> Iterator[None]:
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
+
+
+@contextmanager
+def running_statistics(network: nn.Module) -> Iterator[None]:
+    """Inside, batch norms that learn normalise by their running statistics, as at inference."""
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.training]
+    for norm in norms:
+        norm.eval()
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.train()
 
 
 class NormOfOneValue(nn.BatchNorm2d):
