@@ -13,7 +13,7 @@ from torch.utils.data import default_collate
 import stage
 from maskmill.data.shards import Shards
 from maskmill.data.views import ViewedImages
-from maskmill.methods.zeroseg import matching_loss, segment_cosine, view_entropy
+from maskmill.methods.zeroseg import matching_loss, segment_cosine, view_distances, view_entropy
 from maskmill.networks.device import inference_device
 from maskmill.networks.zeroseg import ZeroSeg
 from maskmill.storage.atomic import atomic_path
@@ -32,7 +32,7 @@ def main(shards: list[str], features: list[str], checkpoint: str, views_table: s
     batch = default_collate([viewed.sample(index, rng) for index in batch_indices(len(viewed), images, seed, 0)])
     noise = torch.rand(images, model.patches, generator=torch.Generator().manual_seed(seed))
     segments = model(batch["image"].to(device), noise.to(device))["segments"]
-    matching, nearest = matching_loss(segments, batch["views"].to(device))
+    matching, nearest = matching_loss(view_distances(segments, batch["views"].to(device)))
     rows = {
         "view_entropy": view_entropy(nearest, batch["views"].shape[1]),
         "segment_cosine": segment_cosine(segments),

@@ -11,7 +11,15 @@ import torch
 import stage
 from maskmill.data.shards import Shards
 from maskmill.data.views import ViewedImages
-from maskmill.methods.zeroseg import distillation_loss, gradient_norms, matching_loss, reconstruction_loss
+from maskmill.methods.zeroseg import (
+    coverage_loss,
+    distillation_loss,
+    gradient_norms,
+    matching_loss,
+    reconstruction_loss,
+    view_distances,
+    view_weights,
+)
 from maskmill.networks.clip import load_teacher
 from maskmill.networks.zeroseg import ZeroSeg
 from maskmill.storage.features import Features
@@ -50,16 +58,20 @@ def main(
     model = ZeroSeg(dim=dim, **network)
     # The paper's sums over the teacher's dimensions, or their means, which the losses give.
     factor = dim if loss["reduction"] == "sum" else 1
+    shares = view_weights(stores[0].parameters["grids"] if multi_scale else [1], loss["views"])
 
     def step(model, batch):
         pixels, views = batch["image"], batch["views"]
         output = model(pixels, torch.rand(len(pixels), model.patches, device=pixels.device))
         losses = {
             "reconstruction": reconstruction_loss(output["pixels"], pixels, output["removed"]),
-            "distillation": factor * distillation_loss(output["image"], views if multi_scale else views[:, :1]),
+            "distillation": factor * distillation_loss(output["image"], views[:, : len(shares)], shares),
         }
         if match:
-            losses["matching"] = factor * matching_loss(output["segments"], views)[0]
+            distances = factor * view_distances(output["segments"], views)
+            losses["matching"] = matching_loss(distances)[0]
+            if loss["coverage"]:
+                losses["coverage"] = coverage_loss(distances)
         losses = {name: loss[name] * value for name, value in losses.items()}
         if batch["iteration"] == 0:
             norms = gradient_norms(losses, model.blocks.parameters())

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from maskmill.methods.zeroseg import (
+    coverage_loss,
     distillation_loss,
     gradient_norms,
     matching_loss,
@@ -14,7 +15,9 @@ from maskmill.methods.zeroseg import (
     reconstruction_loss,
     segment_cosine,
     view_boxes,
+    view_distances,
     view_entropy,
+    view_weights,
 )
 
 M, N, DIM = 8, 30, 768
@@ -46,13 +49,25 @@ def test_the_papers_grids_give_30_views_that_tile_the_crop():
 def test_distillation_equals_loops_over_every_view(vectors):
     _, image, views = vectors
     total = sum(abs(image[b, d] - views[b, j, d]).item() for b in range(2) for j in range(N) for d in range(0, DIM))
-    assert distillation_loss(image, views).item() == pytest.approx(total / (2 * N * DIM), abs=1e-6)
+    loss = distillation_loss(image, views, view_weights((1, 2, 3, 4)))
+    assert loss.item() == pytest.approx(total / (2 * N * DIM), abs=1e-6)
+
+
+def test_grids_may_weigh_the_same_in_the_distillation(vectors):
+    _, image, views = vectors
+    grids = [views[:, first:last] for first, last in ((0, 1), (1, 5), (5, 14), (14, 30))]
+    expected = sum((image[:, None] - of_grid).abs().mean() for of_grid in grids) / 4
+    weights = view_weights((1, 2, 3, 4), "grids")
+    torch.testing.assert_close(distillation_loss(image, views, weights), expected, rtol=1e-6, atol=0)
+    assert view_weights([1], "grids").tolist() == view_weights([1]).tolist() == [1]
+    with pytest.raises(ValueError, match="views is 'cells'; choose equal or grids"):
+        view_weights([1, 2], "cells")
 
 
 def test_matching_equals_loops_and_never_takes_the_whole_image(vectors):
     segments, _, views = vectors
     segments[:, 0] = views[:, 0]  # the whole image would be nearest
-    loss, nearest = matching_loss(segments, views)
+    loss, nearest = matching_loss(view_distances(segments, views))
     total = 0.0
     for b in range(2):
         for i in range(M):
@@ -64,16 +79,31 @@ def test_matching_equals_loops_and_never_takes_the_whole_image(vectors):
 
 def test_the_nearest_view_is_nearest_in_l1_not_in_l2():
     views = torch.tensor([[[0.0, 0.0], [0.9, 0.0], [0.6, 0.5]]])
-    assert matching_loss(torch.zeros(1, 1, 2), views)[1].item() == 1  # l1 0.9 < 1.1, l2 0.9 > 0.78
+    assert matching_loss(view_distances(torch.zeros(1, 1, 2), views))[1].item() == 1  # l1 0.9 < 1.1, l2 0.9 > 0.78
 
 
 def test_only_the_nearest_view_pulls_a_segment(vectors):
     segments, _, views = vectors
     segments.requires_grad_()
-    loss, nearest = matching_loss(segments, views)
+    loss, nearest = matching_loss(view_distances(segments, views))
     loss.backward()
     chosen = torch.stack([views[b, nearest[b]] for b in range(2)])
     torch.testing.assert_close(segments.grad, torch.sign(segments.detach() - chosen) / (2 * M * DIM))
+
+
+def test_coverage_is_the_mean_of_every_cells_nearest_segment(vectors):
+    segments, _, views = vectors
+    nearest = [[min((g - v).abs().mean() for g in segments[b]) for v in views[b, 1:]] for b in range(2)]
+    loss = coverage_loss(view_distances(segments, views))
+    torch.testing.assert_close(loss, torch.tensor(nearest, dtype=torch.float64).mean())
+
+
+def test_segments_that_settle_on_one_view_match_but_do_not_cover(vectors):
+    views = vectors[2]
+    settled, spread = views[:, 1:2].expand(-1, N - 1, -1), views[:, 1:]
+    settled, spread = (view_distances(segments, views) for segments in (settled, spread))
+    assert matching_loss(settled)[0] == matching_loss(spread)[0] == coverage_loss(spread) == 0
+    assert coverage_loss(settled) > 0.01
 
 
 def test_reconstruction_counts_removed_patches_alone():

@@ -4,7 +4,14 @@ import pytest
 import torch
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
-from maskmill.methods.zeroseg import distillation_loss, matching_loss, reconstruction_loss
+from maskmill.methods.zeroseg import (
+    coverage_loss,
+    distillation_loss,
+    matching_loss,
+    reconstruction_loss,
+    view_distances,
+    view_weights,
+)
 from maskmill.networks.zeroseg import ZeroSeg, keep_patches, resized_codes
 from maskmill.storage.checkpoints import load_network, save_network
 
@@ -170,13 +177,15 @@ def test_every_loss_reaches_the_encoder_and_its_own_head(network, batch):
     views = torch.randn(2, 30, DIM, generator=generator, dtype=torch.float64)
     losses = {
         "reconstruction": lambda out: reconstruction_loss(out["pixels"], batch[0], out["removed"]),
-        "distillation": lambda out: distillation_loss(out["image"], views),
-        "matching": lambda out: matching_loss(out["segments"], views)[0],
+        "distillation": lambda out: distillation_loss(out["image"], views, view_weights((1, 2, 3, 4))),
+        "matching": lambda out: matching_loss(view_distances(out["segments"], views))[0],
+        "coverage": lambda out: coverage_loss(view_distances(out["segments"], views)),
     }
     untouched = {
         "reconstruction": "segmentation.",
         "distillation": ("reconstruction.", "segmentation.of_segments."),
         "matching": ("reconstruction.", "segmentation.of_image.", "segmentation.pool."),
+        "coverage": ("reconstruction.", "segmentation.of_image.", "segmentation.pool."),
     }
     for name, loss in losses.items():
         network.zero_grad()

@@ -3,6 +3,7 @@
 "Exploring Open-Vocabulary Semantic Segmentation from CLIP Vision Encoder Distillation Only", ICCV 2023; spec
 open_vocabulary 3.2, 3.3. Certain: the views, and the three losses up to their reduction. Reconstructed: means where the
 paper prints sums, the losses' weights, unit length of the teacher's vectors, pixels that are not normalised per patch.
+Additions, which the paper does not have: the views' weights by grid, and L_cover.
 
 Symbols (the paper's, then ours):
     v_1 ... v_n    views       of the whole image and of the cells of its grids, the teacher's unit vectors, [B, n, D']
@@ -49,19 +50,47 @@ def reconstruction_loss(predicted: Tensor, pixels: Tensor, removed: Tensor) -> T
     return (errors * removed).sum() / removed.sum()
 
 
-def distillation_loss(image: Tensor, views: Tensor) -> Tensor:
-    """L_distill = mean over j and D' of |z - v_j|, a scalar; over v_1 alone where only that is given."""
-    return (image[:, None] - views).abs().mean()
+def view_weights(grids: Sequence[int], how: str = "equal") -> Tensor:
+    """Weights of a grid's cells, grid by grid, [n], summing to 1: `equal`, or `grids`, equal for each grid as a whole.
 
-
-def matching_loss(segments: Tensor, views: Tensor) -> tuple[Tensor, Tensor]:
-    """L_match = mean over i of min_j |g_i - v_j| / D', the nearest cell of every segment; v_1 is left out.
-
-    Returns the scalar, and the nearest views' numbers in `views`, int64 [B, m], never 0.
+    Raises:
+        ValueError: another `how`.
     """
-    distances = (segments[:, :, None] - views[:, None, 1:]).abs().mean(dim=3)
+    if how not in ("equal", "grids"):
+        raise ValueError(f"views is {how!r}; choose equal or grids")
+    cells = torch.tensor([count**2 for count in grids])
+    each = 1 / cells if how == "grids" else torch.ones(len(cells))
+    weights = each.repeat_interleave(cells)
+    return weights / weights.sum()
+
+
+def distillation_loss(image: Tensor, views: Tensor, weights: Tensor) -> Tensor:
+    """L_distill = sum over j of w_j mean over D' of |z - v_j|, a scalar; weights [n] as of `view_weights`."""
+    return ((image[:, None] - views).abs().mean(dim=2) * weights.to(views)).sum(dim=1).mean()
+
+
+def view_distances(segments: Tensor, views: Tensor) -> Tensor:
+    """|g_i - v_j| / D' of segments and local views, [B, m, n - 1]; v_1 is left out."""
+    return (segments[:, :, None] - views[:, None, 1:]).abs().mean(dim=3)
+
+
+def matching_loss(distances: Tensor) -> tuple[Tensor, Tensor]:
+    """L_match = mean over i of min_j |g_i - v_j| / D', the nearest cell of every segment.
+
+    Args:
+        distances: `view_distances`.
+
+    Returns:
+        the scalar, and the nearest views' numbers among all, int64 [B, m], never 0.
+    """
     least, nearest = distances.min(dim=2)
     return least.mean(), nearest + 1
+
+
+def coverage_loss(distances: Tensor) -> Tensor:
+    """L_cover = mean over j of min_i |g_i - v_j| / D', the nearest segment of every cell, a scalar. Beside L_match it
+    is the other half of a Chamfer distance: segments that all settle on one view leave the other views far."""
+    return distances.amin(dim=1).mean()
 
 
 def view_entropy(nearest: Tensor, views: int) -> Tensor:

@@ -90,6 +90,7 @@ class Features(Sequence):
             self.keys = [key.decode() for key in file["keys"]]
             self.shape = file["features"].shape[1:]
             self.inputs = json.loads(file.attrs["inputs"])
+            self.parameters = json.loads(file.attrs["parameters"])
         self._file, self._process = None, os.getpid()
 
     def __len__(self) -> int:
