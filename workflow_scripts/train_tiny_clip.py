@@ -1,14 +1,19 @@
 """Train a small image-text model on captioned images: ZeroSeg's teacher where no CLIP is at hand.
 
-In: shards of pairs, with their indices. Out: a checkpoint of `TinyCLIP`.
+In: shards of pairs, with their indices. Out: a checkpoint of `TinyCLIP`. Params: `single_nouns`, whether only images
+whose captions name a single thing are seen (spec open_vocabulary 9.4).
 """
 
+import logging
+
 import torch
+from torch.utils.data import Subset
 
 import stage
 from maskmill.data.captioned import CaptionedImages, TimmAugmentation
 from maskmill.data.captions import find_nouns, imagenet_templates
 from maskmill.data.shards import Shards
+from maskmill.errors import InputError
 from maskmill.methods.group_vit import contrastive_loss, multi_label_loss
 from maskmill.networks.clip import TinyCLIP
 from maskmill.training.loop import train
@@ -20,6 +25,7 @@ def main(
     shards: list[str],
     checkpoint: str,
     network: dict,
+    single_nouns: bool,
     area: list[float],
     lr: float,
     weight_decay: float,
@@ -30,10 +36,13 @@ def main(
     seed: int = 0,
     run: str = "by hand",
 ) -> None:
+    pairs = Shards(shards)
+    if single_nouns:
+        pairs = of_single_nouns(pairs)
     torch.manual_seed(seed)
     model = TinyCLIP(**network)
     images = CaptionedImages(
-        Shards(shards),
+        pairs,
         TimmAugmentation(model.mean, model.std, crop=model.image_size, area=area),
         model.tokenizer,
         find_nouns,
@@ -65,6 +74,22 @@ def main(
         seed=seed,
         **training,
     )
+
+
+def of_single_nouns(pairs: Shards) -> Subset:
+    """The pairs whose captions name a single thing.
+
+    Raises:
+        InputError: there are none.
+    """
+    captions = [caption for shard in pairs.samples for _, _, _, caption, _ in shard]
+    chosen = [index for index, caption in enumerate(captions) if len(find_nouns(caption)) == 1]
+    if not chosen:
+        raise InputError(
+            f"config: tiny_clip.single_nouns: none of {len(captions)} captions names a single thing; set it to false"
+        )
+    logging.info("%d of %d captions name a single thing", len(chosen), len(captions))
+    return Subset(pairs, chosen)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
-from maskmill.data.shards import Shards
+import train_tiny_clip
+from maskmill.data.shards import Pair, Shards, write_indexed_shard
 from maskmill.data.transforms import network_input
+from maskmill.errors import InputError
 from maskmill.networks.clip import TinyCLIP
 from maskmill.networks.zeroseg import ZeroSeg
 from maskmill.storage.checkpoints import load_network, save_network
@@ -49,6 +51,18 @@ def test_the_cache_holds_30_views_of_every_image_of_its_shard(zeroseg):
         assert store.shape == (30, dim) and len(store) == 12
         store.check([sample[0] for sample in samples], teacher, dim)
         assert all(np.isfinite(vectors).all() for vectors in store)
+
+
+def test_the_teacher_sees_images_of_a_single_thing(tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(path)
+    captions = ["a red cat", "a cat and a dog", "two dogs", "red"]
+    write_indexed_shard(tmp_path / "1.tar", [Pair(f"k{n}", path, c) for n, c in enumerate(captions)], captioned=True)
+    chosen = train_tiny_clip.of_single_nouns(Shards([tmp_path / "1.tar"]))
+    assert [chosen[number][2] for number in range(len(chosen))] == ["a red cat", "two dogs"]
+    write_indexed_shard(tmp_path / "2.tar", [Pair("k", path, "red")], captioned=True)
+    with pytest.raises(InputError, match=r"tiny_clip\.single_nouns: none of 1 captions"):
+        train_tiny_clip.of_single_nouns(Shards([tmp_path / "2.tar"]))
 
 
 @torch.no_grad()
