@@ -132,13 +132,20 @@ def test_60_percent_of_the_patches_are_removed(network, batch):
     assert keep_patches(torch.rand(1, 196), 0.6)[0].shape == (1, 78)  # MAE truncates
 
 
+@pytest.mark.parametrize("stem", [None, "sample_cnn_light"])
 @torch.no_grad()
-def test_segments_see_no_removed_patch(network, batch):
+def test_segments_see_no_removed_patch(network, batch, stem):
     pixels, noise = batch
+    if stem:
+        network = build(stem).eval().double()
+        for parameter in network.parameters():
+            if parameter.ndim > 1:
+                parameter.add_(0.1 * torch.randn_like(parameter))
     output = network(pixels, noise)
     hidden = output["removed"].bool().reshape(2, 1, 8, 8).repeat_interleave(8, 2).repeat_interleave(8, 3)
     changed = network(pixels + 5 * hidden, noise)
     torch.testing.assert_close(changed["segments"], output["segments"])
+    torch.testing.assert_close(changed["pixels"], output["pixels"])
     shown = network(pixels + 5 * ~hidden, noise)
     assert (shown["segments"] - output["segments"]).abs().max() > 1e-3
 

@@ -52,6 +52,13 @@ def take(tokens: Tensor, positions: Tensor) -> Tensor:
     return tokens.gather(1, positions[..., None].expand(-1, -1, tokens.shape[2]))
 
 
+def blank(pixels: Tensor, removed: Tensor, patch_size: int) -> Tensor:
+    """Square images [B, 3, H, H] with 0, the mean colour, in the patches that `removed`, [B, L], marks with 1."""
+    grid = pixels.shape[2] // patch_size
+    squares = removed.unflatten(1, (1, grid, grid))
+    return pixels * (1 - F.interpolate(squares, scale_factor=patch_size, mode="nearest"))
+
+
 class ReconstructionHead(nn.Module):
     """MAE's decoder: pixels of all patches from the visible ones."""
 
@@ -130,7 +137,8 @@ class ZeroSeg(nn.Module):
     Args:
         dim: D', of the teacher's vectors.
         image_size, patch_size: pixels; larger images are seen with resized position codes.
-        stem: as GroupViT's encoder has it; a removed patch then leaves its mark on its neighbours. None: as published.
+        stem: as GroupViT's encoder has it; it sees the squares of removed patches blank, for its maps mix neighbours.
+            None: as published.
         mask_ratio: share of the patches that training removes.
         width, heads, depth: of the encoder.
         reconstruction: width, heads and depth of its decoder; segmentation: those of the other, with `depths` and
@@ -196,12 +204,14 @@ class ZeroSeg(nn.Module):
             `segments` [B, m, D'] and `image` [B, D'].
         """
         kept, places = keep_patches(noise, self.mask_ratio)
-        encoded = self.encode(take(self.embed(pixels), kept))
+        removed = (places >= kept.shape[1]).float()
+        seen = pixels if self.stem is None else blank(pixels, removed, self.patch_size)
+        encoded = self.encode(take(self.embed(seen), kept))
         positions = self.segmentation.positions[kept]
         segments, image, _ = self.segmentation(encoded[:, 1:], positions)
         return {
             "pixels": self.reconstruction(encoded, places),
-            "removed": (places >= kept.shape[1]).float(),
+            "removed": removed,
             "segments": segments,
             "image": image,
         }
