@@ -111,6 +111,7 @@ def test_reconstruction_counts_removed_patches_alone():
     predicted = torch.tensor([1.0, 2.0, 3.0, 4.0])[None, :, None].expand(1, 4, 12)
     removed = torch.tensor([[0.0, 1.0, 0.0, 1.0]])
     assert reconstruction_loss(predicted, pixels, removed).item() == (2**2 + 4**2) / 2
+    assert reconstruction_loss(predicted, pixels, torch.zeros(1, 4)).item() == 0
 
 
 def test_patches_run_row_by_row_with_channels_last():

@@ -40,14 +40,14 @@ def patchify(pixels: Tensor, patch_size: int) -> Tensor:
 
 
 def reconstruction_loss(predicted: Tensor, pixels: Tensor, removed: Tensor) -> Tensor:
-    """L_rec: mean squared error over the pixels of the removed patches, a scalar.
+    """L_rec: mean squared error over the pixels of the removed patches, a scalar; 0 without any.
 
     Args:
         predicted: [B, L, 3 p²]; pixels: [B, 3, H, W]; removed: [B, L], 1 where the encoder did not see the patch.
     """
     side = round((predicted.shape[2] / 3) ** 0.5)
     errors = (predicted - patchify(pixels, side)).square().mean(dim=2)
-    return (errors * removed).sum() / removed.sum()
+    return (errors * removed).sum() / removed.sum().clamp(min=1)
 
 
 def view_weights(grids: Sequence[int], how: str = "equal") -> Tensor:
