@@ -56,6 +56,8 @@ def main(
     logging.info("%d images of %d shards", len(images), len(shards))
     torch.manual_seed(seed)
     model = ZeroSeg(dim=dim, **network)
+    # Without L_match nothing reaches this layer, and several devices would wait for its gradient.
+    model.segmentation.of_segments.requires_grad_(match)
     # The paper's sums over the teacher's dimensions, or their means, which the losses give.
     factor = dim if loss["reduction"] == "sum" else 1
     shares = view_weights(stores[0].parameters["grids"] if multi_scale else [1], loss["views"])
@@ -80,7 +82,8 @@ def main(
 
     iterations = iterations_of(epochs, len(images), batch_size, max_iterations)
     warmup = iterations_of(warmup_epochs, len(images), batch_size, iterations)
-    groups = decayed_weights(model.parameters(), weight_decay=weight_decay, lr=lr, betas=tuple(betas))
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = decayed_weights(learned, weight_decay=weight_decay, lr=lr, betas=tuple(betas))
     train(
         model,
         step,

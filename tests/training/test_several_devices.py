@@ -1,13 +1,23 @@
 """One training over several processes gives what one process gives (two CPU processes stand in for two GPUs)."""
 
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 
-from maskmill.storage.checkpoints import load_tensors
+import cache_views
+from maskmill.data.shards import Pair, write_indexed_shard
+from maskmill.networks.clip import TinyCLIP
+from maskmill.networks.zeroseg import ZeroSeg
+from maskmill.storage.checkpoints import load_network, load_tensors, save_network
 from maskmill.training.loop import resume_path
+
+ROOT = Path(__file__).resolve().parents[2]
 
 SCRIPT = """
 import sys
@@ -83,3 +93,40 @@ def test_two_processes_pause_at_one_iteration_and_leave_a_state(tmp_path):
 
 def test_a_batch_that_devices_cannot_share_evenly_is_refused(tmp_path):
     assert "3 devices cannot share a batch of 4; change resources.gpu" in fit(tmp_path, "uneven", 3).stderr
+
+
+def test_zerosegs_ablations_learn_on_two_devices(tmp_path):
+    """Those without L_match, where a part of the network gets no gradient."""
+    teacher = tmp_path / "teacher.safetensors"
+    text = {"context_length": 8, "width": 16, "heads": 2, "layers": 1}
+    save_network(teacher, TinyCLIP(image_size=16, backbone="sample_cnn_light", dim=12, text=text))
+    Image.fromarray(np.full((16, 16, 3), 90, np.uint8)).save(tmp_path / "a.png")
+    pairs = [Pair(f"k{number}", tmp_path / "a.png") for number in range(8)]
+    write_indexed_shard(tmp_path / "1.tar", pairs, captioned=False)
+    cache_views.main(str(tmp_path / "1.tar"), str(teacher), str(tmp_path / "1.h5"), "tiny", [1, 2])
+    small = {"width": 16, "heads": 2}
+    options = {
+        **{"shards": tmp_path / "1.tar", "features": tmp_path / "1.h5", "weights": teacher, "teacher": "tiny"},
+        "network": {
+            **{**small, "image_size": 32, "patch_size": 8, "stem": None, "mask_ratio": 0.5, "depth": 1},
+            "reconstruction": {**small, "depth": 1},
+            "segmentation": {**small, "depths": [1, 1, 1], "groups": [4, 2], "gumbel": False, "assign_scale": 1.0},
+        },
+        "loss": {
+            "reconstruction": 1,
+            "distillation": 1,
+            "matching": 1,
+            "reduction": "mean",
+            "coverage": 1,
+            "views": "grids",
+        },
+        **{"multi-scale": True, "match": False, "lr": 0.01, "betas": [0.9, 0.95], "weight-decay": 0.05},
+        **{"epochs": 3, "warmup-epochs": 1, "batch-size": 4, "training": {"accelerator": "cpu", "devices": 2}},
+        "checkpoint": tmp_path / "network.safetensors",
+    }
+    command = [sys.executable, "workflow_scripts/train_zeroseg.py"]
+    for name, value in options.items():
+        command += [f"--{name}", str(value) if isinstance(value, Path | str) else json.dumps(value)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert load_network(tmp_path / "network.safetensors", ZeroSeg).dim == 12
