@@ -25,7 +25,7 @@ from maskmill.networks.zeroseg import ZeroSeg
 from maskmill.storage.features import Features
 from maskmill.training.loop import train
 from maskmill.training.optimizers import build_optimizer, decayed_weights
-from maskmill.training.schedules import iterations_of, warmup_cosine
+from maskmill.training.schedules import iterations_of, warmup_then_cosine
 
 
 def main(
@@ -88,7 +88,7 @@ def main(
         model,
         step,
         build_optimizer(groups, name="adamw"),
-        warmup_cosine(iterations, warmup, 0.0, 0.0),
+        warmup_then_cosine(iterations, warmup),
         ViewedImages(images, stores, network["image_size"], model.mean, model.std),
         checkpoint=checkpoint,
         run=run,

@@ -26,6 +26,18 @@ def warmup_cosine(iterations: int, warmup: int, start: float, end: float) -> Cal
     return factor
 
 
+def warmup_then_cosine(iterations: int, warmup: int) -> Callable[[int], float]:
+    """A line from 0 up to 1 over the first `warmup` iterations, then half a cosine from 1 to 0 over the others, as in
+    MAE (spec open_vocabulary 3.4)."""
+
+    def factor(t: int) -> float:
+        if t < warmup:
+            return t / warmup
+        return (1 + math.cos(math.pi * (t - warmup) / (iterations - warmup))) / 2
+
+    return factor
+
+
 def constant(iteration: int) -> float:
     """No schedule."""
     return 1.0
