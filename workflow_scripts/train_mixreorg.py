@@ -45,7 +45,7 @@ def main(
 ) -> None:
     pairs = Shards(shards)
     if mixing is not None:
-        check_mixing(mixing, batch_size, network["encoder"]["depths"][0])
+        check_mixing(mixing, batch_size, training.get("devices", 1), network["encoder"]["depths"][0])
     logging.info("%d pairs of %d shards", len(pairs), len(shards))
     torch.manual_seed(seed)
     captions = [caption for shard in pairs.samples for _, _, _, caption, _ in shard]
@@ -80,11 +80,14 @@ def main(
     )
 
 
-def check_mixing(mixing: dict, batch_size: int, layers: int) -> None:
-    """Raises InputError where groups do not divide a batch, or no layer of the first stage follows the mixing."""
-    if batch_size % mixing["members"]:
+def check_mixing(mixing: dict, batch_size: int, devices: int, layers: int) -> None:
+    """Raises InputError where groups do not divide every device's part of a batch, or no layer of the first stage
+    follows the mixing."""
+    if batch_size % (devices * mixing["members"]):
+        times = f" times {devices} devices" if devices > 1 else ""
         raise InputError(
-            f"config: mixreorg.batch_size {batch_size} is no multiple of mixing.members {mixing['members']}; change one"
+            f"config: mixreorg.batch_size {batch_size} is no multiple of mixing.members {mixing['members']}{times}; "
+            "change one"
         )
     if mixing["mix_layer"] >= layers:
         raise InputError(

@@ -11,6 +11,8 @@ import torch
 from PIL import Image
 
 import maskmill
+import train_mixreorg
+from maskmill.errors import InputError
 from maskmill.networks.group_vit import GroupViT
 from maskmill.storage.checkpoints import load_network
 
@@ -187,3 +189,11 @@ def test_a_mixing_that_cannot_be_is_refused(project):
     assert message == "config: mixreorg.batch_size 6 is no multiple of mixing.members 4; change one"
     message = project.fail(CHECKPOINT, "--config", "mixreorg={mixing: {mix_layer: 2}}")
     assert message.startswith("config: mixreorg.mixing.mix_layer 2 leaves no layer") and message.endswith("give 0 to 1")
+
+
+def test_groups_divide_the_batch_of_every_device():
+    mixing = {"members": 4, "mix_layer": 0}
+    train_mixreorg.check_mixing(mixing, 16, 2, 1)
+    train_mixreorg.check_mixing(mixing, 12, 1, 1)
+    with pytest.raises(InputError, match=r"batch_size 12 is no multiple of mixing\.members 4 times 2 devices; change"):
+        train_mixreorg.check_mixing(mixing, 12, 2, 1)
