@@ -65,7 +65,7 @@ def branches(
     Args:
         encoder: a `GroupViTEncoder`.
         pixels: normalised images [B, 3, H, W], groups of M in a row.
-        mix_layer: k; 0 mixes patches that have not seen the rest of their image.
+        mix_layer: k; 0 mixes patches that have not seen the rest of their image, but for what a stem sees around them.
         progressive: what the originals do for the mixed features behind every further layer: `add`, the mean with the
             mixed originals; `kv`, mixed features also attend to the group's originals; `none`.
         restored_tokens: group tokens of the restored images: `mixed`, the mean of the mixed ones over the group, which
