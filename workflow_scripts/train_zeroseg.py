@@ -23,6 +23,7 @@ from maskmill.methods.zeroseg import (
 from maskmill.networks.clip import load_teacher
 from maskmill.networks.zeroseg import ZeroSeg
 from maskmill.storage.features import Features
+from maskmill.storage.maps import sha256
 from maskmill.training.loop import train
 from maskmill.training.optimizers import build_optimizer, decayed_weights
 from maskmill.training.schedules import iterations_of, warmup_then_cosine
@@ -50,9 +51,9 @@ def main(
     run: str = "by hand",
 ) -> None:
     images, stores = Shards(shards), [Features(path) for path in features]
-    dim = load_teacher(teacher, weights).dim
+    dim, digest = load_teacher(teacher, weights).dim, sha256(weights)
     for store, samples in zip(stores, images.samples, strict=True):
-        store.check([sample[0] for sample in samples], weights, dim)
+        store.check([sample[0] for sample in samples], weights, digest, dim)
     logging.info("%d images of %d shards", len(images), len(shards))
     torch.manual_seed(seed)
     model = ZeroSeg(dim=dim, **network)

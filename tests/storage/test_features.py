@@ -10,6 +10,7 @@ import pytest
 from maskmill.errors import InputError
 from maskmill.storage import features as module
 from maskmill.storage.features import Features, write_features
+from maskmill.storage.maps import sha256
 
 KEYS = [f"key{number}" for number in range(7)]
 VALUES = np.random.default_rng(0).standard_normal((7, 3, 4)).astype(np.float16)
@@ -58,7 +59,7 @@ def test_what_is_written_is_read(tmp_path, source):
     assert store.keys == KEYS and len(store) == 7 and store.shape == (3, 4)
     for position in (6, 0, 3):
         np.testing.assert_array_equal(store[position], VALUES[position])
-    store.check(KEYS, source, 4)
+    store.check(KEYS, source, sha256(source), 4)
     assert [path.name for path in tmp_path.glob(".*")] == []
 
 
@@ -91,16 +92,16 @@ def test_an_unfinished_store_of_something_else_is_begun_anew(tmp_path, source, c
 def test_a_teacher_of_another_dimension_is_named(tmp_path, source):
     write(tmp_path / "1.h5", source, Teacher())
     with pytest.raises(InputError, match=r"1\.h5: holds vectors of 4 numbers, but those of .*safetensors have 768"):
-        Features(tmp_path / "1.h5").check(KEYS, source, 768)
+        Features(tmp_path / "1.h5").check(KEYS, source, sha256(source), 768)
 
 
 def test_another_teacher_or_shard_of_the_same_size_is_named(tmp_path, source):
     write(tmp_path / "1.h5", source, Teacher())
     with pytest.raises(InputError, match="holds other samples than its shard"):
-        Features(tmp_path / "1.h5").check(KEYS[::-1], source, 4)
+        Features(tmp_path / "1.h5").check(KEYS[::-1], source, sha256(source), 4)
     source.write_bytes(b"others")
     with pytest.raises(InputError, match=r"was not made with .* as it is now"):
-        Features(tmp_path / "1.h5").check(KEYS, source, 4)
+        Features(tmp_path / "1.h5").check(KEYS, source, sha256(source), 4)
 
 
 def test_stores_that_cannot_be_used_are_named(tmp_path, source):

@@ -118,8 +118,9 @@ class Features(Sequence):
             reason = str(error).strip("'\"")
             raise InputError(f"{self.path}: {part} is damaged ({reason}); delete the store and run again") from None
 
-    def check(self, keys: Sequence[str], source: str | Path, dim: int) -> None:
-        """Make sure that the store holds these samples' vectors, of `dim` numbers and made with `source` as it is now.
+    def check(self, keys: Sequence[str], source: str | Path, digest: str, dim: int) -> None:
+        """Make sure that the store holds these samples' vectors, of `dim` numbers and made with `source`, whose SHA-256
+        is `digest` now.
 
         Raises:
             InputError: it does not.
@@ -129,7 +130,7 @@ class Features(Sequence):
                 f"{self.path}: holds vectors of {self.shape[1]} numbers, but those of {source} have {dim}; delete the "
                 "store and run again, or name the teacher it was made with"
             )
-        if sha256(source) not in self.inputs.values():
+        if digest not in self.inputs.values():
             raise InputError(f"{self.path}: was not made with {source} as it is now; delete the store and run again")
         if self.keys != list(keys):
             raise InputError(f"{self.path}: holds other samples than its shard; delete the store and run again")
