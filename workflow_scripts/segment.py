@@ -8,7 +8,6 @@ classes, 0..1. `threads`: of the CPU; 0: all.
 
 import itertools
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 import stage
-from maskmill.data.images import image_files, readable
+from maskmill.data.images import image_files, output_names, readable
 from maskmill.errors import InputError
 from maskmill.progress import progress
 from maskmill.storage.atomic import atomic_path
@@ -53,10 +52,9 @@ def main(
 def segment_folder(source: Path, output: Path, overlay: Overlay) -> tuple[int, int]:
     """Numbers of images written and skipped."""
     files, written = image_files(source), 0
-    stems = Counter(file.stem for file in files)
+    names = output_names(files)
     for file, image in readable(progress(files, source.name)):
-        name = file.stem if stems[file.stem] == 1 else file.name  # a.jpg beside a.png
-        with atomic_path(output / f"{name}.png") as temporary:
+        with atomic_path(output / f"{names[file]}.png") as temporary:
             Image.fromarray(overlay(image)).save(temporary, format="PNG")
         written += 1
     if not written:

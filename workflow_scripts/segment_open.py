@@ -6,9 +6,10 @@ By hand: python workflow_scripts/segment_open.py --checkpoint network.safetensor
 `teacher`, `teacher-weights`: for a checkpoint of `ZeroSeg`, the model it learned from (tiny, or open_clip's name).
 `templates`: prompts, with {} in the name's place. `side`, `window`, `stride`: pixels, as the images are seen; default:
 448, 448, 224 as published. `opacity` of the classes in the overlays, 0..1.
-Out: masks/<image>.png (0 background, then the classes in their order), overlays/<image>.png, segments.csv (every
-segment's pixels and affinity with every class), thresholds.csv (share of foreground pixels at every threshold) and
-classes.csv. Images that cannot be read are skipped, with a warning, and counted.
+Out: masks/<image>.png (0 background, then the classes in their order), overlays/<image>.png (<image> keeps its suffix
+where a.jpg lies beside a.png), segments.csv (every segment's pixels and affinity with every class), thresholds.csv
+(share of foreground pixels at every threshold) and classes.csv. Images that cannot be read are skipped, with a warning,
+and counted.
 """
 
 import logging
@@ -23,7 +24,7 @@ import torch.nn.functional as F
 
 import stage
 from maskmill.data.catalog import voc_palette
-from maskmill.data.images import image_files, readable
+from maskmill.data.images import image_files, output_names, readable
 from maskmill.data.voc import write_mask
 from maskmill.errors import InputError
 from maskmill.methods.zero_shot import class_vectors, pixel_segments, segment_affinity, zero_shot_logits
@@ -60,6 +61,7 @@ def main(
         )
     vectors = class_vectors(lambda prompts: texts.text_features(texts.tokenizer(prompts).to(device)), names, templates)
     files, rows, foreground = image_files(source), [], []
+    outputs = output_names(files)
 
     of_window = partial(
         zero_shot_logits,
@@ -76,7 +78,7 @@ def main(
         labels = labels + 1
         if threshold is not None:
             labels[backgrounds[0] > likeliest] = 0
-        write(folder, file.stem, image, labels.byte().cpu().numpy(), opacity)
+        write(folder, outputs[file], image, labels.byte().cpu().numpy(), opacity)
         foreground.append((backgrounds[-len(THRESHOLDS) :] <= likeliest).float().mean(dim=(1, 2)).cpu().numpy())
         rows += segment_rows(network, pixels, vectors, texts.scale, names, file.name)
     save(folder / "segments.csv", pd.DataFrame(rows))

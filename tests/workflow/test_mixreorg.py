@@ -14,12 +14,17 @@ import maskmill
 import train_mixreorg
 from maskmill.errors import InputError
 from maskmill.networks.group_vit import GroupViT
-from maskmill.storage.checkpoints import load_network
+from maskmill.storage.checkpoints import load_network, save_network
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGETS = ["results/mixreorg_voc_miou.csv", "results/mixreorg_context_miou.csv"]
 TRAINED = ("groupvit", "mixreorg")
 CHECKPOINT = "work/sample/pairs/mixreorg/mixreorg/network.safetensors"
+SMALL = {
+    "encoder": {"image_size": 64, "patch_size": 16, "width": 16, "heads": 2, "depths": (1, 1, 1), "groups": (6, 3)},
+    "text": {"width": 16, "heads": 2, "layers": 1, "context_length": 8},
+    **{"hidden": 24, "dim": 12, "words": ["a", "cat", "red"]},
+}
 AS_SEEN = {"side": 64, "window": 64, "stride": 64, "templates": "['a {}']"}
 
 
@@ -122,6 +127,22 @@ def test_any_classes_and_any_folder_from_the_command_line(mixreorg, tmp_path):
     assert done.returncode == 0, done.stderr
     assert np.array(Image.open(tmp_path / "b/masks/odd.png")).min() > 0
     assert pd.read_csv(tmp_path / "b/segments.csv").equals(segments)
+
+
+def test_images_that_differ_in_their_suffix_keep_it(tmp_path):
+    (tmp_path / "photos").mkdir()
+    for name in ("a.png", "a.jpg", "b.png"):
+        Image.fromarray(np.full((32, 32, 3), 90, np.uint8)).save(tmp_path / "photos" / name)
+    save_network(tmp_path / "network.safetensors", GroupViT(**SMALL))
+    options = {"checkpoint": tmp_path / "network.safetensors", "source": tmp_path / "photos", **AS_SEEN}
+    done = by_hand("segment_open", **options, output=tmp_path / "out", classes="[cat, red]")
+    assert done.returncode == 0, done.stderr
+    for folder in ("masks", "overlays"):
+        assert sorted(path.name for path in (tmp_path / "out" / folder).iterdir()) == [
+            "a.jpg.png",
+            "a.png.png",
+            "b.png",
+        ]
 
 
 def test_what_cannot_be_segmented_is_refused_in_one_line(mixreorg, tmp_path):

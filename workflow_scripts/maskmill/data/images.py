@@ -1,7 +1,8 @@
 """Reading images and masks, with errors that name the file."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,13 @@ def image_files(folder: str | Path) -> list[Path]:
     if not files:
         raise InputError(f"{folder}: no images in it; give a folder with {', '.join(SUFFIXES)}")
     return files
+
+
+def output_names(files: Sequence[Path]) -> dict[Path, str]:
+    """What the files made of images are called: as the image without its suffix, or with it where a.jpg lies beside
+    a.png."""
+    stems = Counter(file.stem for file in files)
+    return {file: file.stem if stems[file.stem] == 1 else file.name for file in files}
 
 
 def readable(files: Iterable[Path]) -> Iterator[tuple[Path, np.ndarray]]:
