@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from maskmill.training.optimizers import backbone_and_new, build_optimizer
+from maskmill.training.optimizers import backbone_and_new, build_optimizer, decayed_weights
 from maskmill.training.schedules import poly, step_decay
 
 
@@ -134,3 +134,17 @@ def test_mgd_decays_the_weights_of_convolutions_alone():
     groups = backbone_and_new(Network(), lr=0.1, weight_decay=1e-4, decay_norms=False)
     assert rates(groups) == {(4, 3, 1, 1): (0.1, 1e-4), (4,): (0.1, 0.0), (2, 4, 1, 1): (0.1, 1e-4), (2,): (0.1, 0.0)}
     assert sum(len(group["params"]) for group in groups) == len(list(Network().parameters()))
+
+
+@pytest.mark.parametrize(("scalars", "of_scalar"), [(False, 0.0), (True, 0.05)])
+def test_biases_and_norms_never_decay_and_scalars_by_choice(scalars, of_scalar):
+    """`decay_scalars` of mixreorg: the released code spares tensors of one dimension, a temperature has none."""
+    tensors = [torch.nn.Parameter(torch.ones(shape)) for shape in ((), (3,), (2, 3), (1, 4, 5))]
+    groups = decayed_weights(iter(tensors), weight_decay=0.05, scalars=scalars, lr=0.1, betas=(0.9, 0.95))
+    assert rates(groups) == {(): (0.1, of_scalar), (3,): (0.1, 0.0), (2, 3): (0.1, 0.05), (1, 4, 5): (0.1, 0.05)}
+    assert [group["betas"] for group in groups] == [(0.9, 0.95)] * 2
+    optimizer = build_optimizer(groups, name="adamw")
+    for tensor in tensors:
+        tensor.grad = torch.zeros_like(tensor)
+    optimizer.step()
+    assert [tensor.flatten()[0].item() for tensor in tensors] == pytest.approx([1 - 0.1 * of_scalar, 1, 0.995, 0.995])

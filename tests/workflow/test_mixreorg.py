@@ -10,10 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
+import embed_classes
 import maskmill
 import train_mixreorg
 from maskmill.errors import InputError
 from maskmill.networks.group_vit import GroupViT
+from maskmill.networks.open_vocabulary import load_classes
 from maskmill.storage.checkpoints import load_network, save_network
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -218,3 +220,13 @@ def test_groups_divide_the_batch_of_every_device():
     train_mixreorg.check_mixing(mixing, 12, 1, 1)
     with pytest.raises(InputError, match=r"batch_size 12 is no multiple of mixing\.members 4 times 2 devices; change"):
         train_mixreorg.check_mixing(mixing, 12, 2, 1)
+
+
+def test_two_classes_of_one_name_in_the_prompts_are_refused(tmp_path):
+    save_network(tmp_path / "network.safetensors", GroupViT(**SMALL))
+    arguments = (str(tmp_path / "network.safetensors"), str(tmp_path / "classes.safetensors"))
+    with pytest.raises(InputError, match="two classes are called 'cat' in the prompts; give each a name of its own"):
+        embed_classes.main(*arguments, {1: "cat", 2: "red", 7: "cat"}, ["a {}"])
+    assert not (tmp_path / "classes.safetensors").exists()
+    embed_classes.main(*arguments, {1: "cat", 7: "red"}, ["a {}"])
+    assert load_classes(tmp_path / "classes.safetensors")[2] == ["cat", "red"]
