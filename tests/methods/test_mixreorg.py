@@ -31,7 +31,7 @@ NETWORK = {
     "words": ["a", "cat", "cow", "dog", "red"],
 }
 MIXING = {"block": 1, "mix_layer": 0, "progressive": "none", "restored_tokens": "mixed", "weight": 1.0}
-MIXING |= {"statistics": "batch"}
+MIXING |= {"statistics": "batch", "seg_targets": "group"}
 
 
 @pytest.fixture
@@ -208,6 +208,50 @@ def test_the_segmentation_loss_is_0_for_the_true_map_and_known_for_a_wrong_one()
     assert value.item() == pytest.approx(-math.log(PROBABILITY_FLOOR)) and accuracy == 0
     even = patch_probabilities(torch.full((6, 16, 3), 1 / 3).double(), segments, texts, 100.0, 3)
     assert segmentation_loss(even, permutation, said)[0].item() == pytest.approx(math.log(3))
+
+
+def test_candidates_may_be_all_captions_of_the_batch_but_those_that_are_right_as_well():
+    torch.manual_seed(0)
+    shares, segments, texts, scale = torch.rand(6, 16, 4).double(), unit(6, 4, 8), unit(6, 8), torch.tensor(3.0)
+    said = torch.tensor([[5, 0], [6, 7], [-8, 0], [7, 9], [10, 0], [11, 0]])  # caption 3 shares 7 with caption 1
+    candidates = [[0, 1, 2, 4, 5]] * 3 + [[3, 4, 5, 0, 2]] * 3  # the group's first
+    expected = torch.stack([
+        shares[image] @ (scale * segments[image] @ texts[of_image].T).softmax(dim=1)[:, :3]
+        for image, of_image in enumerate(candidates)
+    ])  # fmt: skip
+    torch.testing.assert_close(patch_probabilities(shares, segments, texts, scale, 3, said), expected)
+    one_group = patch_probabilities(shares, segments, texts, scale, 6)
+    torch.testing.assert_close(patch_probabilities(shares, segments, texts, scale, 6, said), one_group)
+
+
+def test_seg_targets_choose_the_candidates(network):
+    batch = batch_of(network, ["a cat", "a red dog", "a cow", "red"])
+    losses = []
+    for targets, members in (("group", 2), ("batch", 2), ("group", 4), ("batch", 4)):
+        torch.manual_seed(3)
+        objective = Pretraining(network, mixing={**MIXING, "members": members, "seg_targets": targets})
+        losses.append(objective(batch)["segmentation"])
+    assert losses[1] > losses[0]
+    torch.testing.assert_close(losses[2], losses[3])
+
+
+def _probabilities_of_one_of_two(rank: int, address: str, shares, segments, texts, said, results) -> None:
+    torch.distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
+    own = slice(2 * rank, 2 * rank + 2)
+    scale = torch.tensor(3.0).double()
+    results[rank] = patch_probabilities(shares[own], segments[own], texts[own], scale, 2, said[own])
+    torch.distributed.destroy_process_group()
+
+
+def test_candidates_come_from_all_devices(tmp_path):
+    torch.manual_seed(0)
+    values = torch.rand(4, 16, 3).double(), unit(4, 3, 8), unit(4, 8)
+    said = torch.tensor([[5, 0], [6, 7], [-8, 0], [7, 9]])
+    expected = patch_probabilities(*values, torch.tensor(3.0).double(), 2, said)
+    results = torch.multiprocessing.get_context("spawn").Manager().dict()
+    arguments = (f"file://{tmp_path}/store", *values, said, results)
+    torch.multiprocessing.spawn(_probabilities_of_one_of_two, arguments, nprocs=2)
+    torch.testing.assert_close(torch.cat([results[0], results[1]]), expected)
 
 
 @pytest.mark.parametrize("said", [[[4, 0], [4, 0], [9, 0]], [[4, 5], [6, 4], [9, 7]]])

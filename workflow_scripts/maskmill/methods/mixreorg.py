@@ -17,7 +17,7 @@ Symbols:
 import torch
 from torch import Tensor, nn
 
-from maskmill.methods.group_vit import contrastive_loss, multi_label_loss
+from maskmill.methods.group_vit import contrastive_loss, gathered, multi_label_loss
 from maskmill.networks.norms import running_statistics, still_statistics
 
 PROBABILITY_FLOOR = 1e-6  # reconstructed
@@ -102,13 +102,39 @@ def _group_mean(tokens: Tensor, members: int) -> Tensor:
     return tokens.unflatten(0, (-1, members)).mean(dim=1).repeat_interleave(members, dim=0)
 
 
-def patch_probabilities(shares: Tensor, segments: Tensor, texts: Tensor, scale: Tensor, members: int) -> Tensor:
+def patch_probabilities(
+    shares: Tensor, segments: Tensor, texts: Tensor, scale: Tensor, members: int, said: Tensor | None = None
+) -> Tensor:
     """r_{l,m} = sum_g A_{l,g} P_{g,m}, [B, L, M]: which of its group's captions a mixed patch belongs to (2.7).
 
-    P_{g,m} = softmax over the group of s z_g t_m. Reconstructed; the soft shares let gradients reach the assignment.
+    P_{g,m} = softmax of s z_g t_m over the group's captions, or with `said` over those of the batch, of all devices.
+    Reconstructed; the soft shares let gradients reach the assignment.
+
+    Args:
+        said: see `segmentation_loss`. Captions of other groups that share something with one of the group's are left
+            out, for they are right as well.
     """
-    texts = texts.unflatten(0, (-1, members)).repeat_interleave(members, dim=0)
-    return shares @ (scale * segments @ texts.transpose(1, 2)).softmax(dim=2)
+    of_group = texts.unflatten(0, (-1, members)).repeat_interleave(members, dim=0)
+    logits = scale * segments @ of_group.transpose(1, 2)
+    if said is not None:
+        others = scale * segments @ gathered(texts).T
+        left_out = _of_group_or_like_it(said, members).repeat_interleave(members, dim=0)
+        others = others.masked_fill(left_out[:, None], -torch.inf)
+        logits = torch.cat([logits, others], dim=2)
+    return shares @ logits.softmax(dim=2)[..., :members]
+
+
+def _of_group_or_like_it(said: Tensor, members: int) -> Tensor:
+    """bool [B/M, B of all devices]: for every group, the captions that are its own or share something with one."""
+    everyone = gathered(said)
+    ids = everyone.unique()
+
+    def named(said: Tensor) -> Tensor:
+        found = torch.zeros(len(said), len(ids), device=said.device)
+        return found.scatter(1, torch.searchsorted(ids, said), 1.0) * (ids != 0)
+
+    of_group = named(said).unflatten(0, (-1, members)).amax(dim=1)
+    return of_group @ named(everyone).T > 0
 
 
 def segmentation_loss(probabilities: Tensor, permutation: Tensor, said: Tensor) -> tuple[Tensor, Tensor]:
@@ -149,7 +175,8 @@ class Pretraining(nn.Module):
     Args:
         network: a `GroupViT`.
         soft_targets: whether images whose captions say the same share the contrastive targets.
-        mixing: `members`, M; `block` of `draw_permutation`; `mix_layer`, `progressive` and `restored_tokens` of
+        mixing: `members`, M; `block` of `draw_permutation`; `seg_targets`, whose captions L_seg compares: those of the
+            `group` or of the `batch`; `mix_layer`, `progressive` and `restored_tokens` of
             `branches`; `statistics`, by which the image projector normalises mixed segments: those of their `batch`,
             or the `running` ones, as at inference; `weight`, lambda.
     """
@@ -184,7 +211,8 @@ class Pretraining(nn.Module):
             losses |= self._contrast("restored", restored.features, texts, batch["key"])
         with STATISTICS[chosen["statistics"]](network.image_projector):
             segments = network.image_vectors(mixed.features)
-        probabilities = patch_probabilities(mixed.shares, segments, texts[:, 0], network.scale, members)
+        said = batch["said"] if chosen["seg_targets"] == "batch" else None
+        probabilities = patch_probabilities(mixed.shares, segments, texts[:, 0], network.scale, members, said)
         loss, accuracy = segmentation_loss(probabilities, permutation, batch["said"])
         return losses | {"segmentation": chosen["weight"] * loss}, accuracy
 
