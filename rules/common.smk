@@ -545,8 +545,9 @@ def localization_settings(*keys: str) -> dict:
 
 
 def author_setting(wildcards) -> dict:
-    """Threshold and top-k that the authors found; each null where there is none."""
-    return {key: localization_setting(key)(wildcards) for key in ("top_k", "threshold")}
+    """Threshold and top-k that the authors found for BAS; each null where there is none, and for the baseline."""
+    found = wildcards.variant == "bas"
+    return {key: localization_setting(key)(wildcards) if found else None for key in ("top_k", "threshold")}
 
 
 def all_top_k(wildcards) -> list[int]:

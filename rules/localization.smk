@@ -195,7 +195,7 @@ rule bas_gallery:
         mem_mb=growing(8000),
         runtime=growing(30),
     params:
-        **only(config["localization"], "resize", "crop"),
+        **only(config["localization"], "resize", "crop", "protocol"),
         code=code("bas_gallery.py"),
         images=config["gallery"]["images"],
         scale=SCALE,

@@ -19,7 +19,7 @@ from maskmill.data.images import read_image
 from maskmill.data.index import Record, read_ids, read_index
 from maskmill.data.localization import read_boxes, squared
 from maskmill.data.transforms import network_input
-from maskmill.evaluation.localization import boxes_in_crop, enlarge, largest_box, normalise
+from maskmill.evaluation.localization import PROTOCOLS, Protocol, boxes_in_crop, enlarge, largest_box, normalise
 from maskmill.networks.bas import BASLocalizer
 from maskmill.networks.device import inference_device
 from maskmill.progress import progress
@@ -48,7 +48,9 @@ def main(
     crop: int,
     images: int,
     scale: str,
+    protocol: str,
 ) -> None:
+    rules = PROTOCOLS[protocol]
     records, truth, chosen = read_index(index), read_boxes(boxes), read_ids(ids)
     stores = {"CAM": open_maps(cam), "BAS": open_maps(bas)}
     settings = {"CAM": setting_of(cam_scores), "BAS": setting_of(bas_scores)}
@@ -56,16 +58,16 @@ def main(
     for image_id in evenly(chosen, images):
         record = records[image_id]
         row = BoxRow(
-            image_id.split("__")[-1], cropped(record, resize, crop), in_crop(truth, record, resize, crop), {}, {}
+            image_id.split("__")[-1], cropped(record, resize, crop), in_crop(truth, record, resize, crop, rules), {}, {}
         )
         for method, store in stores.items():
             threshold, top_k = settings[method]
             plane = list(store.attributes_of(image_id)["top_k"]).index(top_k)
-            row.maps[method] = enlarge(normalise(store[image_id][plane].astype(np.float32)), crop)
+            row.maps[method] = enlarge(normalise(store[image_id][plane].astype(np.float32), rules.epsilon), crop)
             row.boxes[method] = largest_box(row.maps[method], threshold)
         rows.append(row)
     network = load_network(checkpoint, BASLocalizer).to(inference_device())
-    curve = activation_curve(network, [records[i] for i in evenly(chosen, CURVE_IMAGES)], truth, resize, crop)
+    curve = activation_curve(network, [records[i] for i in evenly(chosen, CURVE_IMAGES)], truth, resize, crop, rules)
     with atomic_path(activations) as path:
         curve.to_csv(path, index=False)
     draw_boxes(rows, curve, picture, f"{boxset}, scale {scale}: true boxes green, found boxes red")
@@ -88,13 +90,19 @@ def cropped(record: Record, resize: int, crop: int) -> np.ndarray:
     return squared(read_image(record.image), resize)[start : start + crop, start : start + crop]
 
 
-def in_crop(truth: dict[str, np.ndarray], record: Record, resize: int, crop: int) -> np.ndarray:
-    return boxes_in_crop(truth[record.image_id], (record.height, record.width), resize, crop)
+def in_crop(truth: dict[str, np.ndarray], record: Record, resize: int, crop: int, rules: Protocol) -> np.ndarray:
+    size = record.height, record.width
+    return boxes_in_crop(truth[record.image_id], size, resize, crop, truncated=rules.truncated)
 
 
 @torch.inference_mode()
 def activation_curve(
-    network: BASLocalizer, records: list[Record], truth: dict[str, np.ndarray], resize: int, crop: int
+    network: BASLocalizer,
+    records: list[Record],
+    truth: dict[str, np.ndarray],
+    resize: int,
+    crop: int,
+    rules: Protocol,
 ) -> pd.DataFrame:
     """Means over images of the cross entropy and of the activation S, as a share of the whole image's, when all pixels
     outside the true box, scaled to each of `SHARES` of its area, have the mean colour."""
@@ -103,7 +111,7 @@ def activation_curve(
     for record in progress(records, "activation"):
         image = network_input(cropped(record, resize, crop), network.mean, network.std)
         masks = torch.from_numpy(
-            np.stack([scaled_box(in_crop(truth, record, resize, crop)[0], s, crop) for s in SHARES])
+            np.stack([scaled_box(in_crop(truth, record, resize, crop, rules)[0], s, crop) for s in SHARES])
         )
         logits = network.predict(torch.cat([image * masks[:, None], image]).to(device))[0].cpu()
         label = torch.tensor(record.classes[0] - 1)

@@ -97,18 +97,21 @@ def main(
             splits[name] = gathered(measured, [record for record, _ in images], open_maps(scores))
 
     by_class = rules.class_means and boxset == "cub"
+    known = {name: split_rules(split, rules, by_class) for name, split in splits.items()}
     val = splits["val"]
     rows = [("top1_cls", accuracy(val.ranks < 1)), ("top5_cls", accuracy(val.ranks < 5))]
-    chosen = {"": (*authors_choice(val.ious, top_k, levels, setting), None)}
+    chosen = {"": (*authors_choice(val.ious, top_k, levels, setting, **known["val"]), None)}
     if "heldout" in splits:
-        k, threshold = best_setting(splits["heldout"].ious)
+        k, threshold = best_setting(splits["heldout"].ious, **known["heldout"])
         chosen["_heldout"] = (k, threshold, best_levels(splits["heldout"].contours[:, k]))
     for suffix, (k, threshold, grey) in chosen.items():
-        found = localization_scores(val, k, threshold, grey, rules, by_class=by_class)
+        found = localization_scores(val, k, threshold, grey, **known["val"])
         found |= {"threshold": levels[threshold], "top_k": top_k[k]}
         rows += [(metric + suffix, value) for metric, value in found.items()]
     write_table(scores_table, pd.DataFrame(rows, columns=["metric", "value"]).assign(class_name=""))
-    write_table(curve, pd.concat([curve_rows(name, split, top_k, levels) for name, split in splits.items()]))
+    write_table(
+        curve, pd.concat([curve_rows(name, split, top_k, levels, **known[name]) for name, split in splits.items()])
+    )
     logging.info("%s: GT-known %.1f", maps, dict(rows)["gt_known_loc"])
 
 
@@ -145,20 +148,25 @@ def gathered(measured: list[Measured], records: list[Record], scores: Maps) -> S
     )
 
 
-def authors_choice(ious: np.ndarray, top_k: list[int], levels: list[float], setting: dict) -> tuple[int, int]:
+def split_rules(split: Split, rules: Protocol, by_class: bool) -> dict:
+    """What a protocol counts as a hit, and the classes that it averages over, if it does."""
+    return {"strict": rules.strict, "classes": split.classes if by_class else None}
+
+
+def authors_choice(ious: np.ndarray, top_k: list[int], levels: list[float], setting: dict, **known) -> tuple[int, int]:
     """Positions of top-k and threshold: those of `setting` and, where it has none, the best for ious [N, K, T]."""
     planes = [k for k, value in enumerate(top_k) if setting["top_k"] in (None, value)]
     places = [t for t, value in enumerate(levels) if setting["threshold"] in (None, value)]
-    k, threshold = best_setting(ious[:, planes][:, :, places])
+    k, threshold = best_setting(ious[:, planes][:, :, places], **known)
     return planes[k], places[threshold]
 
 
 def localization_scores(
-    split: Split, k: int, threshold: int, grey: list[int] | None, rules: Protocol, *, by_class: bool
+    split: Split, k: int, threshold: int, grey: list[int] | None, *, strict: bool, classes: np.ndarray | None
 ) -> dict[str, float]:
     """The metrics at one k and threshold (positions) and, for MaxBoxAccV2, the grey levels, or None for the best."""
-    ious, classes = split.ious[:, k, threshold], split.classes if by_class else None
-    right = hits(ious, strict=rules.strict)
+    ious = split.ious[:, k, threshold]
+    right = hits(ious, strict=strict)
     found = {
         "top1_loc": accuracy(right & (split.ranks < 1), classes),
         "top5_loc": accuracy(right & (split.ranks < 5), classes),
@@ -171,8 +179,10 @@ def localization_scores(
     return found
 
 
-def curve_rows(name: str, split: Split, top_k: list[int], levels: list[float]) -> pd.DataFrame:
-    known = 100 * hits(split.ious).mean(axis=0)
+def curve_rows(
+    name: str, split: Split, top_k: list[int], levels: list[float], *, strict: bool, classes: np.ndarray | None
+) -> pd.DataFrame:
+    known = accuracy(hits(split.ious, strict=strict), classes)
     grid = [(name, k, level, known[i, j]) for i, k in enumerate(top_k) for j, level in enumerate(levels)]
     return pd.DataFrame(grid, columns=["split", "top_k", "threshold", "gt_known_loc"])
 

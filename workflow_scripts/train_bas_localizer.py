@@ -55,6 +55,8 @@ def main(
     torch.manual_seed(seed)
     model = BASLocalizer(num_classes=num_classes, pretrained=next(iter(weights), None), **network)
     images = OneClassImages([records[i] for i in read_ids(ids)], Augmentation(**augmentation), model.mean, model.std)
+    if variant == "cam":
+        model.generator.requires_grad_(False)  # nothing reaches it, which several devices would wait for
     if saturated is None:
         saturated = SATURATED.get(network["backbone"], 1.0)
 

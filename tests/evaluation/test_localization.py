@@ -167,6 +167,15 @@ def test_the_best_setting_is_found_over_top_k_and_threshold():
     assert best_setting(ious) == (1, 1)
 
 
+def test_the_best_setting_is_one_by_the_rules_that_score():
+    ious = np.array([[[0.5, 0.6]], [[0.5, 0.6]], [[0.6, 0.2]], [[0.6, 0.2]], [[0.6, 0.2]]])
+    assert best_setting(ious) == (0, 0)
+    assert best_setting(ious[:4], strict=True) == (0, 0)
+    classes = np.array([0, 0, 1, 1, 1])
+    assert best_setting(ious[[0, 1, 2]], strict=True, classes=classes[:3]) == (0, 0)
+    assert best_setting(ious[[0, 1, 2]], strict=True) == (0, 1)
+
+
 def test_every_contour_counts_also_a_smaller_one_and_a_hole():
     grey = np.zeros((20, 20), np.uint8)
     grey[1:4, 1:4] = 200

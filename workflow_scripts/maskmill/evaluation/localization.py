@@ -143,11 +143,11 @@ def hits(ious: np.ndarray, level: float = 0.5, *, strict: bool = False) -> np.nd
     return ious > level if strict else ious >= level
 
 
-def accuracy(right: np.ndarray, classes: np.ndarray | None = None) -> float:
-    """Percent of bool [N] that is true; with classes int [N], the mean over the classes of that."""
+def accuracy(right: np.ndarray, classes: np.ndarray | None = None) -> np.ndarray:
+    """Percent of bool [N, ...] that is true over the images, [...]; with classes int [N], the mean over the classes."""
     if classes is None:
-        return 100 * float(right.mean())
-    return 100 * float(np.mean([right[classes == c].mean() for c in np.unique(classes)]))
+        return 100 * right.mean(axis=0)
+    return 100 * np.mean([right[classes == c].mean(axis=0) for c in np.unique(classes)], axis=0)
 
 
 def ranks(scores: np.ndarray, classes: np.ndarray) -> np.ndarray:
@@ -155,9 +155,10 @@ def ranks(scores: np.ndarray, classes: np.ndarray) -> np.ndarray:
     return (scores > np.take_along_axis(scores, classes[:, None], axis=1)).sum(axis=1)
 
 
-def best_setting(ious: np.ndarray) -> tuple[int, int]:
-    """Positions of the top-k and the threshold with the most hits: of ious [N, K, T], the first if several have."""
-    return np.unravel_index(hits(ious).mean(axis=0).argmax(), ious.shape[1:])
+def best_setting(ious: np.ndarray, *, strict: bool = False, classes: np.ndarray | None = None) -> tuple[int, int]:
+    """Positions of the best top-k and threshold of ious [N, K, T], the first if several are; see `hits`, `accuracy`."""
+    known = accuracy(hits(ious, strict=strict), classes)
+    return np.unravel_index(known.argmax(), known.shape)
 
 
 def best_levels(ious: np.ndarray) -> list[int]:

@@ -274,7 +274,7 @@ def _sample_cnn(name: str, output_stride: int, dilate: bool, pretrained: str | N
 
 
 class _Residual(nn.Sequential):
-    """Adds to its input what its blocks say, which is 0 at first: deep networks learn little from few images otherwise."""
+    """Adds to its input what its blocks say, 0 at first: deep networks learn little from few images otherwise."""
 
     def __init__(self, *blocks: nn.Sequential):
         norm = blocks[-1][-2]
