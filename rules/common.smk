@@ -901,12 +901,23 @@ def zeroseg_teacher() -> str | list:
     return config["zeroseg"]["teacher_weights"] or []
 
 
+def finds_background(method: str):
+    """Whether an open-vocabulary method tells a data set's background from its classes, by a threshold."""
+    return lambda wildcards: method_settings(method, wildcards.dataset)["threshold"] is not None
+
+
+def background_counts(wildcards) -> bool:
+    """Whether a store's background is scored: everywhere but where an open-vocabulary method does not look for it."""
+    method = wildcards.store.split("/")[0]
+    return method not in ("mixreorg", "zeroseg") or finds_background(method)(wildcards)
+
+
 def curves_of(method: str):
-    """The picture of an open-vocabulary table's threshold curves; none where the data set has no background."""
+    """The picture of an open-vocabulary table's threshold curves; none where no threshold finds the background."""
 
     def curves(wildcards) -> list[str]:
         picture = f"results/{method}_{wildcards.dataset}_curves.png"
-        return [picture] if DATASETS[wildcards.dataset].has_background else []
+        return [picture] if finds_background(method)(wildcards) else []
 
     return curves
 

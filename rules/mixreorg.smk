@@ -138,7 +138,7 @@ rule predict_chance:
     params:
         code=code("predict_chance.py"),
         class_ids=lambda wildcards: list(prompt_names("mixreorg")(wildcards)),
-        background=lambda wildcards: DATASETS[wildcards.dataset].has_background,
+        background=finds_background("mixreorg"),
         seed=config["seed"],
     script:
         "../workflow_scripts/predict_chance.py"

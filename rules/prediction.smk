@@ -102,6 +102,7 @@ rule evaluate:
         code=code("evaluate.py"),
         classes=averaged_classes,
         counted=config["evaluation"]["counted"],
+        background=background_counts,
         boundary=lambda wildcards: wildcards.store.startswith("partitions/"),
     script:
         "../workflow_scripts/evaluate.py"

@@ -3,8 +3,9 @@
 In: index, id list (images with masks), map store of kind `label`. Out: `scores`, CSV with columns metric, class_name,
 value (percent), and `confusion`, CSV of pixel counts, rows truth and columns prediction. Label maps made at a smaller
 working size are enlarged to the mask's size (nearest neighbour), so the truth is never resized. With `boundary` the
-table has the boundary IoU too. With a second store, `foreground`, of labels without background, it has the mIoU over
-the pixels that have a class, `miou_foreground`, too.
+table has the boundary IoU too. Without `background` pixels of class 0 do not count, and it is no class of the means
+(ADE20K as the field scores it without one). With a second store, `foreground`, of labels without background, it has
+the mIoU over the pixels that have a class, `miou_foreground`, too.
 """
 
 import logging
@@ -34,6 +35,7 @@ def main(
     confusion_table: str,
     classes: list[str] | None = None,
     counted: str = "occurring",
+    background: bool = True,
     boundary: bool = False,
     foreground: list[str] = (),
 ) -> None:
@@ -44,11 +46,15 @@ def main(
     near_outlines = np.zeros((3, num_classes), np.int64)
     for image_id in progress(read_ids(ids), "evaluate"):
         truth = read_mask(records[image_id].mask, num_classes)
+        if not background:
+            truth[truth == 0] = IGNORE
         labels = resize_labels(store[image_id], truth.shape)
         matrix += confusion(truth, labels, num_classes)
         if boundary:
             near_outlines += boundary_counts(truth, labels, num_classes)
     averaged = averaged_ids(about, classes)
+    if not background:
+        averaged = [i for i in averaged or range(num_classes) if i]
     rows = scores(matrix, names, averaged, counted=counted, has_background=about.has_background)
     if boundary:
         rows += boundary_scores(near_outlines, names, averaged)

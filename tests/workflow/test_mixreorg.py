@@ -17,9 +17,10 @@ from maskmill.errors import InputError
 from maskmill.networks.group_vit import GroupViT
 from maskmill.networks.open_vocabulary import load_classes
 from maskmill.storage.checkpoints import load_network, save_network
+from maskmill.storage.maps import open_maps
 
 ROOT = Path(__file__).resolve().parents[2]
-TARGETS = ["results/mixreorg_voc_miou.csv", "results/mixreorg_context_miou.csv"]
+TARGETS = [f"results/mixreorg_{dataset}_miou.csv" for dataset in ("voc", "context", "ade20k")]
 TRAINED = ("groupvit", "mixreorg")
 CHECKPOINT = "work/sample/pairs/mixreorg/mixreorg/network.safetensors"
 SMALL = {
@@ -51,7 +52,22 @@ def test_table_has_the_baseline_and_both_bars(mixreorg, target):
         assert table[table["metric"] == metric]["value"].between(0, 100).tolist() == [True] * 4
     health = table[table["metric"].isin(["mix_acc", "loss_restored", "segments_used", "segments_entropy"])]
     assert health["variant"].tolist() == [variant for variant in TRAINED for _ in range(4)]
-    assert (table["data"] == "sample scenes val").all()
+    assert set(table["data"]) <= {"sample scenes val", "sample scenes validation"}
+
+
+def test_ade20k_has_no_background(mixreorg):
+    """Neither among the labels nor in the means; and no threshold that a curve could be drawn over."""
+    table = pd.read_csv(mixreorg.folder / "results/mixreorg_ade20k_miou.csv")
+    assert "background" not in set(table["class_name"])
+    values = table.pivot_table(index="variant", columns="metric", values="value", sort=False)
+    assert values["miou"].tolist() == values["miou_foreground"].tolist()
+    store = open_maps(mixreorg.folder / "work/sample/ade20k/mixreorg/chance/val/argmax.h5")
+    assert not any((store[image_id] == 0).any() for image_id in store)
+    confusion = pd.read_csv(
+        mixreorg.folder / "work/sample/ade20k/mixreorg/mixreorg/val/argmax_confusion.csv", index_col="truth"
+    )
+    assert confusion.loc["background"].sum() == 0 and confusion["background"].sum() == 0
+    assert not (mixreorg.folder / "results/mixreorg_ade20k_curves.png").exists()
 
 
 def test_papers_numbers_stand_beside_and_are_not_comparable(mixreorg):
