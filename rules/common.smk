@@ -159,6 +159,7 @@ config.update(load_settings(typed(config)))
 
 SCALE = config["scale"]
 WORK = f"work/{SCALE}"
+TINY_CLIP = f"{WORK}/pairs/tiny_clip/network.safetensors"
 
 
 wildcard_constraints:
@@ -897,8 +898,13 @@ def without_background(wildcards) -> list[str]:
 def zeroseg_teacher() -> str | list:
     """The weights of ZeroSeg's teacher: the user's file, or those of the model that is trained here."""
     if config["zeroseg"]["teacher"] == "tiny":
-        return f"{WORK}/pairs/tiny_clip/network.safetensors"
+        return TINY_CLIP
     return config["zeroseg"]["teacher_weights"] or []
+
+
+def first_stem(method: str) -> list[str]:
+    """What an open-vocabulary network's stem starts from: the small image-text model, or nothing."""
+    return [TINY_CLIP] if config[method]["stem_init"] == "tiny_clip" else []
 
 
 def finds_background(method: str):

@@ -15,6 +15,7 @@ rule train_mixreorg:
     input:
         pair_files(config["mixreorg"]["pairs"], ".json"),
         shards=pair_files(config["mixreorg"]["pairs"], ".tar"),
+        stem=first_stem("mixreorg"),
     output:
         checkpoint=f"{MIXREORG}/network.safetensors",
     log:

@@ -17,7 +17,7 @@ rule train_tiny_clip:
         pair_files(config["tiny_clip"]["pairs"], ".json"),
         shards=pair_files(config["tiny_clip"]["pairs"], ".tar"),
     output:
-        checkpoint=f"{WORK}/pairs/tiny_clip/network.safetensors",
+        checkpoint=TINY_CLIP,
     log:
         f"logs/{SCALE}/train_tiny_clip.log",
     benchmark:
@@ -68,6 +68,7 @@ rule train_zeroseg:
         shards=pair_files(config["zeroseg"]["pairs"], ".tar"),
         features=[path for source in config["zeroseg"]["pairs"] for path in gather.images(ZEROSEG_VIEWS, source=source)],
         weights=zeroseg_teacher(),
+        stem=first_stem("zeroseg"),
     output:
         checkpoint=f"{ZEROSEG}/network.safetensors",
     log:

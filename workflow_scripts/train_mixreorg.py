@@ -14,6 +14,7 @@ from maskmill.data.shards import Shards
 from maskmill.data.words import vocabulary
 from maskmill.errors import InputError
 from maskmill.methods.mixreorg import Pretraining
+from maskmill.networks.clip import start_stem
 from maskmill.networks.group_vit import GroupViT
 from maskmill.training.loop import train
 from maskmill.training.optimizers import build_optimizer, decayed_weights
@@ -39,6 +40,7 @@ def main(
     warmup_epochs: float,
     batch_size: int,
     training: dict,
+    stem: list[str] = (),
     max_iterations: int | None = None,
     seed: int = 0,
     run: str = "by hand",
@@ -51,6 +53,8 @@ def main(
     captions = [caption for shard in pairs.samples for _, _, _, caption, _ in shard]
     words = vocabulary([prompt.format(""), *captions]) if own_words else None
     model = GroupViT(**network, multi_label=nouns["prompts"] > 0, words=words)
+    if stem:
+        start_stem(model.encoder.stem, *stem)
     images = CaptionedImages(
         pairs,
         TimmAugmentation(model.mean, model.std, **augmentation),

@@ -20,7 +20,7 @@ from maskmill.methods.zeroseg import (
     view_distances,
     view_weights,
 )
-from maskmill.networks.clip import load_teacher
+from maskmill.networks.clip import load_teacher, start_stem
 from maskmill.networks.zeroseg import ZeroSeg
 from maskmill.storage.features import Features
 from maskmill.storage.maps import sha256
@@ -46,6 +46,7 @@ def main(
     warmup_epochs: float,
     batch_size: int,
     training: dict,
+    stem: list[str] = (),
     max_iterations: int | None = None,
     seed: int = 0,
     run: str = "by hand",
@@ -57,6 +58,8 @@ def main(
     logging.info("%d images of %d shards", len(images), len(shards))
     torch.manual_seed(seed)
     model = ZeroSeg(dim=dim, **network)
+    if stem:
+        start_stem(model.stem, *stem)
     # Without L_match nothing reaches this layer, and several devices would wait for its gradient.
     model.segmentation.of_segments.requires_grad_(match)
     # The paper's sums over the teacher's dimensions, or their means, which the losses give.

@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import save_file
 
 from maskmill.errors import InputError
-from maskmill.networks.clip import TinyCLIP, load_teacher
+from maskmill.networks.backbones import build_backbone
+from maskmill.networks.clip import TinyCLIP, load_teacher, start_stem
 from maskmill.storage.checkpoints import save_network
 
 NAME = "test-tiny-clip"
@@ -77,3 +78,24 @@ def test_the_small_teacher_comes_back_from_its_checkpoint(tmp_path):
     for own, read in zip(model(pixels, tokens), teacher(pixels, tokens), strict=True):
         torch.testing.assert_close(own, read, atol=0, rtol=0)
         torch.testing.assert_close(own.norm(dim=1), torch.ones(2))
+
+
+def tiny_clip(backbone: str) -> TinyCLIP:
+    text = {"context_length": 8, "width": 16, "heads": 2, "layers": 1}
+    return TinyCLIP(image_size=16, backbone=backbone, dim=12, text=text)
+
+
+def test_a_stem_starts_from_the_small_models_backbone(tmp_path):
+    torch.manual_seed(0)
+    tower, stem = tiny_clip("sample_cnn_light"), build_backbone("sample_cnn_light")
+    save_network(tmp_path / "network.safetensors", tower)
+    start_stem(stem, tmp_path / "network.safetensors")
+    expected = tower.backbone.state_dict()
+    assert all(tensor.equal(expected[name]) for name, tensor in stem.state_dict().items())
+
+
+@pytest.mark.parametrize("stem", [None, "sample_cnn"])
+def test_a_stem_of_another_network_is_refused(tmp_path, stem):
+    save_network(tmp_path / "network.safetensors", tiny_clip("sample_cnn_light"))
+    with pytest.raises(InputError, match=r"network\.stem is not its sample_cnn_light; set it to sample_cnn_light"):
+        start_stem(stem and build_backbone(stem), tmp_path / "network.safetensors")

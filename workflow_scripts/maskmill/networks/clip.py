@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from maskmill.errors import InputError
-from maskmill.networks.backbones import IMAGENET_MEAN, IMAGENET_STD, build_backbone
+from maskmill.networks.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, build_backbone
 from maskmill.storage.checkpoints import load_network
 
 
@@ -83,6 +83,22 @@ class OpenCLIP(nn.Module):
 
     def text_features(self, tokens: Tensor) -> Tensor:
         return self.model.encode_text(tokens)
+
+
+def start_stem(stem: Backbone | None, checkpoint: str | Path) -> None:
+    """Start a stem from the trained backbone of a `TinyCLIP`.
+
+    Raises:
+        InputError: there is no stem, or it is another network.
+    """
+    tower = load_network(checkpoint, TinyCLIP)
+    try:
+        stem.load_state_dict(tower.backbone.state_dict())
+    except (AttributeError, RuntimeError):
+        name = tower.arguments["backbone"]
+        raise InputError(
+            f"config: stem_init is tiny_clip, but network.stem is not its {name}; set it to {name}"
+        ) from None
 
 
 def load_teacher(name: str, weights: str | Path | None) -> nn.Module:
