@@ -110,7 +110,7 @@ def test_caches_hold_labels_confidence_logits_and_features(semi):
     logits, features = (maskmill.open_maps(cache / name) for name in ("cache_deep/logits.h5", "cache_wide/features.h5"))
     assert len(logits) == len(features) == 24, "labelled images too"
     for image_id in logits:
-        assert logits[image_id].shape == (21, 8, 8) and features[image_id].shape == (32, 4, 4)
+        assert logits[image_id].shape == (21, 8, 8) and features[image_id].shape == (64, 4, 4)
 
 
 def test_caches_hold_what_the_teacher_says(semi):
