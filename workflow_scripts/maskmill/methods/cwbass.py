@@ -26,8 +26,8 @@ IGNORE = 255
 MIN_PIXELS = 10  # of a class in a batch, below which its mean confidence is left as it is
 
 # Spec 3.3 and 3.4: the paper's teacher is trained on labelled images and labels the others once; the released ones are
-# the student's moving average. Boundaries and weights are the same in all. `joined`:
-# see `student_logits`; it is not known of the paper.
+# the student's moving average. Boundaries and weights are the same in all. `joined`: see
+# `student_logits`; it is not known of the paper.
 VARIANTS = {
     "paper": {
         "teacher": "fixed",

@@ -128,13 +128,14 @@ def _of_group_or_like_it(said: Tensor, members: int) -> Tensor:
     """bool [B/M, B of all devices]: for every group, the captions that are its own or share something with one."""
     everyone = gathered(said)
     ids = everyone.unique()
+    of_group = _named(said, ids).unflatten(0, (-1, members)).amax(dim=1)
+    return of_group @ _named(everyone, ids).T > 0
 
-    def named(said: Tensor) -> Tensor:
-        found = torch.zeros(len(said), len(ids), device=said.device)
-        return found.scatter(1, torch.searchsorted(ids, said), 1.0) * (ids != 0)
 
-    of_group = named(said).unflatten(0, (-1, members)).amax(dim=1)
-    return of_group @ named(everyone).T > 0
+def _named(said: Tensor, ids: Tensor) -> Tensor:
+    """float [B, len(ids)]: 1 where a caption says one of the sorted ids; never for 0, which is none."""
+    found = torch.zeros(len(said), len(ids), device=said.device)
+    return found.scatter(1, torch.searchsorted(ids, said), 1.0) * (ids != 0)
 
 
 def segmentation_loss(probabilities: Tensor, permutation: Tensor, said: Tensor) -> tuple[Tensor, Tensor]:
@@ -156,15 +157,9 @@ def segmentation_loss(probabilities: Tensor, permutation: Tensor, said: Tensor) 
 
 def _single(said: Tensor, permutation: Tensor) -> Tensor:
     """bool [B, L]: mixed patches of images whose captions share nothing with another one of the group."""
-    said = said.unflatten(0, permutation.shape[:2])
-    single = share_something(said[:, :, None], said[:, None]).sum(dim=2) == 1
+    named = _named(said, said.unique()).unflatten(0, permutation.shape[:2])
+    single = (named @ named.transpose(1, 2) > 0).sum(dim=2) == 1
     return single[:, :, None].expand_as(permutation).gather(1, permutation).flatten(0, 1)
-
-
-def share_something(said: Tensor, others: Tensor) -> Tensor:
-    """bool [...]: whether of two lists of ids, [..., S], one has an id of the other; 0 is none."""
-    same = (said[..., :, None] == others[..., None, :]) & (said != 0)[..., None]
-    return same.flatten(-2).any(dim=-1)
 
 
 class Pretraining(nn.Module):
