@@ -561,18 +561,33 @@ def test_new_layers_start_as_released():
 
 @pytest.mark.parametrize("kind", [BASSeeds, BASLocalizer])
 def test_a_checkpoint_rebuilds_the_network(kind, tmp_path):
-    network = kind("sample_cnn", 5).eval()
+    network = kind("sample_cnn", 5, **({"cut": 2} if kind is BASSeeds else {})).eval()
     save_network(tmp_path / "bas.safetensors", network)
     rebuilt, x = load_network(tmp_path / "bas.safetensors", kind), torch.randn(2, 3, 32, 32)
     assert torch.equal(rebuilt.maps(x), network.maps(x))
 
 
-def test_seeds_start_from_a_trained_backbone():
-    trained, network = build_backbone("sample_cnn").eval(), BASSeeds("sample_cnn", 5).eval()
+@pytest.mark.parametrize("cut", [2, 4])
+def test_seeds_start_from_a_trained_backbone(cut):
+    trained, network = build_backbone("sample_cnn").eval(), BASSeeds("sample_cnn", 5, cut=cut).eval()
     network.load_stages(trained.stages)
     x = torch.randn(1, 3, 32, 32)
-    assert torch.equal(network.f1(x), trained(x)[3])
-    assert torch.equal(network.f2[0](network.f1(x)), trained(x)[4])
+    assert torch.equal(network.f1(x), trained(x)[cut - 1])
+    assert torch.equal(network.f2[:-1](network.f1(x)), trained(x)[4])
+
+
+def test_maps_cut_earlier_are_finer_and_see_less():
+    """One pixel reaches 31 pixels of the fourth stage's map of sample_cnn, 7 of the second one's."""
+    reach = {}
+    for cut in (2, 4):
+        network = BASSeeds("sample_cnn", 5, output_stride=8, cut=cut).eval()
+        image = torch.rand(1, 3, 96, 96, requires_grad=True)
+        features = network.f1(image)
+        middle = features.shape[-1] // 2
+        features[0, :, middle, middle].sum().backward()
+        reach[cut] = features.shape[-1], int(image.grad.abs().sum(dim=(0, 1, 2)).count_nonzero())
+        assert network.maps(image).shape[-1] == features.shape[-1]
+    assert reach == {2: (24, 7), 4: (12, 31)}
 
 
 def test_the_generator_may_learn_slower_than_the_classifier():

@@ -167,3 +167,12 @@ def test_frozen_norms_of_the_backbone_keep_their_statistics_while_the_head_learn
     moved = {name for name, value in network.named_buffers() if not torch.equal(value, before[name])}
     assert moved and not any(name.startswith("backbone.") for name in moved)
     assert network.arguments["frozen_batchnorm"]
+
+
+def test_frozen_stages_carry_no_gradient_and_the_later_ones_do():
+    network = DeepLabV3PlusMGD("sample_cnn", 5, **SMALL, frozen_stages=2)
+    network.train()(torch.rand(2, 3, 32, 32))[0].sum().backward()
+    frozen = [parameter.grad is None for parameter in network.backbone.stages[:2].parameters()]
+    assert frozen and all(frozen)
+    assert all(parameter.grad is not None for parameter in network.backbone.stages[2:].parameters())
+    assert network.arguments["frozen_stages"] == 2

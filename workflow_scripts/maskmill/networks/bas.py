@@ -71,19 +71,34 @@ class BASSeeds(_BAS):
     Args:
         backbone, output_stride: see `build_backbone`.
         num_classes: foreground classes.
+        cut: stages before F, of the backbone's five. Where the fourth stage sees as much as an object, what M_f
+            erases of the object is still to be read in F around it, and M_f grows as far; a map before it sees less.
         pretrained: safetensors file with the backbone's weights; only for a new network.
     """
 
-    def __init__(self, backbone: str, num_classes: int, *, output_stride: int = 16, pretrained: str | None = None):
+    def __init__(
+        self,
+        backbone: str,
+        num_classes: int,
+        *,
+        output_stride: int = 16,
+        cut: int = 4,
+        pretrained: str | None = None,
+    ):
         body = build_backbone(backbone, output_stride=output_stride, pretrained=pretrained)
         super().__init__(
-            nn.Sequential(*body.stages[:4]),
-            nn.Conv2d(body.channels[3], num_classes, 3, padding=1, bias=False),
-            nn.Sequential(body.stages[4], nn.Conv2d(body.channels[4], num_classes, 1, bias=False)),
+            nn.Sequential(*body.stages[:cut]),
+            nn.Conv2d(body.channels[cut - 1], num_classes, 3, padding=1, bias=False),
+            nn.Sequential(*body.stages[cut:], nn.Conv2d(body.channels[4], num_classes, 1, bias=False)),
             body.mean,
             body.std,
         )
-        self.arguments = {"backbone": backbone, "num_classes": num_classes, "output_stride": output_stride}
+        self.arguments = {
+            "backbone": backbone,
+            "num_classes": num_classes,
+            "output_stride": output_stride,
+            "cut": cut,
+        }
 
     def load_stages(self, stages: nn.ModuleList) -> None:
         """Start from the five stages of a trained backbone of the same architecture.
@@ -91,7 +106,7 @@ class BASSeeds(_BAS):
         A trained 1x1 classifier is no start: that of `Classifier` has learnt scores below zero for what it does not
         see, so that S_b is never positive and L_bas does nothing.
         """
-        for own, trained in zip((*self.f1, self.f2[0]), stages, strict=True):
+        for own, trained in zip((*self.f1, *self.f2[:-1]), stages, strict=True):
             own.load_state_dict(trained.state_dict())
 
     def cam(self, x: Tensor) -> Tensor:

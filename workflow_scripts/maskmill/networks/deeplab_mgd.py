@@ -19,6 +19,7 @@ class DeepLabV3PlusMGD(nn.Module):
         rates: dilation of the 3x3 branches.
         width: channels of branches, pyramid and decoder.
         low_level_width: channels that the map at stride 4 is reduced to; 24 for MGD's mobilenet_v2.
+        frozen_stages: how many of the backbone's five stages do not learn (not MGD's, all of whose do).
         frozen_batchnorm: keep the backbone's batch norms at their stored statistics (for small batches; not MGD's).
         pretrained: safetensors file with the backbone's weights; only for a new network.
     """
@@ -32,6 +33,7 @@ class DeepLabV3PlusMGD(nn.Module):
         rates: tuple[int, ...] = (6, 12, 18),
         width: int = 256,
         low_level_width: int = 48,
+        frozen_stages: int = 0,
         frozen_batchnorm: bool = False,
         pretrained: str | None = None,
     ):
@@ -43,9 +45,11 @@ class DeepLabV3PlusMGD(nn.Module):
             "rates": list(rates),
             "width": width,
             "low_level_width": low_level_width,
+            "frozen_stages": frozen_stages,
             "frozen_batchnorm": frozen_batchnorm,
         }
         self.backbone = build_backbone(backbone, output_stride=output_stride, dilate=True, pretrained=pretrained)
+        self.backbone.freeze(frozen_stages)
         if frozen_batchnorm:
             freeze_batchnorm(self.backbone)
         self._low_level = max(i for i, stride in enumerate(self.backbone.strides) if stride == 4)
