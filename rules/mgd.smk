@@ -110,8 +110,8 @@ rule train_mgd_student:
         unlabelled=f"{PARTITION}/unlabelled.txt",
         wide=f"{MGD}/teacher_wide/network.safetensors",
         deep=f"{MGD}/teacher_deep/network.safetensors",
-        wide_stores=mgd_stores(f"{MGD}/cache_wide", "labels", "features"),
-        deep_stores=mgd_stores(f"{MGD}/cache_deep", "labels", "logits"),
+        wide_stores=mgd_stores(f"{MGD}/cache_wide", "labels", "confidence", "features"),
+        deep_stores=mgd_stores(f"{MGD}/cache_deep", "labels", "confidence", "logits"),
         weights=mgd_weights("students", "student"),
     output:
         checkpoint=f"{MGD}/{{student}}_{{mode}}/network.safetensors",
@@ -131,7 +131,7 @@ rule train_mgd_student:
     params:
         **varied("mgd", "augmentation", "cutmix", "pairing", "optimizer", "weight_decay", "epochs", "batch_size"),
         **varied("mgd", "new_factor", "teacher_batchnorm", "extra_passes", "images_per_device", "padding_counts"),
-        **varied("mgd", "cache"),
+        **varied("mgd", "min_confidence", "cache"),
         **training(),
         code=code("train_mgd_student.py"),
         network=mgd_network("students", "student", "network"),

@@ -39,6 +39,7 @@ def main(
     records, device = read_index(index), inference_device()
     model = load_segmentation(checkpoint).to(device)
     mean, std = model.backbone.mean, model.backbone.std
+    plain = list(scales) == [1.0] and not flip
     every = sorted({image_id for path in ids for image_id in read_ids(path)})
     parameters = {
         "scales": list(scales),
@@ -54,11 +55,15 @@ def main(
         features = features_maps and stack.enter_context(create_maps(features_maps, "features", **origin))
         for image_id in progress(shard(every, scatteritem), f"teacher {scatteritem}"):
             image = read_image(records[image_id].image, short_side)
-            highest, classes = class_probabilities(model, image, scales, flip, device).max(dim=0)
-            labels.write(image_id, classes.byte().cpu().numpy())
-            confidence.write(image_id, (255 * highest).round().byte().cpu().numpy())
             if logits or features:
                 of_logits, of_features = model(network_input(image, mean, std).to(device))
+            if plain and (logits or features):
+                probabilities = of_logits.softmax(dim=1)[0]  # what class_probabilities gives, by the same pass
+            else:
+                probabilities = class_probabilities(model, image, scales, flip, device)
+            highest, classes = probabilities.max(dim=0)
+            labels.write(image_id, classes.byte().cpu().numpy())
+            confidence.write(image_id, (255 * highest).round().byte().cpu().numpy())
             if logits:
                 logits.write(image_id, _cells(of_logits, image.shape[:2], logits_stride))
             if features:

@@ -1,7 +1,7 @@
 """Train one of MGD's light students with its teachers' labels, logits and features (spec 2.4).
 
-In: index, both id lists, both teachers, for mode `cached` the stores of what they said, optionally the backbone's
-weights. Out: a checkpoint of `DeepLabV3PlusMGD`.
+In: index, both id lists, both teachers, for mode `cached` the stores of what they said (labels, confidence, and the
+deep one's logits or the wide one's features), optionally the backbone's weights. Out: a checkpoint of `DeepLabV3PlusMGD`.
 """
 
 import torch
@@ -12,7 +12,7 @@ from maskmill.data.catalog import find_dataset
 from maskmill.data.datasets import Masks
 from maskmill.data.index import read_ids, read_index
 from maskmill.data.partitions import unlabelled_records
-from maskmill.data.semi_supervised import MGDImages
+from maskmill.data.semi_supervised import ConfidentLabels, MGDImages
 from maskmill.data.transforms import Augmentation
 from maskmill.methods import mgd
 from maskmill.networks.deeplab_mgd import DeepLabV3PlusMGD
@@ -45,6 +45,7 @@ def main(
     extra_passes: bool,
     images_per_device: int,
     padding_counts: bool,
+    min_confidence: float,
     cache: dict,
     epochs: float,
     batch_size: int,
@@ -66,8 +67,8 @@ def main(
     caches = None
     if wide_stores:
         caches = {
-            "wide": _open(wide_stores, ("label", "features"), wide),
-            "deep": _open(deep_stores, ("label", "logits"), deep),
+            "wide": _open(wide_stores, "features", wide, min_confidence),
+            "deep": _open(deep_stores, "logits", deep, min_confidence),
         }
     images = MGDImages(
         records,
@@ -88,6 +89,13 @@ def main(
         teachers = nn.ModuleList(mgd.freeze_teacher(teacher, batchnorm=teacher_batchnorm) for teacher in loaded)
     supervised = supervised_loss(ohem)
 
+    def online(batch, unlabelled):
+        padding = None if padding_counts else (batch["padding"], batch["padding_0"], batch["padding_1"])
+        wide, deep = teachers
+        return mgd.online_targets(
+            wide, deep, batch["image"], unlabelled, batch["mask"], padding, min_confidence=min_confidence
+        )
+
     def step(model, batch):
         unlabelled = batch["image_0"], batch["image_1"]
         return mgd.student_losses(
@@ -96,7 +104,7 @@ def main(
             batch["label"],
             unlabelled,
             batch["mask"],
-            _cached(batch) if teachers is None else _online(teachers, batch, unlabelled, padding_counts),
+            _cached(batch) if teachers is None else online(batch, unlabelled),
             lambda_1=lambda_1,
             lambda_2=lambda_2,
             images_per_device=images_per_device,
@@ -122,17 +130,11 @@ def main(
     )
 
 
-def _open(paths: list[str], kinds: tuple[str, ...], teacher: str) -> dict:
-    stores = {kind: open_maps(path) for kind, path in zip(kinds, paths, strict=True)}
-    for store in stores.values():
+def _open(paths: list[str], maps: str, teacher: str, min_confidence: float) -> dict:
+    labels, confidence, others = stores = [open_maps(path) for path in paths]
+    for store in stores:
         check_origin(store, teacher)
-    return stores
-
-
-def _online(teachers, batch, unlabelled, padding_counts):
-    wide, deep = teachers
-    padding = None if padding_counts else (batch["padding"], batch["padding_0"], batch["padding_1"])
-    return mgd.online_targets(wide, deep, batch["image"], unlabelled, batch["mask"], padding)
+    return {"label": ConfidentLabels(labels, confidence, min_confidence) if min_confidence else labels, maps: others}
 
 
 def _cached(batch):

@@ -13,7 +13,7 @@ from torch.utils.data import default_collate
 from maskmill.data.datasets import Masks
 from maskmill.data.index import Record
 from maskmill.data.partitions import unlabelled_records
-from maskmill.data.semi_supervised import CWBASSImages, MGDImages
+from maskmill.data.semi_supervised import ConfidentLabels, CWBASSImages, MGDImages
 from maskmill.data.transforms import Augmentation, StrongAugmentation
 
 PLAIN = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # mean and standard deviation that leave pixels as they are
@@ -33,6 +33,15 @@ class Counted(dict):
     def __getitem__(self, image_id):
         self.reads[image_id] += 1
         return super().__getitem__(image_id)
+
+
+def test_labels_of_little_confidence_are_left_out():
+    labels = {"a": np.array([[3, 4, 255]], np.uint8), "b": np.zeros((1, 1), np.uint8)}
+    confidence = {"a": np.array([[153, 152, 255]], np.uint8), "b": np.zeros((1, 1), np.uint8)}
+    chosen = ConfidentLabels(labels, confidence, 0.6)
+    assert chosen["a"].tolist() == [[3, 255, 255]] and chosen["a"].dtype == np.uint8
+    assert chosen["b"].tolist() == [[255]] and list(chosen) == ["a", "b"] and len(chosen) == 2
+    assert labels["a"].tolist() == [[3, 4, 255]]
 
 
 @pytest.fixture

@@ -332,6 +332,20 @@ def test_padding_counts_or_is_left_out():
         assert (labels == 255).equal(torch.where(mask[:, 0], padding[2], padding[1]))
 
 
+def test_labels_of_little_confidence_are_left_out():
+    logits = torch.tensor([[2.0, 0.0], [0.5, 0.0]])[..., None, None]  # probabilities of the first class: 0.88, 0.62
+    assert mgd.pseudo_labels(logits).flatten().tolist() == [0, 0]
+    assert mgd.pseudo_labels(logits, 0.7).flatten().tolist() == [0, 255]
+    images, _, unlabelled, mask = example()
+    wide, deep = (mgd.freeze_teacher(TinyNetwork(seed), batchnorm="eval") for seed in (2, 3))
+    every = mgd.online_targets(wide, deep, images, unlabelled, mask)
+    some = mgd.online_targets(wide, deep, images, unlabelled, mask, min_confidence=0.4)
+    for chosen, before in zip((*some.labelled, *some.mixed), (*every.labelled, *every.mixed), strict=True):
+        assert 0 < (chosen == 255).float().mean() < 1
+        assert chosen[chosen != 255].equal(before[chosen != 255])
+    assert some.pooled.equal(every.pooled) and some.relation.equal(every.relation)
+
+
 # Stored targets
 
 

@@ -180,6 +180,7 @@ def copied(semi, tmp_path):
             "mgd={mode: online, padding_counts: false, teacher_batchnorm: eval, pairing: independent}",
         ),
         ("mgd/teacher_deep", "mgd={statistics: all}"),
+        ("mgd/light_cached", "mgd={min_confidence: 0.2}"),
     ],
 )
 def test_other_ways_to_train_run_too_and_give_other_networks(semi, copied, row, change):

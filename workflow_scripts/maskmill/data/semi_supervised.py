@@ -3,7 +3,7 @@
 Teachers' maps, where they were stored, go through the same resize, flip and crop as the image that they are of.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
@@ -15,6 +15,27 @@ from maskmill.data.transforms import Augmentation, Geometry, StrongAugmentation
 from maskmill.methods.mgd import cutmix_masks, partner
 
 Store = Mapping[str, np.ndarray]  # image id to array: a map store, or `Masks`
+
+
+class ConfidentLabels(Mapping):
+    """Pseudo labels of which those with little confidence are left out: image id to uint8 [H, W], 255 where less.
+
+    Args:
+        labels, confidence: stores of uint8 [H, W], the latter 255 times a probability.
+        least: the smallest probability that counts, 0..1.
+    """
+
+    def __init__(self, labels: Store, confidence: Store, least: float):
+        self.labels, self.confidence, self.least = labels, confidence, 255 * least
+
+    def __getitem__(self, image_id: str) -> np.ndarray:
+        return np.where(self.confidence[image_id] < self.least, np.uint8(IGNORE), self.labels[image_id])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.labels)
+
+    def __len__(self) -> int:
+        return len(self.labels)
 
 
 class _Pairs:

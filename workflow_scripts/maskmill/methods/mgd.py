@@ -146,6 +146,14 @@ def freeze_teacher(teacher: nn.Module, *, batchnorm: str = "train") -> nn.Module
     return teacher
 
 
+def pseudo_labels(logits: Tensor, min_confidence: float = 0.0) -> Tensor:
+    """The likeliest classes, int64 [B, H, W]; 255 where their probability is below `min_confidence` (0: released)."""
+    labels = logits.argmax(dim=1)
+    if not min_confidence:
+        return labels
+    return labels.masked_fill(logits.softmax(dim=1).amax(dim=1) < min_confidence, IGNORE)
+
+
 @torch.no_grad()
 def online_targets(
     wide: Network,
@@ -154,18 +162,21 @@ def online_targets(
     unlabelled: tuple[Tensor, Tensor],
     mask: Tensor,
     padding: tuple[Tensor, Tensor, Tensor] | None = None,
+    *,
+    min_confidence: float = 0.0,
 ) -> Targets:
     """Targets of teachers that see the student's own crops: four passes each, in the released order.
 
     Args:
         padding: bool [B, H, W] for x_l, x_0, x_1, true where a crop has no image: left out of L_P, L_I and L_R. None
             counts it, as the released code does.
+        min_confidence: see `pseudo_labels`.
     """
     mixed = mix(*unlabelled, mask)
     apart = [[network(x)[0] for x in unlabelled] for network in (wide, deep)]
     (_, features), (logits, _) = wide(mixed), deep(mixed)
-    on_mixed = [mix(first, second, mask).argmax(dim=1) for first, second in apart]
-    on_labelled = [network(images)[0].argmax(dim=1) for network in (wide, deep)]
+    on_mixed = [pseudo_labels(mix(first, second, mask), min_confidence) for first, second in apart]
+    on_labelled = [pseudo_labels(network(images)[0], min_confidence) for network in (wide, deep)]
     if padding is None:
         return Targets(on_labelled, on_mixed, pooled_logits(logits), relation(features))
     on_labelled = [labels.masked_fill(padding[0], IGNORE) for labels in on_labelled]
