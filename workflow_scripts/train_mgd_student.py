@@ -1,7 +1,8 @@
 """Train one of MGD's light students with its teachers' labels, logits and features (spec 2.4).
 
 In: index, both id lists, both teachers, for mode `cached` the stores of what they said (labels, confidence, and the
-deep one's logits or the wide one's features), optionally the backbone's weights. Out: a checkpoint of `DeepLabV3PlusMGD`.
+deep one's logits or the wide one's features), optionally the backbone's weights. Out: a checkpoint of
+`DeepLabV3PlusMGD`.
 """
 
 import torch
