@@ -80,7 +80,7 @@ def test_editing_bas_reruns_its_seeds_and_what_is_made_of_them(bas):
         ("bas={beta: 0.7}", {"train_bas", "bas_maps"}, {"train_classifier", "cams", "train_irn", "random_walk"}),
         ("bas={add_cams: false}", {"bas_maps", "evaluate_bas_seeds"}, {"train_bas", "affinity_labels"}),
         ("bas={irn: {background: 0.2}}", {"bas_affinity_labels", "train_bas_irn"}, {"bas_maps", "affinity_labels"}),
-        ("bas={irn: {walk_background: 0.3}}", {"bas_random_walk", "train_student"}, {"train_bas_irn", "random_walk"}),
+        ("bas={irn: {walk_background: 0.4}}", {"bas_random_walk", "train_student"}, {"train_bas_irn", "random_walk"}),
         ("irn={walk_background: 0.3}", {"random_walk", "bas_table"}, {"bas_random_walk", "train_student"}),
         ("irn={datasets: {voc: {crop_size: 80}}}", {"random_walk", "bas_random_walk"}, {"train_irn", "train_bas_irn"}),
         ("irn={datasets: {coco: {crop_size: 80}}}", set(), {"random_walk", "bas_random_walk"}),
@@ -210,7 +210,7 @@ def in_the_project(bas, monkeypatch):
 def test_biases_learn_only_as_intended(bas, trained, in_the_project, biases, moves):
     before = load_tensors(bas.folder / WORK / "classifier/classifier.safetensors")[0]
     after = trained(biases=biases)
-    for stage in range(4):
+    for stage in range(2):  # those before F
         old, new = before[f"backbone.stages.{stage}.1.bias"], after[f"f1.{stage}.1.bias"]
         assert torch.equal(old, new) != moves
         assert not torch.equal(before[f"backbone.stages.{stage}.1.weight"], after[f"f1.{stage}.1.weight"])
