@@ -19,7 +19,8 @@ class DeepLabV3PlusMGD(nn.Module):
         rates: dilation of the 3x3 branches.
         width: channels of branches, pyramid and decoder.
         low_level_width: channels that the map at stride 4 is reduced to; 24 for MGD's mobilenet_v2.
-        frozen_stages: how many of the backbone's five stages do not learn (not MGD's, all of whose do).
+        frozen_stages: how many of the backbone's five stages do not learn (MGD's all do); the statistics of their
+            batch norms still move, unless `frozen_batchnorm`.
         frozen_batchnorm: keep the backbone's batch norms at their stored statistics (for small batches; not MGD's).
         pretrained: safetensors file with the backbone's weights; only for a new network.
     """
