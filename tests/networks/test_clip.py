@@ -36,10 +36,12 @@ def test_a_model_of_open_clip_comes_back_from_a_local_file(tmp_path, registered,
     (save_file if suffix == ".safetensors" else torch.save)(registered.state_dict(), path)
     teacher = load_teacher(NAME, path)
     assert (teacher.dim, teacher.image_size) == (24, 32)
+    torch.testing.assert_close(teacher.model.state_dict(), registered.state_dict(), atol=0, rtol=0)
+    # A product of matrices may differ in its last bits where the same weights lie elsewhere in memory.
     pixels = torch.randn(2, 3, 32, 32)
-    torch.testing.assert_close(teacher.encode_image(pixels), registered.encode_image(pixels), atol=0, rtol=0)
+    torch.testing.assert_close(teacher.encode_image(pixels), registered.encode_image(pixels))
     tokens = teacher.tokenizer(["a photo of a cat.", "dogs"])
-    torch.testing.assert_close(teacher.text_features(tokens), registered.encode_text(tokens), atol=0, rtol=0)
+    torch.testing.assert_close(teacher.text_features(tokens), registered.encode_text(tokens))
     assert teacher.scale.item() == pytest.approx(1 / 0.07)
     assert not any(parameter.requires_grad for parameter in teacher.parameters())
 
