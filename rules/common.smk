@@ -52,9 +52,14 @@ def typed(value):
     return yaml.safe_load(value) if isinstance(value, str) else value
 
 
+def read_yaml(name: str) -> dict:
+    """A file of the project, by libyaml where PyYAML has it: every call of Snakemake waits for this."""
+    return yaml.load((Path(workflow.basedir) / name).read_text(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
 def load_settings(changes: dict) -> dict:
     """config.yaml, the overlay of the chosen scale, and the user's own changes, in this order; checked."""
-    base = yaml.safe_load((Path(workflow.basedir) / "config.yaml").read_text())
+    base = read_yaml("config.yaml")
     overlays = base.pop("scales")
     scale = changes.get("scale", base["scale"])
     if scale not in overlays:
@@ -68,7 +73,7 @@ def load_settings(changes: dict) -> dict:
 
 
 def check_settings(settings: dict) -> None:
-    schema = yaml.safe_load((Path(workflow.basedir) / "rules/config.schema.yaml").read_text())
+    schema = read_yaml("rules/config.schema.yaml")
     for error in jsonschema.Draft202012Validator(schema).iter_errors(settings):
         where = ".".join(map(str, error.absolute_path))
         if error.validator == "additionalProperties":

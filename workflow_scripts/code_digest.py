@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -35,12 +36,20 @@ def _closure(path: Path) -> set[Path]:
 @cache
 def _imports(path: Path) -> frozenset[Path]:
     names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), filename=str(path))):
+    for node in _statements(ast.parse(path.read_text(encoding="utf-8"), filename=str(path))):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
     return frozenset(file for name in names for file in _files(name))
+
+
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """Everything below `node` in which an import can stand: no expressions, which are most of the tree."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, (ast.stmt, ast.excepthandler, ast.match_case)):
+            yield child
+            yield from _statements(child)
 
 
 def _files(module: str) -> list[Path]:

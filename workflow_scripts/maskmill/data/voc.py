@@ -15,7 +15,6 @@ from xml.etree import ElementTree
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
-from scipy.io import loadmat
 from tqdm import tqdm
 
 from maskmill.data.catalog import VOC, Dataset, Split, class_ids, voc_palette
@@ -105,6 +104,8 @@ def sbd_mask(path: str | Path) -> np.ndarray:
     Raises:
         InputError: the file is missing, broken, or without that field.
     """
+    from scipy.io import loadmat  # half a second to import, for the one reader of VOC's that needs it
+
     try:
         mask = loadmat(path, variable_names=["GTcls"])["GTcls"]["Segmentation"][0, 0]
     except Exception as error:  # loadmat raises whatever the broken bytes lead to
