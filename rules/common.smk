@@ -180,7 +180,7 @@ wildcard_constraints:
     task=r"[A-Za-z0-9_-]+",
     scheme="overlapped|disjoint",
     t=r"\d+",
-    source="scenes|imagenet|cc3m|cc12m",
+    source="scenes|tags|imagenet|cc3m|cc12m",
 
 
 def root_of(dataset: str) -> str | None:
@@ -878,17 +878,31 @@ def pair_files(sources: list[str], suffix: str) -> list[str]:
 
 
 def prompt_names(method: str):
-    """What stands in the prompts for a data set's classes, by mask id; drawn scenes are called what their captions say."""
+    """What stands in the prompts for a data set's classes, those that are scored, by mask id."""
 
     def names(wildcards) -> dict[int, str]:
-        dataset = DATASETS[wildcards.dataset]
-        if drawn(dataset.name):
-            ids = stand_in_ids(dataset)
-            return {int(ids[i]): name for i, name in enumerate(DATASETS["voc"].classes) if i}
-        given = method_settings(method, dataset.name).get("names", {})
-        return {i: given.get(name, name) for i, name in enumerate(dataset.classes) if i or not dataset.has_background}
+        scored = averaged_ids(DATASETS[wildcards.dataset], averaged_classes(wildcards))
+        words = class_words(method, wildcards.dataset)
+        return {i: word for i, word in words.items() if scored is None or i in scored}
 
     return names
+
+
+def class_words(method: str, dataset: str) -> dict[int, str]:
+    """What texts call a data set's classes, by mask id; drawn scenes are called what their captions say."""
+    about = DATASETS[dataset]
+    if drawn(dataset):
+        ids = stand_in_ids(about)
+        return {int(ids[i]): name for i, name in enumerate(DATASETS["voc"].classes) if i}
+    given = method_settings(method, dataset).get("names", {})
+    return {i: given.get(name, name) for i, name in enumerate(about.classes) if i or not about.has_background}
+
+
+def left_out_classes(wildcards) -> list[str]:
+    """The classes that no caption named, where an open-vocabulary method learned from a data set's tags."""
+    tags = config["pairs"]["tags"]
+    learned = wildcards.store.startswith("zeroseg/") and "tags" in config["zeroseg"]["pairs"]
+    return tags["left_out"] if learned and wildcards.dataset == tags["dataset"] else []
 
 
 def without_background(wildcards) -> list[str]:

@@ -27,6 +27,29 @@ rule draw_pairs:
         "../workflow_scripts/draw_pairs.py"
 
 
+rule caption_tags:
+    input:
+        index=f"{WORK}/{config['pairs']['tags']['dataset']}/index.csv",
+        ids=f"{WORK}/{config['pairs']['tags']['dataset']}/splits/train.txt",
+    output:
+        pairs=f"{WORK}/pairs/tags/{{scatteritem}}.csv",
+    log:
+        f"logs/{SCALE}/pairs/caption_tags/{{scatteritem}}.log",
+    benchmark:
+        f"benchmarks/{SCALE}/pairs/caption_tags/{{scatteritem}}.tsv"
+    conda:
+        "../envs/maskmill.yaml"
+    resources:
+        mem_mb=growing(1000),
+        runtime=growing(30),
+    params:
+        **config["pairs"]["tags"],
+        code=code("caption_tags.py"),
+        names=class_words("zeroseg", config["pairs"]["tags"]["dataset"]),
+    script:
+        "../workflow_scripts/caption_tags.py"
+
+
 rule list_images:
     output:
         pairs=f"{WORK}/pairs/imagenet/{{scatteritem}}.csv",
@@ -82,7 +105,7 @@ rule pack_pairs:
     benchmark:
         f"benchmarks/{SCALE}/pairs/pack_pairs/{{source}}_{{scatteritem}}.tsv"
     wildcard_constraints:
-        source="imagenet|cc3m|cc12m",
+        source="tags|imagenet|cc3m|cc12m",
     conda:
         "../envs/maskmill.yaml"
     resources:

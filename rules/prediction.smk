@@ -104,5 +104,6 @@ rule evaluate:
         counted=config["evaluation"]["counted"],
         background=background_counts,
         boundary=lambda wildcards: wildcards.store.startswith("partitions/"),
+        left_out=left_out_classes,
     script:
         "../workflow_scripts/evaluate.py"

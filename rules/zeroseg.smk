@@ -16,6 +16,7 @@ rule train_tiny_clip:
     input:
         pair_files(config["tiny_clip"]["pairs"], ".json"),
         shards=pair_files(config["tiny_clip"]["pairs"], ".tar"),
+        weights=pretrained(weights_of(config["tiny_clip"]["network"]["backbone"]), config["tiny_clip"]["pretrained"]),
     output:
         checkpoint=TINY_CLIP,
     log:
@@ -30,7 +31,7 @@ rule train_tiny_clip:
         runtime=240,
         gpu=config["resources"]["gpu"],
     params:
-        **without(config["tiny_clip"], "pairs"),
+        **without(config["tiny_clip"], "pairs", "pretrained"),
         code=code("train_tiny_clip.py"),
         max_iterations=config["max_iterations"],
         seed=config["seed"],

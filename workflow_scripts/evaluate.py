@@ -5,7 +5,8 @@ value (percent), and `confusion`, CSV of pixel counts, rows truth and columns pr
 working size are enlarged to the mask's size (nearest neighbour), so the truth is never resized. With `boundary` the
 table has the boundary IoU too. Without `background` pixels of class 0 do not count, and it is no class of the means
 (ADE20K as the field scores it without one). With a second store, `foreground`, of labels without background, it has
-the mIoU over the pixels that have a class, `miou_foreground`, too.
+the mIoU over the pixels that have a class, `miou_foreground`, too. Classes in `left_out` also have a mean of their own,
+`miou_left_out`.
 """
 
 import logging
@@ -38,6 +39,7 @@ def main(
     background: bool = True,
     boundary: bool = False,
     foreground: list[str] = (),
+    left_out: list[str] = (),
 ) -> None:
     about = find_dataset(dataset, index)
     names, num_classes = about.classes, about.num_classes
@@ -58,6 +60,9 @@ def main(
     rows = scores(matrix, names, averaged, counted=counted, has_background=about.has_background)
     if boundary:
         rows += boundary_scores(near_outlines, names, averaged)
+    if left_out:
+        ious = [row["value"] for row in rows if row["metric"] == "iou" and row["class_name"] in left_out]
+        rows.append({"metric": "miou_left_out", "class_name": "", "value": np.mean(ious)})
     for path in foreground:
         rows.append(
             {"metric": "miou_foreground", "class_name": "", "value": foreground_miou(records, ids, path, names)}

@@ -1,7 +1,8 @@
 """Train a small image-text model on captioned images: ZeroSeg's teacher where no CLIP is at hand.
 
-In: shards of pairs, with their indices. Out: a checkpoint of `TinyCLIP`. Params: `single_nouns`, whether only images
-whose captions name a single thing are seen (spec open_vocabulary 9.4).
+In: shards of pairs, with their indices; published weights of the backbone, if it is to start from them. Out: a
+checkpoint of `TinyCLIP`. Params: `single_nouns`, whether only images whose captions name a single thing are seen (spec
+open_vocabulary 9.4).
 """
 
 import logging
@@ -32,6 +33,7 @@ def main(
     epochs: float,
     batch_size: int,
     training: dict,
+    weights: list[str] = (),
     max_iterations: int | None = None,
     seed: int = 0,
     run: str = "by hand",
@@ -40,7 +42,7 @@ def main(
     if single_nouns:
         pairs = of_single_nouns(pairs)
     torch.manual_seed(seed)
-    model = TinyCLIP(**network)
+    model = TinyCLIP(**network, pretrained=next(iter(weights), None))
     images = CaptionedImages(
         pairs,
         TimmAugmentation(model.mean, model.std, crop=model.image_size, area=area),
@@ -60,7 +62,8 @@ def main(
         }
 
     iterations = iterations_of(epochs, len(images), batch_size, max_iterations)
-    groups = [{"params": list(model.parameters()), "lr": lr, "weight_decay": weight_decay}]
+    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [{"params": learned, "lr": lr, "weight_decay": weight_decay}]
     train(
         model,
         step,

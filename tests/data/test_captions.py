@@ -5,7 +5,14 @@ import csv
 import numpy as np
 import pytest
 
-from maskmill.data.captions import find_nouns, imagenet_templates, noun_finder, noun_prompts, read_captions
+from maskmill.data.captions import (
+    caption_of,
+    find_nouns,
+    imagenet_templates,
+    noun_finder,
+    noun_prompts,
+    read_captions,
+)
 from maskmill.data.sample_scenes import CLASSES, draw_scene, draw_scenes
 from maskmill.errors import InputError
 
@@ -56,6 +63,19 @@ def test_a_list_of_captions_that_cannot_be_read_is_named(tmp_path):
 )
 def test_nouns_are_words_of_the_vocabulary_each_once(caption, nouns):
     assert find_nouns(caption) == nouns
+
+
+@pytest.mark.parametrize(
+    ("things", "caption"),
+    [
+        ([], ""),
+        (["ox"], "a photo of an ox"),
+        (["cat", "person"], "a photo of a cat and a person"),
+        (["cat", "ox", "potted plant"], "a photo of a cat, an ox and a potted plant"),
+    ],
+)
+def test_captions_of_tags_name_them_in_their_order(things, caption):
+    assert caption_of(things) == caption
 
 
 def test_without_nltk_data_the_vocabulary_finds_nouns_and_nothing_is_downloaded(tmp_path):

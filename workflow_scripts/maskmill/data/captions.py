@@ -6,7 +6,7 @@ the caption itself in empty slots. Ours: the vocabulary that takes the tagger's 
 
 import csv
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +45,14 @@ def read_captions(path: str | Path) -> dict[str, str]:
             if not captions[image_id]:
                 raise InputError(f"{path}: image {image_id} has an empty caption; write one, or remove its line")
     return captions
+
+
+def caption_of(things: Sequence[str]) -> str:
+    """A caption that names what an image shows: `a photo of a cat, an ox and a dog`; empty for nothing."""
+    if not things:
+        return ""
+    named = [f"{'an' if thing[0] in 'aeiou' else 'a'} {thing}" for thing in things]
+    return f"a photo of {' and '.join(filter(None, (', '.join(named[:-1]), named[-1])))}"
 
 
 def find_nouns(caption: str, vocabulary: Collection[str] = VOCABULARY) -> list[str]:

