@@ -54,6 +54,7 @@ class SentenceEncoder(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Token ids [n, T] to vectors [n, 384], not normalised."""
+        tokens = tokens[:, : (tokens != 0).sum(dim=1).max()]
         read = tokens != 0
         vectors = self.bert(input_ids=tokens, attention_mask=read.long()).last_hidden_state
         return (vectors * read[..., None]).sum(dim=1) / read.sum(dim=1, keepdim=True)
