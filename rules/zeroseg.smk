@@ -87,7 +87,7 @@ rule train_zeroseg:
         gpu=config["resources"]["gpu"],
     params:
         **only(config["zeroseg"], "teacher", "network", "loss", "lr", "betas", "weight_decay"),
-        **only(config["zeroseg"], "epochs", "warmup_epochs", "batch_size"),
+        **only(config["zeroseg"], "stem_frozen", "epochs", "warmup_epochs", "batch_size"),
         code=code("train_zeroseg.py"),
         multi_scale=lambda wildcards: config["zeroseg"]["variants"][wildcards.row]["multi_scale"],
         match=lambda wildcards: config["zeroseg"]["variants"][wildcards.row]["match"],

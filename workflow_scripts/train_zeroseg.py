@@ -1,7 +1,8 @@
 """Train ZeroSeg, or one of its ablations, on images and their teacher's views (spec open_vocabulary 3.3, 3.4).
 
 In: shards with their indices, the views of each, the teacher's weights. Out: a checkpoint of `ZeroSeg`. Params:
-`multi_scale`, whether z learns from all views or from the whole image alone; `match`, whether segments learn.
+`multi_scale`, whether z learns from all views or from the whole image alone; `match`, whether segments learn;
+`stem_frozen`, whether the stem stays what it starts from, which costs a third of the time.
 """
 
 import logging
@@ -11,6 +12,7 @@ import torch
 import stage
 from maskmill.data.shards import Shards
 from maskmill.data.views import ViewedImages
+from maskmill.errors import InputError
 from maskmill.methods.zeroseg import (
     coverage_loss,
     distillation_loss,
@@ -20,6 +22,7 @@ from maskmill.methods.zeroseg import (
     view_distances,
     view_weights,
 )
+from maskmill.networks.backbones import freeze_batchnorm
 from maskmill.networks.clip import load_teacher, start_stem
 from maskmill.networks.zeroseg import ZeroSeg
 from maskmill.storage.features import Features
@@ -47,6 +50,7 @@ def main(
     batch_size: int,
     training: dict,
     stem: list[str] = (),
+    stem_frozen: bool = False,
     max_iterations: int | None = None,
     seed: int = 0,
     run: str = "by hand",
@@ -60,6 +64,8 @@ def main(
     model = ZeroSeg(dim=dim, **network)
     if stem:
         start_stem(model.stem, *stem)
+    if stem_frozen:
+        freeze_stem(model)
     # Without L_match nothing reaches this layer, and several devices would wait for its gradient.
     model.segmentation.of_segments.requires_grad_(match)
     # The paper's sums over the teacher's dimensions, or their means, which the losses give.
@@ -101,6 +107,17 @@ def main(
         seed=seed,
         **training,
     )
+
+
+def freeze_stem(model: ZeroSeg) -> None:
+    """Keep the stem's weights and statistics.
+
+    Raises:
+        InputError: there is none.
+    """
+    if model.stem is None:
+        raise InputError("config: zeroseg.stem_frozen is true, but there is no zeroseg.network.stem; name one")
+    freeze_batchnorm(model.stem.freeze(len(model.stem.stages)))
 
 
 if __name__ == "__main__":

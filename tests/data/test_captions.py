@@ -76,6 +76,7 @@ def test_nouns_are_words_of_the_vocabulary_each_once(caption, nouns):
 )
 def test_captions_of_tags_name_them_in_their_order(things, caption):
     assert caption_of(things) == caption
+    assert set(find_nouns(caption)) == {word for thing in things for word in thing.split()} - {"ox"}
 
 
 def test_without_nltk_data_the_vocabulary_finds_nouns_and_nothing_is_downloaded(tmp_path):

@@ -14,6 +14,7 @@ from PIL import Image
 
 import evaluate
 import train_tiny_clip
+import train_zeroseg
 from maskmill.data.captions import find_nouns
 from maskmill.data.catalog import VOC
 from maskmill.data.index import read_ids, read_index
@@ -78,6 +79,15 @@ def test_a_view_is_what_the_teacher_says_of_its_cell(zeroseg):
     for number, cell in ((0, image), (4, image[32:, 32:]), (29, image[48:, 48:])):
         expected = teacher.encode_image(network_input(cell, teacher.mean, teacher.std, (64, 64)))[0]
         np.testing.assert_allclose(stored[number], expected.numpy(), atol=0.01)
+
+
+def test_a_frozen_stem_stays_the_teachers_backbone(zeroseg):
+    backbone = load_network(zeroseg.folder / PAIRS / "tiny_clip/network.safetensors", TinyCLIP).backbone.state_dict()
+    network = load_network(zeroseg.folder / NETWORK, ZeroSeg)
+    assert backbone and all(torch.equal(tensor, backbone[name]) for name, tensor in network.stem.state_dict().items())
+    without = ZeroSeg(**{**network.arguments, "stem": None})
+    with pytest.raises(InputError, match=r"zeroseg\.stem_frozen is true, but there is no zeroseg\.network\.stem"):
+        train_zeroseg.freeze_stem(without)
 
 
 def test_the_ablations_differ_in_what_they_learn_from_alone(zeroseg):
