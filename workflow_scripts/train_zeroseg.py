@@ -2,7 +2,7 @@
 
 In: shards with their indices, the views of each, the teacher's weights. Out: a checkpoint of `ZeroSeg`. Params:
 `multi_scale`, whether z learns from all views or from the whole image alone; `match`, whether segments learn;
-`stem_frozen`, whether the stem stays what it starts from, which costs a third of the time.
+`stem_frozen`, whether the stem stays what it starts from, so that nothing runs back through it.
 """
 
 import logging
@@ -22,7 +22,7 @@ from maskmill.methods.zeroseg import (
     view_distances,
     view_weights,
 )
-from maskmill.networks.backbones import freeze_batchnorm
+from maskmill.networks.backbones import freeze_backbone
 from maskmill.networks.clip import load_teacher, start_stem
 from maskmill.networks.zeroseg import ZeroSeg
 from maskmill.storage.features import Features
@@ -117,7 +117,7 @@ def freeze_stem(model: ZeroSeg) -> None:
     """
     if model.stem is None:
         raise InputError("config: zeroseg.stem_frozen is true, but there is no zeroseg.network.stem; name one")
-    freeze_batchnorm(model.stem.freeze(len(model.stem.stages)))
+    freeze_backbone(model.stem)
 
 
 if __name__ == "__main__":

@@ -111,6 +111,11 @@ def freeze_batchnorm(network: nn.Module) -> None:
             module.train = lambda mode=True, module=module: module
 
 
+def freeze_backbone(backbone: Backbone) -> None:
+    """Keep all of a backbone's weights and statistics, also in later calls of train()."""
+    freeze_batchnorm(backbone.freeze(len(backbone.stages)))
+
+
 def _load(network: nn.Module, path: str | None, stem: tuple[str, ...] = ()) -> None:
     """Load all weights; those whose names start as in `stem` only where the file's have the same name and shape."""
     if path is None:

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from maskmill.errors import InputError
-from maskmill.networks.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, build_backbone, freeze_batchnorm
+from maskmill.networks.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, build_backbone, freeze_backbone
 from maskmill.storage.checkpoints import load_network
 
 
@@ -100,8 +100,7 @@ class TinyCLIP(nn.Module):
         self.image_size, self.dim = image_size, dim
         self.backbone = build_backbone(backbone, pretrained=pretrained)
         if frozen:
-            self.backbone.freeze(len(self.backbone.stages))
-            freeze_batchnorm(self.backbone)
+            freeze_backbone(self.backbone)
         self.image_projection = nn.Linear(self.backbone.channels[-1], dim)
         self.text, self.tokenizer = _text_tower(text, dim)
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
