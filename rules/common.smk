@@ -99,6 +99,9 @@ def check_names(settings: dict) -> None:
             raise WorkflowError(f"config: data.{dataset}.classes: {error}")
     if "background" in (settings["data"][OWN]["classes"] or []):
         raise WorkflowError(f"config: data.{OWN}.classes has 'background', which is mask id 0 by itself; remove it")
+    tagged = settings["pairs"]["tags"]["dataset"]
+    if tagged not in DATASETS:
+        raise WorkflowError(f"config: pairs.tags.dataset {tagged!r} is not one of {', '.join(DATASETS)}; correct it")
     check_deeplab(settings["deeplab"])
     check_localization(settings["localization"])
     for method, group in (("cwbass", "ablations"), ("mgd", "students")):

@@ -197,3 +197,5 @@ def test_what_is_missing_is_named(project):
     assert line.startswith("config: pairs.cc12m.list is null")
     line = project.fail(CLASSES, "--config", "zeroseg={teacher: ViT-L-14-quickgelu}")
     assert line.startswith("config: zeroseg.teacher_weights is null")
+    line = project.fail(f"{PAIRS}/tags/1-of-2.tar", "--config", "pairs={tags: {dataset: vok}}")
+    assert line.startswith("config: pairs.tags.dataset 'vok' is not one of voc, ")
