@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageFilter
 from torch import Tensor
-from torchvision.transforms import v2
 
 from maskmill.data.images import IGNORE
 
@@ -194,7 +193,7 @@ class StrongAugmentation:
         if rng.random() < self.jitter_p:
             picture = _adjust(picture, _draw_jitter(self.color_jitter, rng))
         if rng.random() < self.grayscale_p:
-            picture = v2.functional.rgb_to_grayscale(picture, num_output_channels=3)
+            picture = picture.convert("L").convert("RGB")
         if rng.random() < self.blur_p:
             picture = picture.filter(ImageFilter.GaussianBlur(rng.uniform(*self.blur_sigma)))
         return np.array(picture)
@@ -270,6 +269,8 @@ def _draw_jitter(strengths: tuple[float, float, float, float], rng: np.random.Ge
 
 def _adjust(pixels, jitter: list[float]):
     """Colours of a uint8 tensor [3, H, W] or a Pillow image."""
+    from torchvision.transforms import v2  # slow to start, and not every training changes colours
+
     brightness, contrast, saturation, hue = jitter
     pixels = v2.functional.adjust_brightness(pixels, brightness)
     pixels = v2.functional.adjust_contrast(pixels, contrast)

@@ -27,8 +27,6 @@ from fractions import Fraction
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
@@ -127,6 +125,9 @@ def image_centroids(
 
 def _cluster(vectors: np.ndarray, k: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """K centroids [k, D] of vectors [n, D] and the number of vectors behind each [k]."""
+    from sklearn.cluster import KMeans  # slower to start than torch, and only one of MARS's stages clusters
+    from sklearn.exceptions import ConvergenceWarning
+
     if len(vectors) < k:
         return vectors[np.arange(k) % len(vectors)], np.ones(k, np.int64)
     model = KMeans(k, init="k-means++", n_init=1, max_iter=KMEANS_ITERATIONS, tol=0, random_state=seed)

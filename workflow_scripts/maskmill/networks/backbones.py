@@ -1,11 +1,11 @@
-"""Backbones as five stages, so that CAM, IRNet and DeepLab heads can take the maps they need."""
+"""Backbones as five stages, so that CAM, IRNet and DeepLab heads can take the maps they need.
 
-import timm
+timm and torchvision are imported where a network of theirs is built: together they start as slowly as torch itself.
+"""
+
 import torch
-import torchvision
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torchvision.models.resnet import Bottleneck
 
 from maskmill.errors import InputError
 
@@ -135,9 +135,11 @@ def _load(network: nn.Module, path: str | None, stem: tuple[str, ...] = ()) -> N
 def _resnet(name: str, output_stride: int, dilate: bool, pretrained: str | None) -> Backbone:
     if name in ("resnet18", "resnet34") and output_stride != 32:
         raise InputError(f"config: output_stride {output_stride} of {name}; it has 32")
+    from torchvision import models
+
     removed = [False, output_stride < 16, output_stride < 32]
     # Residual branches that start at zero: with random weights and frozen statistics, activations would overflow.
-    network = getattr(torchvision.models, name)(replace_stride_with_dilation=removed, zero_init_residual=True)
+    network = getattr(models, name)(replace_stride_with_dilation=removed, zero_init_residual=True)
     _load(network, pretrained)
     if not dilate:
         for layer in (network.layer3, network.layer4):
@@ -153,7 +155,9 @@ def _resnet(name: str, output_stride: int, dilate: bool, pretrained: str | None)
 def _resnet_caffe(
     name: str, output_stride: int, dilate: bool, pretrained: str | None, blocks: tuple[int, ...] = (3, 4, 23, 3)
 ) -> Backbone:
-    network = torchvision.models.ResNet(Bottleneck, list(blocks), zero_init_residual=True)
+    from torchvision.models.resnet import Bottleneck, ResNet
+
+    network = ResNet(Bottleneck, list(blocks), zero_init_residual=True)
     _load(network, pretrained)
     network.maxpool.ceil_mode = True
     layers = [network.layer1, network.layer2, network.layer3, network.layer4]
@@ -173,8 +177,10 @@ def _resnet_caffe(
 
 
 def _resnet_mgd(name: str, output_stride: int, dilate: bool, pretrained: str | None) -> Backbone:
+    from torchvision import models
+
     _check_stride_16_or_32(name, output_stride)
-    network = getattr(torchvision.models, name.removesuffix("_deep"))(zero_init_residual=True)
+    network = getattr(models, name.removesuffix("_deep"))(zero_init_residual=True)
     if name == "wide_resnet50_2":
         _load(network, pretrained)
     else:
@@ -217,8 +223,10 @@ def _dilate(block: nn.Module, dilation: int) -> None:
 
 
 def _mobilenet_v2(name: str, output_stride: int, dilate: bool, pretrained: str | None) -> Backbone:
+    from torchvision.models import mobilenet_v2
+
     _check_stride_16_or_32(name, output_stride)
-    network = torchvision.models.mobilenet_v2()
+    network = mobilenet_v2()
     _load(network, pretrained)
     blocks = network.features[:18]  # without the last 1x1 convolution to 1280 channels
     for block, dilation in zip(blocks[15:], (2, 4, 8), strict=True):
@@ -235,9 +243,11 @@ def _check_stride_16_or_32(name: str, output_stride: int) -> None:
 
 
 def _vgg16(name: str, output_stride: int, dilate: bool, pretrained: str | None) -> Backbone:
+    from torchvision.models import vgg
+
     if output_stride != 8:
         raise InputError(f"config: output_stride {output_stride} of {name}; it has 8")
-    features = torchvision.models.vgg.make_layers(torchvision.models.vgg.cfgs["D"])
+    features = vgg.make_layers(vgg.cfgs["D"])
     _load(features, pretrained)
     for convolution in features[24:30:2]:  # conv5_1 to conv5_3, behind the stride that pool4 gave up
         convolution.dilation = convolution.padding = (2, 2)
@@ -250,6 +260,8 @@ def _vgg16(name: str, output_stride: int, dilate: bool, pretrained: str | None) 
 
 
 def _efficientnet_lite0(name: str, output_stride: int, dilate: bool, pretrained: str | None) -> Backbone:
+    import timm
+
     network = timm.create_model("tf_efficientnet_lite0", output_stride=output_stride)
     _load(network, pretrained)
     blocks = network.blocks

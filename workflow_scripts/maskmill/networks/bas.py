@@ -7,12 +7,9 @@ to one score map a class, f2~ a copy of f2 that does not learn.
 from typing import NamedTuple
 
 import torch
-import torchvision
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn import functional as F
-from torchvision.models.inception import InceptionB, InceptionD
 
 from maskmill.errors import InputError
 from maskmill.networks.backbones import IMAGENET_MEAN, IMAGENET_STD, build_backbone
@@ -270,15 +267,11 @@ def _with_norm(convolution: nn.Conv2d) -> list[nn.Module]:
 
 
 def _inception_v3(name: str, pretrained: str | None):
-    """Szegedy et al., 2016. F behind Mixed_6e; strides and padding of 1a, 6a and 7a are the authors'. The padding of
-    the two max pools is reconstructed: only so has F 28x28 cells."""
-    network = torchvision.models.inception_v3(aux_logits=False, transform_input=False, init_weights=False)
-    network.fc = nn.Identity()
-    network.Mixed_6a, network.Mixed_7a = _Mixed6a(288), _Mixed7a(768)
+    """F behind Mixed_6e, with 28x28 cells."""
+    from maskmill.networks.inception import inception_v3  # torchvision is slow to start, and only this needs it
+
+    network = inception_v3()
     _load(network, pretrained)
-    network.Conv2d_1a_3x3.conv.padding = (1, 1)
-    for pool in (network.maxpool1, network.maxpool2):
-        pool.padding, pool.ceil_mode = 1, True
     names = (
         *("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "maxpool1", "Conv2d_3b_1x1", "Conv2d_4a_3x3", "maxpool2"),
         *("Mixed_5b", "Mixed_5c", "Mixed_5d", "Mixed_6a", "Mixed_6b", "Mixed_6c", "Mixed_6d", "Mixed_6e"),
@@ -286,33 +279,6 @@ def _inception_v3(name: str, pretrained: str | None):
     f1 = nn.Sequential(*(network.get_submodule(part) for part in names))
     rest = nn.Sequential(network.Mixed_7a, network.Mixed_7b, network.Mixed_7c)
     return f1, rest, (768, 2048), IMAGENET_MEAN, IMAGENET_STD
-
-
-class _Mixed6a(InceptionB):
-    """All three branches with stride 1 and padding 1."""
-
-    def __init__(self, inputs: int):
-        super().__init__(inputs)
-        for layer in (self.branch3x3, self.branch3x3dbl_3):
-            layer.conv.stride = layer.conv.padding = (1, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        double = self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(x)))
-        return torch.cat([self.branch3x3(x), double, F.max_pool2d(x, 3, stride=1, padding=1)], dim=1)
-
-
-class _Mixed7a(InceptionD):
-    """All three branches with padding 1."""
-
-    def __init__(self, inputs: int):
-        super().__init__(inputs)
-        for layer in (self.branch3x3_2, self.branch7x7x3_4):
-            layer.conv.padding = (1, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        plain = self.branch3x3_2(self.branch3x3_1(x))
-        long = self.branch7x7x3_4(self.branch7x7x3_3(self.branch7x7x3_2(self.branch7x7x3_1(x))))
-        return torch.cat([plain, long, F.max_pool2d(x, 3, stride=2, padding=1)], dim=1)
 
 
 def _load(network: nn.Module, path: str | None) -> None:

@@ -1,7 +1,8 @@
 """Image-text models that teach ZeroSeg: any of open_clip's with weights of your own, or a small one trained here.
 
 Both have `image_size`, `mean`, `std` of their input, `dim` of the space of images and texts, `encode_image`,
-`tokenizer`, `text_features` and `scale`.
+`tokenizer`, `text_features` and `scale`. open_clip is imported where it builds something: it starts as slowly as torch
+itself.
 """
 
 import difflib
@@ -10,11 +11,8 @@ import pickle
 from collections.abc import Callable
 from pathlib import Path
 
-import open_clip
 import torch
 import torch.nn.functional as F
-from open_clip.tokenizer import SimpleTokenizer
-from open_clip.transformer import TextTransformer
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
@@ -130,6 +128,9 @@ def _text_tower(text: dict | str, dim: int) -> tuple[nn.Module, Callable[[list[s
             raise InputError(f"config: tiny_clip.network.dim is {dim}; text minilm has {SentenceEncoder.dim}, set that")
         encoder = SentenceEncoder()
         return encoder, encoder.tokenize
+    from open_clip.tokenizer import SimpleTokenizer
+    from open_clip.transformer import TextTransformer
+
     tokenizer = SimpleTokenizer(context_length=text["context_length"])
     return TextTransformer(**text, vocab_size=tokenizer.vocab_size, output_dim=dim, pool_type="argmax"), tokenizer
 
@@ -138,6 +139,8 @@ class OpenCLIP(nn.Module):
     """A model of open_clip with weights from a local file. See `TinyCLIP` for the interface."""
 
     def __init__(self, name: str, weights: str | Path):
+        import open_clip
+
         super().__init__()
         self.model = open_clip.create_model(name, pretrained=str(weights))
         given = open_clip.get_model_preprocess_cfg(self.model)
@@ -185,6 +188,8 @@ def load_teacher(name: str, weights: str | Path | None) -> nn.Module:
     """
     if name == "tiny":
         return load_network(weights, TinyCLIP)
+    import open_clip
+
     known = open_clip.list_models()
     if name not in known:
         nearest = difflib.get_close_matches(name, known, n=1) or ["ViT-L-14-quickgelu"]

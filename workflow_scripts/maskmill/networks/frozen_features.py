@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Sequence
 
-import timm
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
@@ -65,6 +64,8 @@ class DinoPatches(nn.Module):
     """Patch tokens of DINO's ViT-B/8 (Caron et al., ICCV 2021) after the last norm: 768 at stride 8."""
 
     def __init__(self, pretrained: str | None = None):
+        import timm
+
         super().__init__()
         self.vit = timm.create_model("vit_base_patch8_224.dino", num_classes=0, dynamic_img_size=True)
         if pretrained is not None:

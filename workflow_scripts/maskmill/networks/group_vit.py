@@ -12,8 +12,6 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from open_clip.tokenizer import SimpleTokenizer
-from open_clip.transformer import QuickGELU, TextTransformer
 from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
@@ -309,6 +307,10 @@ class GroupViT(nn.Module):
         multi_label: bool = False,
         words: list[str] | None = None,
     ):
+        # open_clip starts as slowly as torch itself, and ZeroSeg's network, built of this module's parts, has no text.
+        from open_clip.tokenizer import SimpleTokenizer
+        from open_clip.transformer import QuickGELU, TextTransformer
+
         super().__init__()
         self.arguments = {
             "encoder": encoder,

@@ -5,7 +5,6 @@ import pickle
 from dataclasses import dataclass
 from pathlib import Path
 
-import timm
 import torch
 from torch import Tensor
 
@@ -60,6 +59,8 @@ def convert(name: str, path: str | Path) -> dict[str, Tensor]:
     """
     tensors = _load(path)
     if name == "efficientnet_lite0":
+        import timm
+
         return _in_order(tensors, timm.create_model("tf_efficientnet_lite0").state_dict(), path)
     if name == "vgg16":  # its fully connected layers are not used
         return {key.removeprefix("features."): t for key, t in tensors.items() if key.startswith("features.")}
