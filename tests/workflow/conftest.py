@@ -29,8 +29,8 @@ class Project:
             return
         for name in ("Snakefile", "config.yaml"):
             shutil.copy(ROOT / name, folder / name)
-        for name in ("rules", "workflow_scripts", "profiles", "envs", "report"):
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        for name in ("rules", "workflow_scripts", "profiles", "envs", "report"):  # with what numba has compiled before
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.egg-info"))
 
     def snakemake(self, *arguments: str, configfile: Path | None = TINY) -> subprocess.CompletedProcess:
         """Run Snakemake on two cores; output and errors in `stdout`."""

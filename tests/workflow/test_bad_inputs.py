@@ -134,12 +134,12 @@ def test_cityscapes_without_a_city_and_with_labelids_for_trainids(project):
 
 
 def test_map_store_cut_off_by_a_kill(project):
-    affinity = "work/sample/voc/affinity_labels/1-of-2.h5"
+    affinity = "work/sample/voc/affinity_labels/1-of-1.h5"
     project.run("work/sample/voc/cams.h5")
-    shard = project.folder / "work/sample/voc/cams/1-of-2.h5"
+    shard = project.folder / "work/sample/voc/cams/1-of-1.h5"
     shard.write_bytes(shard.read_bytes()[:3000])
     line = project.fail(affinity)
-    assert "cams/1-of-2.h5" in line and "delete it and run again" in line
+    assert "cams/1-of-1.h5" in line and "delete it and run again" in line
     assert not (project.folder / affinity).exists() and not project.partial_files()
     shard.unlink()
     project.run(affinity)

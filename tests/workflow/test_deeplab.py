@@ -29,8 +29,8 @@ def test_table_has_every_variant_without_and_with_the_crf(deeplab):
 
 
 def test_logits_are_kept_at_the_networks_stride_in_half_precision(deeplab):
-    store = maskmill.open_maps(deeplab.folder / WORK / "aspp_l/val/logits/1-of-2.h5")
-    assert store.kind == "logits" and len(store) == 3
+    store = maskmill.open_maps(deeplab.folder / WORK / "aspp_l/val/logits/1-of-1.h5")
+    assert store.kind == "logits" and len(store) == 6
     for image_id in store:
         assert store[image_id].dtype == np.float16 and store[image_id].shape == (21, 8, 8)
 
@@ -56,14 +56,14 @@ def test_search_looks_at_training_images_only(deeplab):
 
 def test_a_fixed_setting_needs_no_search(deeplab):
     planned = deeplab.planned(TARGET, "--config", "deeplab={crf: fixed}")
-    assert planned["crf_logits"] == 8 and "crf_search" not in planned and "train_deeplab" not in planned
+    assert planned["crf_logits"] == 4 and "crf_search" not in planned and "train_deeplab" not in planned
 
 
 @pytest.mark.parametrize(
     ("change", "first", "untouched"),
     [
         ("deeplab={lr: 0.1}", {"train_deeplab": 4}, {"build_index", "train_classifier"}),
-        ("deeplab={variants: {largefov: {rates: [3]}}}", {"train_deeplab": 1, "crf_logits": 2}, {"crf_search"}),
+        ("deeplab={variants: {largefov: {rates: [3]}}}", {"train_deeplab": 1, "crf_logits": 1}, {"crf_search"}),
         ("deeplab={crf_search: {images: 3}}", {"select_search_images": 1, "crf_search": 1}, {"train_deeplab"}),
     ],
 )
@@ -77,10 +77,10 @@ def test_several_processes_give_the_same_labels(deeplab):
     before = maskmill.open_maps(deeplab.folder / WORK / "aspp_l/val/predictions.h5")
     labels = {image_id: before[image_id] for image_id in before}
     before.close()
-    shard = f"{WORK}/aspp_l/val/predictions/1-of-2.h5"
+    shard = f"{WORK}/aspp_l/val/predictions/1-of-1.h5"
     deeplab.run(shard, "--force", "--config", "resources={threads_crf: 2}")
     after = maskmill.open_maps(deeplab.folder / shard)
-    assert len(after) == 3
+    assert len(after) == 6
     for image_id in after:
         np.testing.assert_array_equal(after[image_id], labels[image_id])
 
