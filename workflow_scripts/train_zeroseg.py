@@ -23,7 +23,7 @@ from maskmill.methods.zeroseg import (
     view_weights,
 )
 from maskmill.networks.backbones import freeze_backbone
-from maskmill.networks.clip import load_teacher, start_stem
+from maskmill.networks.clip import start_stem, teacher_dim
 from maskmill.networks.zeroseg import ZeroSeg
 from maskmill.storage.features import Features
 from maskmill.storage.maps import sha256
@@ -56,7 +56,7 @@ def main(
     run: str = "by hand",
 ) -> None:
     images, stores = Shards(shards), [Features(path) for path in features]
-    dim, digest = load_teacher(teacher, weights).dim, sha256(weights)
+    dim, digest = teacher_dim(teacher, weights), sha256(weights)
     for store, samples in zip(stores, images.samples, strict=True):
         store.check([sample[0] for sample in samples], weights, digest, dim)
     logging.info("%d images of %d shards", len(images), len(shards))

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from maskmill.errors import InputError
 from maskmill.networks.backbones import build_backbone
-from maskmill.networks.clip import SentenceEncoder, TinyCLIP, load_teacher, start_stem
+from maskmill.networks.clip import SentenceEncoder, TinyCLIP, load_teacher, start_stem, teacher_dim
 from maskmill.storage.checkpoints import save_network
 
 NAME = "test-tiny-clip"
@@ -37,6 +37,7 @@ def test_a_model_of_open_clip_comes_back_from_a_local_file(tmp_path, registered,
     (save_file if suffix == ".safetensors" else torch.save)(registered.state_dict(), path)
     teacher = load_teacher(NAME, path)
     assert (teacher.dim, teacher.image_size) == (24, 32)
+    assert teacher_dim(NAME, path) == 24
     torch.testing.assert_close(teacher.model.state_dict(), registered.state_dict(), atol=0, rtol=0)
     # A product of matrices may differ in its last bits where the same weights lie elsewhere in memory.
     pixels = torch.randn(2, 3, 32, 32)
@@ -81,6 +82,7 @@ def test_the_small_teacher_comes_back_from_its_checkpoint(tmp_path):
     for own, read in zip(model(pixels, tokens), teacher(pixels, tokens), strict=True):
         torch.testing.assert_close(own, read, atol=0, rtol=0)
         torch.testing.assert_close(own.norm(dim=1), torch.ones(2))
+    assert teacher_dim("tiny", tmp_path / "network.safetensors") == 8
 
 
 def tiny_clip(backbone: str) -> TinyCLIP:

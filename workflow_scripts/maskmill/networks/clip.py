@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from maskmill.errors import InputError
 from maskmill.networks.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, build_backbone, freeze_backbone
-from maskmill.storage.checkpoints import load_network
+from maskmill.storage.checkpoints import load_network, load_tensors, read_header
 
 
 class SentenceEncoder(nn.Module):
@@ -166,14 +166,24 @@ def start_stem(stem: Backbone | None, checkpoint: str | Path) -> None:
     Raises:
         InputError: there is no stem, or it is another network.
     """
-    tower = load_network(checkpoint, TinyCLIP)
+    tensors, header = load_tensors(checkpoint)
+    backbone = {n.removeprefix("backbone."): tensor for n, tensor in tensors.items() if n.startswith("backbone.")}
     try:
-        stem.load_state_dict(tower.backbone.state_dict())
+        stem.load_state_dict(backbone)
     except (AttributeError, RuntimeError):
-        name = tower.arguments["backbone"]
+        name = header["arguments"]["backbone"]
         raise InputError(
             f"config: stem_init is tiny_clip, but network.stem is not its {name}; set it to {name}"
         ) from None
+
+
+def teacher_dim(name: str, weights: str | Path) -> int:
+    """Dimension of a teacher's space, without loading it; see `load_teacher`."""
+    if name == "tiny":
+        return read_header(weights)["arguments"]["dim"]
+    import open_clip
+
+    return open_clip.get_model_config(name)["embed_dim"]
 
 
 def load_teacher(name: str, weights: str | Path | None) -> nn.Module:

@@ -78,7 +78,8 @@ def _checksum(key: str, row: np.ndarray) -> int:
 
 
 class Features(Sequence):
-    """Read-only sequence of float16 [V, D]. Each process opens the file for itself, when it first reads.
+    """Read-only sequence of float16 [V, D]. Each process opens the file for itself, when it first reads; keys and
+    checksums are held in memory, so that a sample costs one read.
 
     Raises:
         InputError: no such file, or not a finished feature store.
@@ -91,7 +92,8 @@ class Features(Sequence):
             self.shape = file["features"].shape[1:]
             self.inputs = json.loads(file.attrs["inputs"])
             self.parameters = json.loads(file.attrs["parameters"])
-        self._file, self._process = None, os.getpid()
+            self._checksums = file["checksums"][:]
+        self._features, self._process = None, os.getpid()
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -102,11 +104,11 @@ class Features(Sequence):
         Raises:
             InputError: they are not those that were written.
         """
-        if self._file is None or self._process != os.getpid():  # two processes must not share one HDF5 handle
-            self._file, self._process = open_store(self.path), os.getpid()
         with self._damage_named(self.keys[position]):
-            row = self._file["features"][position]
-            if _checksum(self.keys[position], row) != self._file["checksums"][position]:
+            if self._features is None or self._process != os.getpid():  # two processes must not share one HDF5 handle
+                self._features, self._process = open_store(self.path)["features"], os.getpid()
+            row = self._features[position]
+            if _checksum(self.keys[position], row) != self._checksums[position]:
                 raise OSError("wrong checksum")
         return row
 
@@ -136,7 +138,7 @@ class Features(Sequence):
             raise InputError(f"{self.path}: holds other samples than its shard; delete the store and run again")
 
     def __getstate__(self) -> dict:
-        return vars(self) | {"_file": None, "_process": None}
+        return vars(self) | {"_features": None, "_process": None}
 
 
 def _continues(partial: Path, keys: Sequence[str], shape: tuple[int, int], parameters: Mapping, inputs) -> bool:
