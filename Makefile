@@ -15,7 +15,7 @@ demo: setup
 	$(BIN)/snakemake results/mars_voc_miou.csv --cores $(CORES)
 
 test: setup lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations 20
 
 verify: setup
 	$(BIN)/python tests/verify.py --folder $(VERIFY_DIR) --cores $(CORES)

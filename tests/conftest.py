@@ -6,6 +6,12 @@ import subprocess
 import pytest
 
 
+def pytest_runtest_logreport(report):
+    """A failure is shown when it happens: a run that is cut off never comes to its summary."""
+    if report.failed:
+        print(f"\nFAILED {report.nodeid} ({report.when})\n{report.longreprtext}", flush=True)
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 128 KiB."""

@@ -54,6 +54,15 @@ def start(project, *arguments: str, fault: str | None = None, target: str = TARG
     )
 
 
+def output_of(running: subprocess.Popen, timeout: float = 600) -> str:
+    """What it printed, when it and all that hold its output have ended; they are killed where they do not end."""
+    try:
+        return running.communicate(timeout=timeout)[0]
+    except subprocess.TimeoutExpired:
+        os.killpg(running.pid, signal.SIGKILL)
+        raise
+
+
 def wait_until_held(project, running: subprocess.Popen) -> None:
     while not (project.folder / "held").exists():
         assert running.poll() is None, running.communicate()[0][-3000:]
@@ -72,7 +81,7 @@ def processes_in(project) -> list[int]:
 
 def assert_all_end(project) -> None:
     """No process of a run is left, at once or as soon as the system has ended it."""
-    until = time.monotonic() + 5
+    until = time.monotonic() + 60
     while processes_in(project) and time.monotonic() < until:
         time.sleep(0.1)
     assert processes_in(project) == []
@@ -109,7 +118,7 @@ def test_a_killed_stage_is_finished_by_the_next_call(finished, begun, missing, f
     # The CRF's processes are to end with their stage: were there one left, it would hold the pipe that is read here.
     settings = ("training={save_minutes: 0}", "resources={threads_crf: 2}")
     killed = start(project, "--config", *settings, fault=fault)
-    printed = killed.communicate(timeout=1800)[0]
+    printed = output_of(killed)
     assert_all_end(project)
     assert killed.returncode != 0, printed[-3000:]
     assert list((project.folder / WORK).glob(left)), printed[-3000:]
@@ -130,7 +139,7 @@ def test_a_second_run_in_the_folder_is_refused_and_a_killed_snakemake_is_taken_u
         assert "no other Snakemake process" in second.stdout and "--unlock" in second.stdout
     finally:
         os.kill(running.pid, signal.SIGKILL)  # it alone: its stages end with it
-    running.communicate(timeout=60)
+    output_of(running)
     assert_all_end(project)
     assert "Directory cannot be locked" in project.snakemake(TARGET).stdout
     project.run(TARGET, "--unlock")
@@ -150,7 +159,7 @@ def test_a_training_on_two_devices_ends_with_snakemake_and_goes_on_to_what_one_d
         assert len(processes_in(project)) == 5
     finally:
         os.kill(running.pid, signal.SIGKILL)
-    running.communicate(timeout=60)
+    output_of(running)
     assert_all_end(project)
     project.run(checkpoint, "--unlock")
     printed = project.run(checkpoint, "--rerun-incomplete", "--config", "resources={gpu: 2}")
@@ -162,7 +171,7 @@ def test_a_training_on_two_devices_ends_with_snakemake_and_goes_on_to_what_one_d
 
 def test_number_of_cores_and_of_shards_does_not_matter(finished, project):
     run = start(project, "--config", "shards=2", "--cores", "1")
-    printed = run.communicate(timeout=1800)[0]
+    printed = output_of(run)
     assert run.returncode == 0, printed[-3000:]
     assert len(list((project.folder / WORK / "cams").glob("*-of-2.h5"))) == 2
     assert table(project) == table(finished)

@@ -41,9 +41,8 @@ def submit(cluster, tmp_path_factory, finished):
         command = [sys.executable, "-m", "snakemake", target, "--profile", "profiles/slurm"]
         command += ["--configfile", str(TINY), *arguments]
         command += ["--slurm-init-seconds-before-status-checks", "2"]
-        done = subprocess.run(
-            command, cwd=project.folder, env=cluster, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
+        output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        done = subprocess.run(command, cwd=project.folder, env=cluster, timeout=1500, **output)
         assert done.returncode == 0, done.stdout[-5000:]
         return done.stdout
 
