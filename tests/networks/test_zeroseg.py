@@ -169,6 +169,14 @@ def test_a_stem_gives_as_many_patches_as_pixels_do():
     assert build("sample_cnn_light").embed(pixels).shape == build().embed(pixels).shape == (2, L, 48)
 
 
+@pytest.mark.parametrize("stem", [None, "sample_cnn_light"])
+@torch.no_grad()
+def test_what_is_behind_the_last_whole_patches_is_not_seen(stem):
+    network, pixels = build(stem).eval(), torch.randn(1, 3, 83, 131)
+    for odd, whole in zip(network.describe(pixels), network.describe(pixels[..., :80, :128]), strict=True):
+        torch.testing.assert_close(odd, whole)
+
+
 @torch.no_grad()
 def test_larger_images_are_seen_with_resized_position_codes(network):
     shares, segments, image = network.describe(torch.randn(1, 3, 80, 128, dtype=torch.float64))

@@ -217,10 +217,11 @@ class ZeroSeg(nn.Module):
         }
 
     def describe(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Normalised images [B, 3, H, W] of whole patches: every patch's shares in the segments, [B, L, m], and unit
-        vectors [B, m, D'] of the segments and [B, D'] of the images."""
+        """Normalised images [B, 3, H, W], less what is behind their last whole patches: every patch's shares in the
+        segments, [B, L, m], and unit vectors [B, m, D'] of the segments and [B, D'] of the images."""
         rows, columns = (length // self.patch_size for length in pixels.shape[2:])
-        encoded = self.encode(self.embed(pixels))
+        seen = pixels[..., : rows * self.patch_size, : columns * self.patch_size]  # a stem's maps would be rounded up
+        encoded = self.encode(self.embed(seen))
         positions = resized_codes(self.segmentation.positions, rows, columns)
         segments, image, shares = self.segmentation(encoded[:, 1:], positions.expand(len(pixels), -1, -1))
         return shares, F.normalize(segments, dim=-1), F.normalize(image, dim=-1)
