@@ -14,8 +14,8 @@ CLUSTER = Path(__file__).parents[1] / "slurm/cluster.sh"
 TINY = Path(__file__).parents[1] / "overlays/tiny.yaml"
 # Small stages share a job, so that the test takes minutes. A node has CPUs for four at a time, and two GPUs.
 GROUPS = [
-    *("--groups", "draw_scenes=data", "build_index=data", "predict=inference", "crf_predictions=crf"),
-    *("evaluate=scores", "--group-components", "inference=4", "crf=4", "scores=4"),
+    *("--groups", "draw_scenes=data", "build_index=data", "predict=inference"),
+    *("evaluate=scores", "--group-components", "inference=2", "scores=4"),
 ]
 
 
