@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from maskmill.errors import InputError
 from maskmill.networks.backbones import build_backbone
 from maskmill.networks.clip import SentenceEncoder, TinyCLIP, load_teacher, start_stem, teacher_dim
+from maskmill.networks.zeroseg import ZeroSeg
 from maskmill.storage.checkpoints import save_network
 
 NAME = "test-tiny-clip"
@@ -104,6 +105,29 @@ def test_a_stem_of_another_network_is_refused(tmp_path, stem):
     save_network(tmp_path / "network.safetensors", tiny_clip("sample_cnn_light"))
     with pytest.raises(InputError, match=r"network\.stem is not its sample_cnn_light; set it to sample_cnn_light"):
         start_stem(stem and build_backbone(stem), tmp_path / "network.safetensors")
+
+
+def test_a_checkpoint_of_another_network_and_an_unknown_model_are_named_without_loading_a_teacher(tmp_path):
+    path = tmp_path / "network.safetensors"
+    network = ZeroSeg(
+        **{"dim": 8, "image_size": 32, "patch_size": 16, "stem": None, "mask_ratio": 0.5},
+        **{"width": 16, "heads": 2, "depth": 1, "reconstruction": {"width": 16, "heads": 2, "depth": 1}},
+        segmentation={
+            "width": 16,
+            "heads": 2,
+            "depths": [1, 1, 1],
+            "groups": [4, 2],
+            "gumbel": True,
+            "assign_scale": 1.0,
+        },
+    )
+    save_network(path, network)
+    with pytest.raises(InputError, match=r"network\.safetensors: holds a ZeroSeg, not a TinyCLIP"):
+        teacher_dim("tiny", path)
+    with pytest.raises(InputError, match=r"network\.safetensors: holds a ZeroSeg, not a TinyCLIP"):
+        start_stem(build_backbone("sample_cnn_light"), path)
+    with pytest.raises(InputError, match="'ViT-L-15' is none of open_clip's models"):
+        teacher_dim("ViT-L-15", path)
 
 
 @torch.no_grad()

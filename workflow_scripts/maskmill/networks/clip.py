@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from maskmill.errors import InputError
 from maskmill.networks.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, build_backbone, freeze_backbone
-from maskmill.storage.checkpoints import load_network, load_tensors, read_header
+from maskmill.storage.checkpoints import load_network, load_tensors, read_arguments
 
 
 class SentenceEncoder(nn.Module):
@@ -166,23 +166,28 @@ def start_stem(stem: Backbone | None, checkpoint: str | Path) -> None:
     Raises:
         InputError: there is no stem, or it is another network.
     """
-    tensors, header = load_tensors(checkpoint)
+    name = read_arguments(checkpoint, TinyCLIP)["backbone"]
+    tensors, _ = load_tensors(checkpoint)
     backbone = {n.removeprefix("backbone."): tensor for n, tensor in tensors.items() if n.startswith("backbone.")}
     try:
         stem.load_state_dict(backbone)
     except (AttributeError, RuntimeError):
-        name = header["arguments"]["backbone"]
         raise InputError(
             f"config: stem_init is tiny_clip, but network.stem is not its {name}; set it to {name}"
         ) from None
 
 
 def teacher_dim(name: str, weights: str | Path) -> int:
-    """Dimension of a teacher's space, without loading it; see `load_teacher`."""
+    """Dimension of a teacher's space, without loading it.
+
+    Raises:
+        InputError: no such model, or a checkpoint that is missing or of another network; see `load_teacher`.
+    """
     if name == "tiny":
-        return read_header(weights)["arguments"]["dim"]
+        return read_arguments(weights, TinyCLIP)["dim"]
     import open_clip
 
+    _check_name(name)
     return open_clip.get_model_config(name)["embed_dim"]
 
 
@@ -198,14 +203,7 @@ def load_teacher(name: str, weights: str | Path | None) -> nn.Module:
     """
     if name == "tiny":
         return load_network(weights, TinyCLIP)
-    import open_clip
-
-    known = open_clip.list_models()
-    if name not in known:
-        nearest = difflib.get_close_matches(name, known, n=1) or ["ViT-L-14-quickgelu"]
-        raise InputError(
-            f"config: zeroseg.teacher {name!r} is none of open_clip's models; did you mean {nearest[0]!r}?"
-        )
+    _check_name(name)
     if not weights:
         raise InputError(
             f"config: zeroseg.teacher_weights is null; name a file with weights of {name}, or "
@@ -218,3 +216,14 @@ def load_teacher(name: str, weights: str | Path | None) -> nn.Module:
     except (RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{weights}: cannot be loaded as {name} ({reason}); correct zeroseg.teacher") from None
+
+
+def _check_name(name: str) -> None:
+    import open_clip
+
+    known = open_clip.list_models()
+    if name not in known:
+        nearest = difflib.get_close_matches(name, known, n=1) or ["ViT-L-14-quickgelu"]
+        raise InputError(
+            f"config: zeroseg.teacher {name!r} is none of open_clip's models; did you mean {nearest[0]!r}?"
+        )

@@ -54,6 +54,21 @@ def read_header(path: str | Path) -> dict:
     return _read(path, lambda file: [])[1]
 
 
+def read_arguments(path: str | Path, network_class: type[nn.Module]) -> dict:
+    """What the network of `save_network`'s file is built with, without its tensors.
+
+    Raises:
+        InputError: as `load_network`.
+    """
+    return _arguments(path, read_header(path), network_class)
+
+
+def _arguments(path: str | Path, header: dict, network_class: type[nn.Module]) -> dict:
+    if header.get("network") != network_class.__name__:
+        raise InputError(f"{path}: holds a {header.get('network')}, not a {network_class.__name__}; delete it")
+    return header["arguments"]
+
+
 def load_one_of(path: str | Path, network_classes: Collection[type[nn.Module]]) -> nn.Module:
     """`load_network` of a file that may hold any of several networks.
 
@@ -75,8 +90,6 @@ def load_network(path: str | Path, network_class: type[nn.Module]) -> nn.Module:
         InputError: the file is missing, broken, or holds a network of another class.
     """
     tensors, header = load_tensors(path)
-    if header.get("network") != network_class.__name__:
-        raise InputError(f"{path}: holds a {header.get('network')}, not a {network_class.__name__}; delete it")
-    network = network_class(**header["arguments"])
+    network = network_class(**_arguments(path, header, network_class))
     network.load_state_dict(tensors)
     return network.eval()
