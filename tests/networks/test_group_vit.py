@@ -71,10 +71,12 @@ def test_larger_images_get_a_resized_position_embedding_as_in_transformers(model
     pixels = torch.randn(1, 3, 448, 448).double()
     vision = theirs.vision_model
     hidden = vision.embeddings(pixels, interpolate_pos_encoding=True)
-    expected = vision.layernorm(vision.encoder(hidden).last_hidden_state)
+    expected = vision.encoder(hidden, output_attentions=True)
     features, *maps = ours.encoder(pixels)
-    torch.testing.assert_close(features, expected, rtol=0, atol=1e-9)
+    torch.testing.assert_close(features, vision.layernorm(expected.last_hidden_state), rtol=0, atol=1e-9)
     assert [tuple(soft.shape) for soft in maps] == [(1, 64, 784), (1, 8, 64)]
+    for soft, attention in zip(maps, expected.attentions[:2], strict=True):
+        torch.testing.assert_close(soft, attention, rtol=0, atol=1e-9)
 
 
 @torch.no_grad()
@@ -83,6 +85,8 @@ def test_composed_maps_equal_transformers_grouping(models):  # P4
     pixels = torch.randn(2, 3, 224, 224).double()
     attentions = theirs.vision_model(pixels, output_attentions=True).attentions[:2]
     shares = ours.encoder(pixels).shares
+    first, second = attentions  # [B, 64, L], [B, 8, 64]
+    torch.testing.assert_close(shares, (second @ first).transpose(1, 2), rtol=0, atol=1e-9)
     torch.testing.assert_close(shares.sum(dim=2), torch.ones(2, 196).double())
     resized = F.interpolate(shares.transpose(1, 2).unflatten(2, (14, 14)), (224, 224), mode="bilinear")
     torch.testing.assert_close(resized, get_grouping_from_attentions(attentions, (224, 224)), rtol=0, atol=1e-6)
@@ -148,18 +152,18 @@ def test_layer_equals_timms_with_an_epsilon_of_1e_5():  # P9
 
 
 def test_captions_get_clips_tokens_and_a_long_one_ends_in_its_end_token():  # P8, P10
-    network = GroupViT(encoder=SMALL["encoder"], text=TEXT | {"layers": 1})
+    network = GroupViT(encoder=SMALL["encoder"], text=TEXT).double()
     captions = ["It's 3 o'clock: a cat, (two) dogs & more!", "word " * 100]
     tokens = network.tokenizer(captions)
     assert torch.equal(tokens, open_clip.get_tokenizer("ViT-B-32")(captions))
     assert tokens[1, -1] == 49407 and tokens.max() == 49407
     tower = open_clip.transformer.TextTransformer(
-        width=256, heads=4, layers=1, act_layer=open_clip.transformer.QuickGELU, output_dim=256, pool_type="argmax"
-    )
+        width=256, heads=4, layers=12, act_layer=open_clip.transformer.QuickGELU, output_dim=256, pool_type="argmax"
+    ).double()
     state = tower.state_dict()
     nn.init.eye_(state.pop("text_projection"))
     network.text.load_state_dict(state)
-    torch.testing.assert_close(network.text(tokens), tower(tokens))
+    torch.testing.assert_close(network.text(tokens), tower(tokens), rtol=0, atol=1e-9)
 
 
 def test_released_names_become_ours():

@@ -1,10 +1,9 @@
-"""Captions: reading them, their nouns, and the prompts that GroupViT's multi-label loss makes of the nouns.
+"""Captions: those of tags, their nouns, and the prompts that GroupViT's multi-label loss makes of the nouns.
 
 Spec open_vocabulary 1.5. Certain: up to K = 3 nouns a caption, which of NLTK's tags count as nouns, the 80 templates,
 the caption itself in empty slots. Ours: the vocabulary that takes the tagger's place where NLTK's data is not at hand.
 """
 
-import csv
 import re
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
@@ -14,7 +13,6 @@ import numpy as np
 from maskmill.data.catalog import DATASETS
 from maskmill.errors import InputError
 
-COLUMNS = ("image_id", "caption")
 NOUN_TAGS = {"NN", "NNS", "NNP", "VB", "VBD", "VBG", "VBN", "VBP", "VBZ"}  # verbs too, as released
 
 # Nouns of the data sets' class names. An orange of COCO's is a colour in most captions, "of" is in a chest of drawers.
@@ -23,29 +21,6 @@ VOCABULARY = frozenset(word for dataset in DATASETS.values() for name in dataset
     "of",
     "orange",
 }
-
-
-def read_captions(path: str | Path) -> dict[str, str]:
-    """Read a CSV with columns image_id and caption, as `draw_scenes` writes it: image id to caption, in its order.
-
-    Raises:
-        InputError: the file is missing or has other columns, or an id comes twice, or a caption is empty.
-    """
-    if not Path(path).exists():
-        raise InputError(f"{path}: no such list of captions; write a CSV with the columns image_id and caption")
-    captions: dict[str, str] = {}
-    with open(path, newline="", encoding="utf-8") as file:
-        table = csv.DictReader(file)
-        if tuple(table.fieldnames or ()) != COLUMNS:
-            raise InputError(f"{path}: columns are {table.fieldnames}, not {list(COLUMNS)}; correct the first line")
-        for row in table:
-            image_id = row["image_id"]
-            if image_id in captions:
-                raise InputError(f"{path}: image {image_id} has two captions; remove one of its lines")
-            captions[image_id] = (row["caption"] or "").strip()
-            if not captions[image_id]:
-                raise InputError(f"{path}: image {image_id} has an empty caption; write one, or remove its line")
-    return captions
 
 
 def caption_of(things: Sequence[str]) -> str:

@@ -287,7 +287,7 @@ def write_attributes(file: h5py.File, kind: str, producer: str, parameters: Mapp
     file.attrs["producer"] = producer
     file.attrs["parameters"] = json.dumps(parameters or {}, sort_keys=True)
     file.attrs["inputs"] = json.dumps({str(path): sha256(path) for path in inputs}, sort_keys=True)
-    file.attrs["versions"] = json.dumps({name: version(name) for name in ("h5py", "numpy")})
+    file.attrs["versions"] = json.dumps({name: version(name) for name in ("h5py", "numpy", "torch")})
 
 
 def sha256(path: str | Path) -> str:
