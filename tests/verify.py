@@ -147,6 +147,8 @@ CLAIMS = [
     Claim("zeroseg: zero-shot on the foreground", "mIoU", 15, metric("zeroseg", "miou_foreground", "zeroseg")),
     Claim("zeroseg: the same, above base", "mIoU", 10, zeroseg_gain("base")),
     Claim("zeroseg: the same, above image_level", "mIoU", 0, zeroseg_gain("image_level")),
+    Claim("zeroseg: segments used an image", "", 2, metric("zeroseg", "segments_used", "zeroseg")),
+    Claim("zeroseg: entropy of the segments", "nat", 0.3, metric("zeroseg", "segments_entropy", "zeroseg")),
     Claim("zeroseg: entropy of the views that segments match", "nat", 1, metric("zeroseg", "view_entropy", "zeroseg")),
 ]
 

@@ -10,13 +10,13 @@ augmentation, training's statistics and fixed draws; and pairs, the number of th
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
 from torch.utils.data import default_collate
 
 import stage
 from maskmill.data.captioned import CaptionedImages, TimmAugmentation
 from maskmill.data.captions import noun_finder
 from maskmill.data.shards import Shards
+from maskmill.methods.group_vit import segments_used
 from maskmill.methods.mixreorg import Pretraining
 from maskmill.networks.device import inference_device
 from maskmill.networks.group_vit import GroupViT
@@ -62,12 +62,6 @@ def main(
     means["pairs"] = len(images)
     with atomic_path(mixing_table) as path:
         pd.DataFrame({"metric": means.index, "class_name": "", "value": means.values}).to_csv(path, index=False)
-
-
-def segments_used(shares: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of shares [B, L, G], as means over the images: how many segments have a patch, and the entropy of their sizes."""
-    sizes = F.one_hot(shares.argmax(dim=2), shares.shape[2]).float().mean(dim=1)
-    return (sizes > 0).sum(dim=1).float().mean(), torch.special.entr(sizes).sum(dim=1).mean()
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from open_clip.loss import ClipLoss
 
-from maskmill.methods.group_vit import contrastive_loss, multi_label_loss
+from maskmill.methods.group_vit import contrastive_loss, multi_label_loss, segments_used
 from maskmill.methods.mixreorg import (
     PROBABILITY_FLOOR,
     Pretraining,
@@ -62,6 +62,14 @@ def test_contrastive_loss_equals_open_clips():  # P6
     torch.manual_seed(0)
     images, texts, scale = unit(6, 256), unit(6, 256), torch.tensor(1 / 0.07).double()
     torch.testing.assert_close(contrastive_loss(images, texts, scale), ClipLoss()(images, texts, scale))
+
+
+def test_segments_used_are_those_that_are_some_patchs_first():
+    shares = torch.full((2, 8, 3), 0.1)
+    shares[0, :, 2] = 0.8  # all patches of the first image in one segment
+    shares[1, :4, 0] = shares[1, 4:, 1] = 0.8  # halves of the second in two
+    used, entropy = segments_used(shares)
+    assert used.item() == pytest.approx(1.5) and entropy.item() == pytest.approx(math.log(2) / 2)
 
 
 def test_multi_label_loss_equals_its_closed_form():  # P7

@@ -1,4 +1,4 @@
-"""GroupViT's losses: images against captions, and against the nouns in them.
+"""GroupViT's losses, of images against captions and the nouns in them, and whether its segments differ.
 
 "GroupViT: Semantic Segmentation Emerges from Text Supervision", CVPR 2022; spec open_vocabulary 1.5, certain (read in
 the released code) but for the soft targets.
@@ -41,6 +41,16 @@ def multi_label_loss(images: Tensor, prompts: Tensor, scale: Tensor) -> Tensor:
     own = torch.arange(count, device=logits.device).repeat_interleave(k)
     of_images = F.cross_entropy(logits, F.one_hot(own, count).T / k)
     return (of_images + F.cross_entropy(logits.T, own)) / 2
+
+
+def segments_used(shares: Tensor) -> tuple[Tensor, Tensor]:
+    """How many of an image's segments have a patch, and the entropy (nat) of their sizes; means over the images (9.4).
+
+    Args:
+        shares: of every patch in the segments, [B, L, G]; a patch is of the one that has most of it.
+    """
+    sizes = F.one_hot(shares.argmax(dim=2), shares.shape[2]).float().mean(dim=1)
+    return (sizes > 0).sum(dim=1).float().mean(), torch.special.entr(sizes).sum(dim=1).mean()
 
 
 def gathered(values: Tensor) -> Tensor:
