@@ -5,8 +5,8 @@ value (percent), and `confusion`, CSV of pixel counts, rows truth and columns pr
 working size are enlarged to the mask's size (nearest neighbour), so the truth is never resized. With `boundary` the
 table has the boundary IoU too. Without `background` pixels of class 0 do not count, and it is no class of the means
 (ADE20K as the field scores it without one). With a second store, `foreground`, of labels without background, it has
-the mIoU over the pixels that have a class, `miou_foreground`, too. Classes in `left_out` also have a mean of their own,
-`miou_left_out`.
+the mIoU over the pixels of the counted classes, `miou_foreground`, too. Classes in `left_out` also have a mean of their
+own, `miou_left_out`.
 """
 
 import logging
@@ -63,10 +63,10 @@ def main(
     if left_out:
         ious = [row["value"] for row in rows if row["metric"] == "iou" and row["class_name"] in left_out]
         rows.append({"metric": "miou_left_out", "class_name": "", "value": np.mean(ious)})
+    things = [i for i in averaged or range(num_classes) if i]
     for path in foreground:
-        rows.append(
-            {"metric": "miou_foreground", "class_name": "", "value": foreground_miou(records, ids, path, names)}
-        )
+        value = foreground_miou(records, ids, path, names, things)
+        rows.append({"metric": "miou_foreground", "class_name": "", "value": value})
     table = pd.DataFrame(rows)
     with atomic_path(confusion_table) as path:
         pd.DataFrame(matrix, index=pd.Index(names, name="truth"), columns=names).to_csv(path)
@@ -75,14 +75,14 @@ def main(
     logging.info("%s: mIoU %.1f", maps, table["value"].iloc[0])
 
 
-def foreground_miou(records: dict, ids: str, maps: str, names: Sequence[str]) -> float:
-    """Mean IoU in percent over the classes but background, on the pixels whose truth is one of them."""
+def foreground_miou(records: dict, ids: str, maps: str, names: Sequence[str], things: Sequence[int]) -> float:
+    """Mean IoU in percent over `things`, class ids without background, on the pixels whose truth is one of them."""
     store, matrix = open_maps(maps), np.zeros((len(names), len(names)), np.int64)
     for image_id in read_ids(ids):
         truth = read_mask(records[image_id].mask, len(names))
-        truth[truth == 0] = IGNORE
+        truth[~np.isin(truth, things)] = IGNORE
         matrix += confusion(truth, resize_labels(store[image_id], truth.shape), len(names))
-    return scores(matrix, names, range(1, len(names)))[0]["value"]
+    return scores(matrix, names, things)[0]["value"]
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 import evaluate
+import segment_open
 import train_tiny_clip
 import train_zeroseg
 from maskmill.data.captions import find_nouns
@@ -25,11 +26,12 @@ from maskmill.networks.clip import TinyCLIP
 from maskmill.networks.zeroseg import ZeroSeg
 from maskmill.storage.checkpoints import load_network, save_network
 from maskmill.storage.features import Features
-from maskmill.storage.maps import sha256
+from maskmill.storage.maps import create_maps, sha256
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = "results/zeroseg_voc_miou.csv"
 PAIRS = "work/sample/pairs"
+HEALTH = ["view_entropy", "segment_cosine", "loss_matching", "segments_used", "segments_entropy"]
 ROWS = ["base", "multi_scale", "match", "zeroseg"]
 NETWORK = f"{PAIRS}/zeroseg/zeroseg/network.safetensors"
 CLASSES = "work/sample/voc/zeroseg/classes.safetensors"
@@ -40,8 +42,8 @@ def test_table_has_the_ablations_and_both_bars(zeroseg):
     assert list(table["variant"].unique()) == [*ROWS, "image_level", "chance"]
     for metric in ("miou", "miou_foreground"):
         assert table[table["metric"] == metric]["value"].between(0, 100).tolist() == [True] * 6
-    health = table[table["metric"].isin(["view_entropy", "segment_cosine", "loss_matching"])]
-    assert health["variant"].tolist() == [row for row in ROWS for _ in range(3)]
+    health = table[table["metric"].isin(HEALTH)]
+    assert health[["variant", "metric"]].to_numpy().tolist() == [[row, name] for row in ROWS for name in HEALTH]
     assert (table["data"] == "sample scenes val").all()
     papers = table.dropna(subset="paper_value")
     assert papers["paper_value"].tolist() == [21.1, 28.5, 38.6, 40.8]
@@ -174,6 +176,33 @@ def test_classes_that_are_left_out_have_a_mean_of_their_own(copied, tmp_path, mo
     )
 
 
+def test_the_foreground_are_the_counted_classes_pixels_alone(copied, tmp_path, monkeypatch):
+    """Where a run asks for a part of the classes, pixels of the others are not in its mean as zeros."""
+    monkeypatch.chdir(copied.folder)
+    work = "work/sample/voc"
+    records, ids = read_index(f"{work}/index.csv"), read_ids(f"{work}/splits/val.txt")
+    masks = {image_id: np.array(Image.open(records[image_id].mask)) for image_id in ids}
+    numbers = sorted({int(n) for mask in masks.values() for n in np.unique(mask)} - {0, 255})
+    kept, other = numbers[::2], numbers[1]
+    with create_maps(
+        tmp_path / "maps.h5", "label", producer="test"
+    ) as store:  # right on the classes that are kept, and nowhere else
+        for image_id, mask in masks.items():
+            store.write(image_id, np.where(np.isin(mask, kept), mask, other).astype(np.uint8))
+    evaluate.main(
+        "voc",
+        f"{work}/index.csv",
+        f"{work}/splits/val.txt",
+        str(tmp_path / "maps.h5"),
+        str(tmp_path / "scores.csv"),
+        str(tmp_path / "confusion.csv"),
+        classes=[VOC.classes[n] for n in kept],
+        foreground=[str(tmp_path / "maps.h5")],
+    )
+    table = pd.read_csv(tmp_path / "scores.csv").set_index("metric")["value"]
+    assert table["miou_foreground"] == 100 and table["miou"].iloc[0] < 100
+
+
 def test_any_classes_from_the_command_line_by_the_teachers_names(zeroseg, tmp_path):
     (tmp_path / "photos").mkdir()
     rgb = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
@@ -187,6 +216,20 @@ def test_any_classes_from_the_command_line_by_the_teachers_names(zeroseg, tmp_pa
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert set(np.unique(np.array(Image.open(tmp_path / "out/masks/a.png")))) <= {1, 2}
+
+
+def test_a_teacher_that_the_checkpoint_did_not_learn_from_is_refused(zeroseg, tmp_path):
+    teacher = load_network(zeroseg.folder / PAIRS / "tiny_clip/network.safetensors", TinyCLIP)
+    save_network(tmp_path / "other.safetensors", TinyCLIP(**{**teacher.arguments, "dim": 48}))
+    with pytest.raises(InputError, match=r"other\.safetensors: gives vectors of 48 numbers, but .* a teacher of 64"):
+        segment_open.main(
+            str(zeroseg.folder / NETWORK),
+            str(tmp_path),
+            str(tmp_path / "out"),
+            ["cat"],
+            teacher="tiny",
+            teacher_weights=str(tmp_path / "other.safetensors"),
+        )
 
 
 def test_what_is_missing_is_named(project):
