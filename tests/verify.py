@@ -46,7 +46,8 @@ def bias_removed(run: Path) -> float:
     return 100 * (1 - after / before)
 
 
-def miou(run: Path, target: str, variant: str, metric: str = "miou") -> float:
+def value(run: Path, target: str, variant: str, metric: str = "miou") -> float:
+    """A figure of a target's table."""
     table = pd.read_csv(run / "results" / f"{target}.csv")
     return table.query("variant == @variant and metric == @metric")["value"].item()
 
@@ -54,7 +55,7 @@ def miou(run: Path, target: str, variant: str, metric: str = "miou") -> float:
 def gain(target: str, row: str, baseline: str, metric: str = "miou") -> Callable[[Path], float]:
     """mIoU of one row of a target's table above another's."""
     table = f"{target}_voc_miou"
-    return lambda run: miou(run, table, row, metric) - miou(run, table, baseline, metric)
+    return lambda run: value(run, table, row, metric) - value(run, table, baseline, metric)
 
 
 def joint_gain(task: str) -> Callable[[Path], float]:
@@ -75,29 +76,19 @@ def barm_claims(task: str) -> list[Claim]:
 
 def least_teacher_gain(run: Path) -> float:
     """mIoU of MGD's weaker teacher above the better of the students' baselines."""
-    teachers = [miou(run, "mgd_voc_miou", f"teacher_{name}") for name in ("deep", "wide")]
-    return min(teachers) - max(miou(run, "mgd_voc_miou", f"{name}_supervised") for name in ("light", "mobile"))
+    teachers = [value(run, "mgd_voc_miou", f"teacher_{name}") for name in ("deep", "wide")]
+    return min(teachers) - max(value(run, "mgd_voc_miou", f"{name}_supervised") for name in ("light", "mobile"))
 
 
 def box_gain(boxset: str, metric: str) -> Callable[[Path], float]:
     """A metric of BAS' boxes above CAM's."""
-
-    def gain(run: Path) -> float:
-        table = pd.read_csv(run / f"results/bas_{boxset}_localization.csv").query("metric == @metric")
-        values = table.set_index("variant")["value"]
-        return values["bas"] - values["cam"]
-
-    return gain
+    table = f"bas_{boxset}_localization"
+    return lambda run: value(run, table, "bas", metric) - value(run, table, "cam", metric)
 
 
 def metric(variant: str, name: str, target: str = "mixreorg") -> Callable[[Path], float]:
     """A figure of MixReorg's table, or of ZeroSeg's."""
-
-    def value(run: Path) -> float:
-        table = pd.read_csv(run / f"results/{target}_voc_miou.csv")
-        return table.query("variant == @variant and metric == @name")["value"].item()
-
-    return value
+    return lambda run: value(run, f"{target}_voc_miou", variant, name)
 
 
 def above_image_level(run: Path) -> float:
