@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from maskmill.methods import cwbass
 
-GOLDEN = {"rel": 2e-6}
+GOLDEN = {"abs": 1e-6}
 
 
 def wave(function, shape, step):

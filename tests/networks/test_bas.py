@@ -36,7 +36,7 @@ def positive(mean: float, first: float, last: float) -> list[float]:
 
 
 def near(expected):
-    return pytest.approx(expected, rel=1e-9)
+    return pytest.approx(expected, rel=1e-9, abs=0)
 
 
 def gradient_norms(loss: torch.Tensor, weights: list[torch.Tensor]) -> list[float | None]:

@@ -207,7 +207,7 @@ def parameter_groups(
 
 
 def _start(layer: nn.Conv2d, *, normal: bool) -> None:
-    """Released initialisation: N(0, 0.02) for VGG, else Xavier-uniform; that biases start at 0 is reconstructed."""
+    """Released initialisation: N(0, 0.02) for VGG, else Xavier-uniform; biases start at 0."""
     if normal:
         nn.init.normal_(layer.weight, std=0.02)
     else:
@@ -246,8 +246,7 @@ def _vgg16(name: str, pretrained: str | None):
 
 
 def _mobilenet_v1(name: str, pretrained: str | None):
-    """Howard et al., 2017. F behind block 11. That it is block 6 whose stride of 2 is gone is reconstructed: only so
-    has the first map of 512 channels 28x28 cells."""
+    """Howard et al., 2017, with block 6 at stride 1, as released. F behind block 11, with 28x28 cells."""
     widths = (32, 64, 128, 128, 256, 256, *[512] * 6, 1024, 1024)
     strides = (1, 2, 1, 2, 1, *[1] * 6, 2, 1)
     blocks = [nn.Sequential(*_with_norm(nn.Conv2d(3, 32, 3, 2, padding=1, bias=False)))]

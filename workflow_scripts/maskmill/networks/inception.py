@@ -8,8 +8,8 @@ from torchvision.models.inception import InceptionB, InceptionD
 
 
 def inception_v3() -> nn.Module:
-    """Szegedy et al., 2016, without a classifier, of a random start. Strides and padding of 1a, 6a and 7a are BAS's
-    authors'. The padding of the two max pools is reconstructed: only so has the map behind Mixed_6e 28x28 cells."""
+    """Szegedy et al., 2016, without a classifier, of a random start. Strides and padding of 1a, 6a, 7a and the
+    two max pools are BAS's authors': the map behind Mixed_6e has 28x28 cells."""
     network = torchvision.models.inception_v3(aux_logits=False, transform_input=False, init_weights=False)
     network.fc = nn.Identity()
     network.Mixed_6a, network.Mixed_7a = _Mixed6a(288), _Mixed7a(768)
