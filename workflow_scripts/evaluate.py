@@ -55,15 +55,15 @@ def main(
         if boundary:
             near_outlines += boundary_counts(truth, labels, num_classes)
     averaged = averaged_ids(about, classes)
+    things = [i for i in averaged or range(num_classes) if i]
     if not background:
-        averaged = [i for i in averaged or range(num_classes) if i]
+        averaged = things
     rows = scores(matrix, names, averaged, counted=counted, has_background=about.has_background)
     if boundary:
         rows += boundary_scores(near_outlines, names, averaged)
     if left_out:
         ious = [row["value"] for row in rows if row["metric"] == "iou" and row["class_name"] in left_out]
         rows.append({"metric": "miou_left_out", "class_name": "", "value": np.mean(ious)})
-    things = [i for i in averaged or range(num_classes) if i]
     for path in foreground:
         value = foreground_miou(records, ids, path, names, things)
         rows.append({"metric": "miou_foreground", "class_name": "", "value": value})

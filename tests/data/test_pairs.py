@@ -1,11 +1,5 @@
 """Downloading a list of image-text pairs from a server on the loopback interface, some of whose links are dead."""
 
-import http.server
-import io
-import threading
-from collections import Counter
-
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -13,54 +7,12 @@ from maskmill.data.pairs import download_pairs, read_links
 from maskmill.errors import InputError
 
 
-def jpeg(height, width):
-    data = io.BytesIO()
-    Image.fromarray(np.full((height, width, 3), 90, np.uint8)).save(data, "jpeg")
-    return data.getvalue()
+def links(image_server, *paths):
+    return [(f"{image_server.url}{path}", f"caption of {path}") for path in paths]
 
 
-@pytest.fixture
-def server():
-    """`/<h>x<w>.jpg` is an image of that size, `/cut.jpg` ends early the first time, `/page` is no image, the rest is
-    404 or, below /busy, 503. `asked` counts what was asked for."""
-    asked = Counter()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            asked[self.path] += 1
-            if self.path.startswith("/busy"):
-                return self.send_error(503)
-            if self.path == "/page":
-                data = b"<html>sold out</html>"
-            elif self.path == "/cut.jpg":
-                data = jpeg(40, 30)
-                data = data[: len(data) // 2] if asked[self.path] == 1 else data
-            elif "x" in self.path:
-                data = jpeg(*map(int, self.path[1:].removesuffix(".jpg").split("x")))
-            else:
-                return self.send_error(404)
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *arguments):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        running.asked, running.url = asked, f"http://127.0.0.1:{running.server_port}"
-        yield running
-        running.shutdown()
-        thread.join()
-
-
-def links(server, *paths):
-    return [(f"{server.url}{path}", f"caption of {path}") for path in paths]
-
-
-def test_what_is_there_is_fetched_and_dead_links_are_reported(server, tmp_path):
-    asked = links(server, "/20x30.jpg", "/gone.jpg", "/page", "/busy", "/40x30.jpg")
+def test_what_is_there_is_fetched_and_dead_links_are_reported(image_server, tmp_path):
+    asked = links(image_server, "/20x30.jpg", "/gone.jpg", "/page", "/busy", "/40x30.jpg")
     pairs, report = download_pairs(asked, tmp_path)
     assert [pair.caption for pair in pairs] == ["caption of /20x30.jpg", "caption of /40x30.jpg"]
     assert [Image.open(pair.image).size for pair in pairs] == [(30, 20), (30, 40)]
@@ -68,31 +20,31 @@ def test_what_is_there_is_fetched_and_dead_links_are_reported(server, tmp_path):
     assert report == {"asked": 5, "got": 2, "failed": 3}
     assert dead[asked[1][0]] == "HTTP 404" and dead[asked[3][0]] == "HTTP 503"
     assert dead[asked[2][0]].startswith("not an image")
-    assert server.asked["/gone.jpg"] == 1 and server.asked["/busy"] == 2, "404 is final, 503 is not"
+    assert image_server.asked["/gone.jpg"] == 1 and image_server.asked["/busy"] == 2, "404 is final, 503 is not"
 
 
-def test_images_that_are_there_are_not_asked_for_again(server, tmp_path):
-    asked = links(server, "/20x30.jpg", "/40x30.jpg")
+def test_images_that_are_there_are_not_asked_for_again(image_server, tmp_path):
+    asked = links(image_server, "/20x30.jpg", "/40x30.jpg")
     first, _ = download_pairs(asked[:1], tmp_path)
     pairs, report = download_pairs(asked, tmp_path)
     assert pairs[0] == first[0] and report["got"] == 2
-    assert server.asked == {"/20x30.jpg": 1, "/40x30.jpg": 1}
+    assert image_server.asked == {"/20x30.jpg": 1, "/40x30.jpg": 1}
 
 
-def test_a_link_that_comes_twice_is_one_pair(server, tmp_path):
-    url = f"{server.url}/20x30.jpg"
+def test_a_link_that_comes_twice_is_one_pair(image_server, tmp_path):
+    url = f"{image_server.url}/20x30.jpg"
     pairs, report = download_pairs([(url, "first"), (url, "second")], tmp_path)
     assert [pair.caption for pair in pairs] == ["first"] and report["asked"] == 1
 
 
-def test_an_answer_that_breaks_off_is_asked_for_again(server, tmp_path):
-    [pair], _ = download_pairs(links(server, "/cut.jpg"), tmp_path)
-    assert Image.open(pair.image).size == (30, 40) and server.asked["/cut.jpg"] == 2
+def test_an_answer_that_breaks_off_is_asked_for_again(image_server, tmp_path):
+    [pair], _ = download_pairs(links(image_server, "/cut.jpg"), tmp_path)
+    assert Image.open(pair.image).size == (30, 40) and image_server.asked["/cut.jpg"] == 2
     assert [path.name for path in tmp_path.iterdir()] == [pair.image.name]
 
 
-def test_large_images_shrink_to_512_pixels_on_the_shorter_side(server, tmp_path):
-    pairs, _ = download_pairs(links(server, "/600x1200.jpg"), tmp_path)
+def test_large_images_shrink_to_512_pixels_on_the_shorter_side(image_server, tmp_path):
+    pairs, _ = download_pairs(links(image_server, "/600x1200.jpg"), tmp_path)
     assert Image.open(pairs[0].image).size == (1024, 512)
 
 

@@ -23,7 +23,7 @@ def run(tmp_path):
 
 def test_figures_are_those_of_the_row_and_the_metric(run):
     assert verify.metric("zeroseg", "miou_foreground", "zeroseg")(run) == 55
-    assert verify.zeroseg_gain("base")(run) == 52
+    assert verify.gain("zeroseg", "zeroseg", "base", "miou_foreground")(run) == 52
     assert verify.gain("zeroseg", "zeroseg", "base")(run) == 10
     assert verify.box_gain("cub", "gt_known_loc")(run) == 20
     with pytest.raises(ValueError):

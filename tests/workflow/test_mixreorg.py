@@ -1,11 +1,8 @@
 """MixReorg's targets at the tiny overlay: tables, what segments by any classes, reruns, and bad inputs."""
 
-import functools
-import http.server
 import json
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -234,29 +231,15 @@ def test_a_mixing_that_cannot_be_is_refused(project):
     assert message.startswith("config: mixreorg.mixing.mix_layer 2 leaves no layer") and message.endswith("give 0 to 1")
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *arguments):
-        pass
-
-
-def test_a_list_of_links_becomes_a_shard_and_a_report(project, tmp_path):
-    for name in ("a", "b", "c"):
-        Image.new("RGB", (40, 30), "red").save(tmp_path / f"{name}.jpg")
-    handler = functools.partial(Quiet, directory=str(tmp_path))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever).start()
-        url = f"http://127.0.0.1:{server.server_port}"
-        captions = {"a.jpg": "a red thing", "b.jpg": " ", "gone.jpg": "a cat", "c.jpg": "a red cat"}
-        text = "".join(f"{url}/{name}\t{caption}\n" for name, caption in captions.items())
-        (tmp_path / "list.tsv").write_text(text)
-        try:
-            folder = "work/sample/pairs/cc12m"
-            project.run(f"{folder}/1-of-1.tar", "--config", f"pairs={{cc12m: {{list: {tmp_path / 'list.tsv'}}}}}")
-        finally:
-            server.shutdown()
+def test_a_list_of_links_becomes_a_shard_and_a_report(project, image_server, tmp_path):
+    captions = {"20x30.jpg": "a red thing", "30x30.jpg": " ", "gone.jpg": "a cat", "40x30.jpg": "a red cat"}
+    lines = [f"{image_server.url}/{name}\t{caption}\n" for name, caption in captions.items()]
+    (tmp_path / "list.tsv").write_text("".join(lines))
+    folder = "work/sample/pairs/cc12m"
+    project.run(f"{folder}/1-of-1.tar", "--config", f"pairs={{cc12m: {{list: {tmp_path / 'list.tsv'}}}}}")
     report = json.loads((project.folder / f"{folder}/1-of-1_report.json").read_text())
     assert (report["asked"], report["got"], report["failed"]) == (4, 3, 1)
-    assert report["dead"] == {f"{url}/gone.jpg": "HTTP 404"}
+    assert report["dead"] == {f"{image_server.url}/gone.jpg": "HTTP 404"}
     index = json.loads((project.folder / f"{folder}/1-of-1.json").read_text())
     assert [reason for _, reason in index["skipped"]] == ["no caption"]
     assert [sample[3] for sample in index["samples"]] == ["a red thing", "a red cat"]

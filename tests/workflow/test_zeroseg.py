@@ -184,9 +184,8 @@ def test_the_foreground_are_the_counted_classes_pixels_alone(copied, tmp_path, m
     masks = {image_id: np.array(Image.open(records[image_id].mask)) for image_id in ids}
     numbers = sorted({int(n) for mask in masks.values() for n in np.unique(mask)} - {0, 255})
     kept, other = numbers[::2], numbers[1]
-    with create_maps(
-        tmp_path / "maps.h5", "label", producer="test"
-    ) as store:  # right on the classes that are kept, and nowhere else
+    # Right on the classes that are kept, and nowhere else.
+    with create_maps(tmp_path / "maps.h5", "label", producer="test") as store:
         for image_id, mask in masks.items():
             store.write(image_id, np.where(np.isin(mask, kept), mask, other).astype(np.uint8))
     evaluate.main(
