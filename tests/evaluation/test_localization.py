@@ -48,24 +48,39 @@ BOXES = {
     ("B", 0.25): ([121, 113, 224, 215], [0, 0.5268935236], [2252, 8248]),
     ("B", 0.5): ([138, 130, 206, 198], [0, 0.463626492942], [1100, 3680]),
     ("B", 0.7): ([150, 142, 194, 186], [0, 0.274725274725], [532, 1480]),
-    ("C", 0.1): ([0, 0, 224, 224], [0.163575308642, 0.1456], []),
-    ("C", 0.7): ([0, 0, 224, 224], [0.163575308642, 0.1456], []),
+    **{("C", threshold): ([0, 0, 224, 224], [0.163575308642, 0.1456], []) for threshold in (0.1, 0.25, 0.5, 0.7)},
+}
+# By map: mean, first, last, maximum, value [100, 80]; pixels above 0.1, 0.25, 0.5.
+FIGURES = {
+    "A": ([0.105263455271, 0.000317330498486, 2.02880746439e-05, 0.993245311161, 0.513654671814], [13316, 7491, 3168]),
+    "B": ([0.136868697457, 0.000123209315365, 0.0624088083648, 0.985355434067, 0.00450825343849], [16794, 10500, 4780]),
+    "C": ([0, 0, 0, 0, 0], [0, 0, 0]),
+}
+SINGLE_FIGURES = {  # mean, first, last in float32, in which the workflow scores; pixels above 0.1, 0.5
+    "A": ([0.105263451004, 0.000317330472171, 2.02880746656e-05], [13316, 3168]),
+    "B": ([0.136868699478, 0.000123209320009, 0.0624088086188], [16794, 4780]),
+    "C": ([0, 0, 0], [0, 0]),
 }
 
 
 # --- maps and boxes ---------------------------------------------------------------------------------------------------
 
 
-def test_normalised_and_enlarged_maps_are_the_reference_evaluators():
-    a, b = LARGE["A"], LARGE["B"]
-    golden_a = [0.105263455271, 0.000317330498486, 2.02880746439e-05, 0.993245311161, 0.513654671814]
-    golden_b = [0.136868697457, 0.000123209315365, 0.0624088083648, 0.985355434067, 0.00450825343849]
-    for large, golden in ((a, golden_a), (b, golden_b)):
-        figures = [large.mean(), large[0, 0], large[-1, -1], large.max(), large[100, 80]]
-        assert figures == pytest.approx(golden, abs=1e-6)
-        assert large.min() == pytest.approx(0, abs=1e-12)
-    assert [(a > t).sum() for t in (0.1, 0.25, 0.5)] == [13316, 7491, 3168]
-    assert [(b > t).sum() for t in (0.1, 0.25, 0.5)] == [16794, 10500, 4780]
+@pytest.mark.parametrize("name", MAPS)
+def test_normalised_and_enlarged_maps_are_the_reference_evaluators(name):
+    large, (figures, pixels) = LARGE[name], FIGURES[name]
+    found = [large.mean(), large[0, 0], large[-1, -1], large.max(), large[100, 80]]
+    assert found == pytest.approx(figures, rel=1e-9)
+    assert large.min() == pytest.approx(0, abs=1e-12)
+    assert [(large > threshold).sum() for threshold in (0.1, 0.25, 0.5)] == pixels
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_maps_in_single_precision_are_the_reference_evaluators(name):
+    large, (figures, pixels) = enlarge(normalise(MAPS[name].astype(np.float32)), 224), SINGLE_FIGURES[name]
+    assert large.dtype == np.float32
+    assert [large.mean(dtype=float), large[0, 0], large[-1, -1]] == pytest.approx(figures, rel=1e-6)
+    assert [(large > threshold).sum() for threshold in (0.1, 0.5)] == pixels
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -75,8 +90,7 @@ def test_boxes_components_and_ious_are_the_reference_evaluators(name, threshold,
     large = enlarge(normalise(MAPS[name].astype(dtype)), 224)
     assert list(largest_box(large, threshold)) == box
     assert iou(largest_box(large, threshold), TRUTH)[0] == pytest.approx(ious, abs=1e-11)
-    if sizes:
-        assert list(components(large > threshold)[1]) == sizes
+    assert list(components(large > threshold)[1]) == sizes
 
 
 def test_a_constant_map_has_no_component_and_becomes_zero_in_both_releases():

@@ -190,17 +190,34 @@ def wave(function, k, height, width):
     return function(n, k).view(4, height, width)
 
 
-def test_fused_seeds_are_the_reference_ones():
-    """One run of the released merging: both sets divided by their own maxima, added, divided again."""
+@pytest.fixture
+def map_sets():
+    """The classifier's and BAS' maps of one image at four scales."""
     sizes = [(4, 5), (2, 3), (6, 7), (7, 9)]
     cams = [wave(lambda n, k: torch.sin(0.21 * n + k).abs(), k, *size) for k, size in enumerate(sizes)]
     bas = [wave(lambda n, k: 2 * torch.cos(0.17 * n + 0.5 * k).abs(), k, *size) for k, size in enumerate(sizes)]
-    seeds = fused(*(merge_scales(maps, (50, 70), classes=[1, 3, 4]) for maps in (cams, bas)))
+    return cams, bas
+
+
+def test_fused_seeds_are_the_reference_ones(map_sets):
+    """One run of the released merging: both sets divided by their own maxima, added, divided again."""
+    seeds = fused(*(merge_scales(maps, (50, 70), classes=[1, 3, 4]) for maps in map_sets))
     assert seeds.shape == (3, 13, 18)
     assert [seeds.mean().item(), seeds[0, 0, 0].item(), seeds[-1, -1, -1].item()] == pytest.approx(
         [0.838882871576, 0.703536292938, 0.670837573888], rel=1e-9
     )
     assert seeds.amax((1, 2)).tolist() == pytest.approx([0.999994570941, 0.999994899276, 0.999994751014], rel=1e-9)
+
+
+def test_seeds_fused_at_full_size_are_the_reference_ones(map_sets):
+    """The release's second set, which no stage here stores: on a grid of whole strides of 16, cut to the image."""
+    totals = [sum(nn.functional.interpolate(m[None], (64, 80), mode="bilinear")[0] for m in maps) for maps in map_sets]
+    seeds = fused(*(merge_scales([total[:, :50, :70]], (4 * 50, 4 * 70), classes=[1, 3, 4]) for total in totals))
+    assert seeds.shape == (3, 50, 70)
+    assert [seeds.mean().item(), seeds[0, 0, 0].item(), seeds[-1, -1, -1].item()] == pytest.approx(
+        [0.842112676234, 0.696664726032, 0.705584590246], rel=1e-9
+    )
+    assert seeds.amax((1, 2)).tolist() == pytest.approx([0.99999449729, 0.99999488677, 0.999994764775], rel=1e-9)
 
 
 def test_pooled_scores_are_the_logits():

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from maskmill.methods.cam import merge_scales
 
@@ -22,6 +23,17 @@ def test_merged_maps_are_the_reference_maps(maps):
         [0.800056527039, 0.568846160761, 0.654856359444], rel=1e-9
     )
     assert cam.amax((1, 2)).tolist() == pytest.approx([0.999997176943, 0.999996975559, 0.999996915971], rel=1e-9)
+
+
+def test_maps_summed_at_full_size_are_scaled_as_the_reference_maps(maps):
+    """The release's second set, which no stage here stores: on a grid of whole strides of 16, cut to the image."""
+    total = sum(F.interpolate(scale[None], (64, 80), mode="bilinear")[0] for scale in maps)[:, :50, :70]
+    high_res = merge_scales([total], (4 * 50, 4 * 70), classes=[1, 3, 4])
+    assert high_res.shape == (3, 50, 70)
+    assert [high_res.mean().item(), high_res[0, 0, 0].item(), high_res[-1, -1, -1].item()] == pytest.approx(
+        [0.804165821118, 0.565250716751, 0.648848663609], rel=1e-9
+    )
+    assert high_res.amax((1, 2)).tolist() == pytest.approx([0.999997194787, 0.999997023315, 0.999996967304], rel=1e-9)
 
 
 def test_an_image_without_tags_has_no_maps(maps):

@@ -12,15 +12,20 @@ import torch
 import yaml
 from PIL import Image
 
+import bas_maps
 import maskmill
 import train_bas
 import train_bas_localizer
 from maskmill.data.index import Record, read_index, write_index
 from maskmill.data.sample_localization import lone_objects
 from maskmill.data.sample_scenes import CLASSES, draw_scenes
+from maskmill.data.transforms import network_input
 from maskmill.errors import InputError
-from maskmill.networks.bas import BASLocalizer
-from maskmill.storage.checkpoints import load_network, load_tensors
+from maskmill.methods.bas import fused
+from maskmill.methods.cam import merge_scales
+from maskmill.networks.bas import BASLocalizer, BASSeeds
+from maskmill.storage.checkpoints import load_network, load_tensors, save_network
+from maskmill.storage.maps import create_maps
 
 TARGET = "results/bas_voc_miou.csv"
 WORK = "work/sample/voc"
@@ -100,6 +105,32 @@ def test_mars_runs_on_the_labels_by_one_value_and_its_table_says_so(bas):
     rows = pd.read_csv(bas.folder / table)
     assert rows["data"].str.endswith("; labels of bas").all()
     assert rows["paper_value"].isna().all(), "the papers' numbers are of another provider"
+
+
+@pytest.mark.parametrize("add_cams", [False, True])
+def test_seeds_are_the_maps_of_bas_alone_or_with_the_classifiers_added(tmp_path, add_cams):
+    torch.manual_seed(0)
+    network, cams = BASSeeds("sample_cnn", 20, output_stride=8).eval(), torch.rand(2, 13, 18).half()
+    image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
+    files = {"index": "index.csv", "ids": "ids.txt", "cams": "cams.h5", "checkpoint": "bas.safetensors"}
+    paths = {name: str(tmp_path / file) for name, file in {**files, "maps": "maps.h5"}.items()}
+    Image.fromarray(image).save(tmp_path / "a.png")
+    write_index(paths["index"], [Record("a", tmp_path / "a.png", None, 50, 70, (2, 9), ("train",))])
+    Path(paths["ids"]).write_text("a\n")
+    save_network(paths["checkpoint"], network)
+    with create_maps(paths["cams"], "cam", producer="test") as store:
+        store.write("a", cams.numpy(), classes=(2, 9))
+    bas_maps.main(**paths, scales=[1.0, 0.5], add_cams=add_cams)
+    seeds = maskmill.open_maps(paths["maps"])
+
+    with torch.inference_mode():
+        inputs = [network_input(image, network.mean, network.std, size) for size in ((50, 70), (25, 35))]
+        alone = merge_scales([network.cam(pixels) for pixels in inputs], (50, 70), (2, 9))
+    both = fused(cams.float(), alone)
+    assert (both - alone).abs().max() > 0.1
+    found = torch.from_numpy(seeds["a"]).float()
+    torch.testing.assert_close(found, both if add_cams else alone, rtol=0, atol=5e-4)  # float16 below 1
+    assert list(seeds.attributes_of("a")["classes"]) == [2, 9]
 
 
 def test_an_image_without_tags(project):

@@ -1,6 +1,7 @@
 """BAS' localisation targets at the tiny overlay: tables, maps, what an edit reruns, and bad inputs."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from bas_gallery import scaled_box
 from localize import CENTRE, ten_crops
 from maskmill.data.index import Record, read_ids, read_index, write_index
 from maskmill.data.localization import Located, read_boxes, write_boxes
+from maskmill.evaluation.localization import Protocol, boxes_in_crop, enlarge, hits, normalise, threshold_ious
 from maskmill.storage.checkpoints import load_tensors
 from maskmill.storage.maps import create_maps
 
@@ -111,6 +113,48 @@ def test_an_edit_reruns_what_reads_it(localized):
     assert planned("localization={lr: 0.001}")["train_bas_localizer"] == 2
 
 
+RULES = {  # of the two releases, by the spec
+    "ext": Protocol(epsilon=1e-5, truncated=True, strict=False, class_means=False),
+    "cvpr": Protocol(epsilon=0.0, truncated=False, strict=True, class_means=True),
+}
+
+
+def known_by_hand(project, protocol: str) -> np.ndarray:
+    """GT-known of BAS' maps by a protocol, percent: top-k by thresholds, from the stored maps and boxes."""
+    work, rules, right, classes = project.folder / CUB, RULES[protocol], [], []
+    records, truth = read_index(work / "index.csv"), read_boxes(work / "boxes.csv")
+    maps = maskmill.open_maps(work / "bas/cams.h5")
+    for image_id in read_ids(work / "splits/val.txt"):
+        boxes = boxes_in_crop(truth[image_id], (48, 48), 52, 48, truncated=rules.truncated)
+        planes = normalise(maps[image_id].astype(np.float32), rules.epsilon)
+        ious = [threshold_ious(enlarge(plane, 48), boxes, np.arange(1, 100) / 100) for plane in planes]
+        right.append(hits(np.stack(ious).astype(np.float32), strict=rules.strict))
+        classes.append(records[image_id].classes[0])
+    right, classes = 100.0 * np.stack(right), np.array(classes)
+    shares = [right[classes == c].mean(axis=0) for c in np.unique(classes)] if rules.class_means else right
+    return np.mean(shares, axis=0)
+
+
+def test_the_cvpr_protocol_scores_the_same_maps_by_its_own_rules(localized, tmp_path):
+    shutil.copytree(localized.folder, tmp_path, dirs_exist_ok=True, symlinks=True)
+    cvpr = type(localized)(tmp_path)
+    printed = cvpr.run(TARGETS[0], "--config", "localization={protocol: cvpr}")
+    assert "rule evaluate_localization:" in printed
+    assert "rule train_bas_localizer:" not in printed and "rule localize:" not in printed
+
+    found = {}
+    for protocol, project in (("ext", localized), ("cvpr", cvpr)):
+        curve = pd.read_csv(project.folder / CUB / "bas/gt_known.csv").query("split == 'val'")
+        found[protocol] = curve.pivot(index="top_k", columns="threshold", values="gt_known_loc").to_numpy()
+        assert found[protocol] == pytest.approx(known_by_hand(project, protocol), abs=1e-9)
+        best = scores(project, "cub").loc["bas", "gt_known_loc"]
+        assert best == pytest.approx(found[protocol].max(), abs=1e-3)
+    # Two of the six images are of one class: either is a sixth of the images, but a tenth of the mean over classes.
+    sixths = {protocol: values * 6 / 100 for protocol, values in found.items()}
+    assert sixths["ext"] == pytest.approx(sixths["ext"].round(), abs=1e-9)
+    assert (abs(sixths["cvpr"] - sixths["cvpr"].round()) > 0.1).any()
+
+
 def test_ten_crops_are_corners_and_centre_of_the_image_and_of_its_mirror():
     image = np.random.default_rng(0).integers(0, 256, (12, 12, 3), np.uint8)
     crops = ten_crops(image, 12, 8, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -197,6 +241,15 @@ def test_the_authors_setting_replaces_the_search(scored):
 def test_without_held_out_images_there_are_no_rows_of_that_protocol(scored, tmp_path):
     (tmp_path / "heldout.txt").write_text("")
     assert not any(metric.endswith("_heldout") for metric in scored())
+
+
+def test_cub_is_downloaded_at_paper_scale_unless_a_root_is_given(project):
+    at_paper_scale = ("--config", "scale=paper")
+    planned = project.planned(TARGETS[0], *at_paper_scale, configfile=None)
+    assert planned["download_cub"] == planned["localization_index"] == planned["bas_localization_table"] == 1
+    assert planned["train_bas_localizer"] == planned["evaluate_localization"] == 2 and planned["localize"] == 64
+    given = project.planned(TARGETS[0], *at_paper_scale, "localization={data: {cub: {root: mine}}}", configfile=None)
+    assert set(planned) - set(given) == {"download_cub"} and set(given) <= set(planned)
 
 
 # --- bad inputs -----------------------------------------------------------------------------------------------------

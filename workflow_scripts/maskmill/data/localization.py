@@ -9,7 +9,7 @@ Boxes are (x0, y0, x1, y1) in pixels of the file, as their source has them.
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -19,7 +19,7 @@ from PIL import Image
 
 from maskmill.data.catalog import Archive, Split
 from maskmill.data.index import Record
-from maskmill.data.voc import check_split, index_images, list_sha256
+from maskmill.data.voc import check_split, index_images, list_sha256, refuse_twins
 from maskmill.errors import InputError
 from maskmill.storage.atomic import write_text
 
@@ -46,7 +46,10 @@ class BoxSet:
 CUB = BoxSet(
     name="cub",
     folder="CUB_200_2011",
-    origin="the folder CUB_200_2011 of the release (images.txt, bounding_boxes.txt, images/), or null to download it",
+    origin=(
+        "the folder CUB_200_2011 of the release (images.txt, bounding_boxes.txt, images/), to a folder in BAS' layout "
+        "(train/<class>/, test/<class>/, test_list.txt, test_bounding_box.txt), or to null to download it"
+    ),
     splits={"train": Split(5_994), "val": Split(5_794)},
     # The spec has no checksum. URL: CaltechDATA's record 65de6-vp158; MD5: as several public loaders of the data set
     # state it. `checksum` in the configuration replaces it.
@@ -90,15 +93,23 @@ class Located:
 
 
 def read_cub(root: str | Path) -> tuple[list[str], list[Located]]:
-    """Class names and images of the CUB-200-2011 release; its test images are `val`.
+    """Class names and images of CUB-200-2011, with the same ids from either layout; its test images are `val`.
 
-    Boxes x, y, width, height become x, y, x + width, y + height. Where the release's segmentations lie in
-    `segmentations/`, they are the masks.
+    Args:
+        root: the release's folder, whose boxes x, y, width, height become x, y, x + width, y + height, and whose
+            segmentations, where they lie in `segmentations/`, are the masks. Or, with `test/` and without `images.txt`,
+            an ImageFolder as BAS has it: `train/<class>/`, `test/<class>/`, `test_list.txt` (`class/file;label`, of
+            which the label is not read) and, in the same order, `test_bounding_box.txt` (`x0 y0 x1 y1 H W`).
 
     Raises:
         InputError: a list is missing or broken, or an image lacks its class, split or box.
     """
     root = _folder(root, CUB)
+    in_folders = (root / "test").is_dir() and not (root / "images.txt").exists()
+    return _read_cub_folders(root) if in_folders else _read_cub_release(root)
+
+
+def _read_cub_release(root: Path) -> tuple[list[str], list[Located]]:
     names = [row[1] for row in _rows(root / "classes.txt", 2)]
     labels, splits, boxes = (
         {row[0]: row[1:] for row in _rows(root / f"{name}.txt", width)}
@@ -115,13 +126,33 @@ def read_cub(root: str | Path) -> tuple[list[str], list[Located]]:
                 image_id=identify(file),
                 image=root / "images" / file,
                 class_id=_class_id(labels[number][0], len(names), root / "image_class_labels.txt", first=1),
-                split="train" if splits[number][0] == "1" else "val",
+                split=_cub_split(number, splits[number][0], root / "train_test_split.txt"),
                 boxes=((x, y, x + width, y + height),),
                 source=root / "bounding_boxes.txt",
                 mask=mask if mask.exists() else None,
             )
         )
     return names, located
+
+
+def _read_cub_folders(root: Path) -> tuple[list[str], list[Located]]:
+    listed, source = root / "test_list.txt", root / "test_bounding_box.txt"
+    files = [row[0] for row in _rows(listed, 2, ";")]
+    rows = list(_rows(source, 6))
+    if len(files) != len(rows):
+        raise InputError(f"{source}: has {len(rows)} lines, but {listed.name} has {len(files)}; restore both lists")
+    refuse_twins(files, f"{listed}:")
+    known = {
+        identify(file): ((_numbers(corners, source),), _stated(width, height, source))
+        for file, (*corners, height, width) in zip(files, rows, strict=True)
+    }
+    return _read_image_folder(root, "test", known, source, identify)
+
+
+def _cub_split(number: str, flag: str, path: Path) -> str:
+    if flag not in ("0", "1"):
+        raise InputError(f"{path}: flag {flag!r} of image {number} is neither 1 (train) nor 0 (test); correct the line")
+    return "train" if flag == "1" else "val"
 
 
 def read_ilsvrc(root: str | Path, boxes: str | Path | None) -> tuple[list[str], list[Located]]:
@@ -138,22 +169,34 @@ def read_ilsvrc(root: str | Path, boxes: str | Path | None) -> tuple[list[str], 
     root = _folder(root, ILSVRC)
     if boxes is None:
         raise InputError("config: localization.data.ilsvrc.boxes is not set; give the folder of XML files, or the list")
-    known = dict(_read_boxes(Path(boxes)))
-    names = sorted({path.name for split in ("train", "val") for path in (root / split).glob("*/")})
+    return _read_image_folder(root, "val", dict(_read_boxes(Path(boxes))), Path(boxes), lambda file: file.stem)
+
+
+def _read_image_folder(
+    root: Path, test: str, known: dict[str, tuple], source: Path, key: Callable[[Path], str]
+) -> tuple[list[str], list[Located]]:
+    """Class names (folders, sorted) and images of train/<class>/ and <test>/<class>/; the latter are `val`.
+
+    Args:
+        known: boxes and stated size (height, width) of every image of <test>, as `source` has them, by the `key` of
+            its path <class>/<file>.
+    """
+    names = sorted({path.name for split in ("train", test) for path in (root / split).glob("*/")})
     if not names:
-        raise InputError(f"{root / 'train'}: has no class folders; ILSVRC's images lie in train/<class>/")
-    located, seen = [], set()
-    for split in ("train", "val"):
-        for class_id, name in enumerate(names, start=1):
-            for image in sorted((root / split / name).glob("*")):
-                extra = {}
-                if split == "val":
-                    extra = _known_boxes(known, image, Path(boxes))
-                    seen.add(image.stem)
-                located.append(Located(identify(image.relative_to(root / split)), image, class_id, split, **extra))
+        raise InputError(f"{root / 'train'}: has no class folders; images lie in train/<class>/ and {test}/<class>/")
+    ids = {name: class_id for class_id, name in enumerate(names, start=1)}
+    files = {
+        split: [file.relative_to(root / split) for name in names for file in sorted((root / split / name).glob("*"))]
+        for split in ("train", test)
+    }
+    located = [Located(identify(file), root / "train" / file, ids[file.parts[0]], "train") for file in files["train"]]
+    for file in files[test]:
+        boxes = _known_boxes(known, key(file), root / test / file, source)
+        located.append(Located(identify(file), root / test / file, ids[file.parts[0]], "val", **boxes))
+    seen = {key(file) for file in files[test]}
     missing = next((name for name in known if name not in seen), None)
     if missing:
-        raise InputError(f"{boxes}: has boxes of {missing}, but there is no such image in {root / 'val'}; restore it")
+        raise InputError(f"{source}: has boxes of {missing}, but there is no such image in {root / test}; restore it")
     return names, located
 
 
@@ -205,16 +248,16 @@ def _read_xml(path: Path) -> tuple[tuple[Box, ...], tuple[int, int] | None]:
     try:
         top = ElementTree.parse(path).getroot()
         fields = [[box.findtext(name) for name in ("xmin", "ymin", "xmax", "ymax")] for box in top.iter("bndbox")]
-        stated = [top.findtext(f"size/{name}") for name in ("height", "width")]
+        stated = [top.findtext(f"size/{name}") for name in ("width", "height")]
     except ElementTree.ParseError as error:
         raise InputError(f"{path}: not readable as XML ({error}); replace the file") from None
     boxes = tuple(_numbers(row, path) for row in fields)
-    return boxes, None if None in stated else tuple(map(int, stated))
+    return boxes, None if None in stated else _stated(*stated, path)
 
 
 def _read_benchmark_boxes(path: Path, *, whole_path: bool = False) -> dict[str, tuple]:
     sizes = path.with_name("image_sizes.txt")
-    stated = {row[0]: (int(row[2]), int(row[1])) for row in _rows(sizes, 3, ",")} if sizes.exists() else {}
+    stated = {row[0]: _stated(row[1], row[2], sizes) for row in _rows(sizes, 3, ",")} if sizes.exists() else {}
     boxes: dict[str, list[Box]] = {}
     for name, *corners in _rows(path, 5, ","):
         boxes.setdefault(name, []).append(_numbers(corners, path))
@@ -224,18 +267,18 @@ def _read_benchmark_boxes(path: Path, *, whole_path: bool = False) -> dict[str, 
 def _read_bas_boxes(path: Path) -> Iterator[tuple[str, tuple]]:
     for line in path.read_text(encoding="utf-8").splitlines():
         head, _, tail = line.partition(";")
-        name, *size = head.split()
+        name, *size = head.split() or [""]
         corners = _numbers(tail.replace(";", " ").split(), path)
         if len(size) != 2 or not corners or len(corners) % 4:
             raise InputError(f"{path}: {line!r} is not `class\\file W H ; x0 y0 x1 y1 ...`; correct the line")
         boxes = tuple(tuple(corners[k : k + 4]) for k in range(0, len(corners), 4))
-        yield Path(name.replace("\\", "/")).stem, (boxes, (int(size[1]), int(size[0])))
+        yield Path(name.replace("\\", "/")).stem, (boxes, _stated(*size, path))
 
 
-def _known_boxes(known: dict, image: Path, source: Path) -> dict:
-    if image.stem not in known:
+def _known_boxes(known: dict[str, tuple], name: str, image: Path, source: Path) -> dict:
+    if name not in known:
         raise InputError(f"{source}: has no box of {image}; add it, or remove the image")
-    boxes, stated = known[image.stem]
+    boxes, stated = known[name]
     return {"boxes": boxes, "stated": stated, "source": source}
 
 
@@ -275,6 +318,14 @@ def _numbers(fields: Iterable[str | None], path: Path) -> tuple[float, ...]:
         return tuple(float(field) for field in fields)
     except (TypeError, ValueError):
         raise InputError(f"{path}: {fields} are not the numbers of a box; correct the line") from None
+
+
+def _stated(width: str, height: str, path: Path) -> tuple[int, int]:
+    """Height and width."""
+    try:
+        return int(height), int(width)
+    except ValueError:
+        raise InputError(f"{path}: {width!r} x {height!r} is no size in whole pixels; correct the line") from None
 
 
 def _class_id(field: str, num_classes: int, path: Path, *, first: int) -> int:
