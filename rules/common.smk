@@ -670,10 +670,23 @@ def mgd_ohem(role: str):
     return value
 
 
+def mgd_epochs(wildcards) -> float:
+    """Epochs of MGD's students: one number, or that of the wildcard's partition."""
+    epochs = method_settings("mgd", wildcards.dataset)["epochs"]
+    if not isinstance(epochs, dict):
+        return epochs
+    of_part = {part_name(part): number for part, number in epochs.items()}
+    if wildcards.part not in of_part:
+        raise WorkflowError(
+            f"config: mgd.epochs has no number for partition {wildcards.protocol}/{wildcards.part} of {wildcards.dataset}, "
+            f"only for {', '.join(map(str, epochs))}; add one there, or give a single number"
+        )
+    return of_part[wildcards.part]
+
+
 def mgd_teacher_epochs(wildcards) -> float:
     """Epochs of MGD's teachers; as many as its students' where none are given."""
-    settings = method_settings("mgd", wildcards.dataset)
-    return settings["teacher_epochs"] or settings["epochs"]
+    return method_settings("mgd", wildcards.dataset)["teacher_epochs"] or mgd_epochs(wildcards)
 
 
 def mgd_stores(cache: str, *kinds: str):

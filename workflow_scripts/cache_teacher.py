@@ -42,6 +42,7 @@ def main(
     plain = list(scales) == [1.0] and not flip
     every = sorted({image_id for path in ids for image_id in read_ids(path)})
     parameters = {
+        "short_side": short_side,
         "scales": list(scales),
         "flip": flip,
         "logits_stride": logits_stride,

@@ -1,7 +1,7 @@
 """What a trained network costs: parameters, multiply-accumulates in two conventions, latency on this machine.
 
-In: checkpoint. Out: CSV with columns metric, class_name, value. Latency is the median of the passes of one square image
-of `size` pixels, after some that do not count; one process, the job's threads.
+In: checkpoint. Out: CSV with columns metric, class_name, value, device, threads. Latency is the median of the passes of
+one square image of `size` pixels, after some that do not count; one process, on that device with so many threads.
 """
 
 import statistics
@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 
 import stage
-from maskmill.evaluation.cost import macs, parameters
+from maskmill.evaluation.cost import device_name, macs, parameters
 from maskmill.networks.device import inference_device
 from maskmill.networks.segmentation import load_segmentation
 from maskmill.storage.atomic import atomic_path
@@ -34,7 +34,8 @@ def main(checkpoint: str, cost_table: str, size: int, passes: int = 10, warm_up:
         f"gmacs_{size}": macs(model, size, size) / 1e9,
         f"gmacs_with_norms_{size}": macs(model, size, size, count_norms=True) / 1e9,
     }
-    rows = [{"metric": metric, "class_name": "", "value": value} for metric, value in costs.items()]
+    measured_on = {"device": device_name(device.type == "cuda"), "threads": torch.get_num_threads()}
+    rows = [{"metric": metric, "class_name": "", "value": value, **measured_on} for metric, value in costs.items()]
     with atomic_path(cost_table) as path:
         pd.DataFrame(rows).to_csv(path, index=False)
 

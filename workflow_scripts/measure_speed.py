@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 import stage
-from maskmill.evaluation.cost import macs, parameters
+from maskmill.evaluation.cost import device_name, macs, parameters
 from maskmill.networks.deploy import deployed, export_onnx
 from maskmill.networks.device import inference_device
 from maskmill.networks.segmentation import load_segmentation, logits_of
@@ -136,13 +136,6 @@ def measure(runs: dict[str, Pass], warm_up: int, passes: int, title: str) -> dic
 def summary(milliseconds: list[float]) -> dict[str, float]:
     median = statistics.median(milliseconds)
     return {"latency_ms": median, "latency_p95_ms": float(np.percentile(milliseconds, 95)), "fps": 1000 / median}
-
-
-def device_name(gpu: bool) -> str:
-    if gpu:
-        return torch.cuda.get_device_name()
-    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    return models[0].split(":")[1].strip() if models else "CPU"
 
 
 def has_bfloat16(device: torch.device) -> bool:

@@ -52,8 +52,11 @@ def main(
 
 
 def _reordered(pool: list[str], order: list[str], source: str) -> list[str]:
-    if set(order) != set(pool):
-        raise InputError(f"{source}: orders {len(order):,} images, not the {len(pool):,} of the training list")
+    unknown, missing = sorted(set(order) - set(pool)), sorted(set(pool) - set(order))
+    if unknown:
+        raise InputError(f"{source}: image {unknown[0]} is no training image ({len(unknown):,} such); remove its line")
+    if missing:
+        raise InputError(f"{source}: training image {missing[0]} is missing ({len(missing):,} such); add its line")
     return order
 
 

@@ -17,7 +17,7 @@ from maskmill.data.semi_supervised import CWBASSImages
 from maskmill.data.transforms import Augmentation, StrongAugmentation
 from maskmill.methods import cwbass
 from maskmill.networks.deeplab import DeepLabV3Plus
-from maskmill.storage.maps import check_origin, open_maps
+from maskmill.storage.caches import open_cache
 from maskmill.training.ema import EMA
 from maskmill.training.loop import train
 from maskmill.training.optimizers import backbone_and_new, build_optimizer
@@ -58,14 +58,13 @@ def main(
 ) -> None:
     every, num_classes = read_index(index), find_dataset(dataset, index).num_classes
     release, records = cwbass.VARIANTS[variant], [every[i] for i in read_ids(labelled)]
+    unlabelled_ids = read_ids(unlabelled)
     torch.manual_seed(seed)
     model = DeepLabV3Plus(num_classes=num_classes, pretrained=next(iter(weights), None), **network)
-    stores = [open_maps(path) for path in (*labels, *confidence)]
-    for store in stores:
-        check_origin(store, next(iter(teacher)))
+    stores = [open_cache(path, *teacher, unlabelled_ids, short_side) for path in (*labels, *confidence)]
     images = CWBASSImages(
         records,
-        unlabelled_records(every, read_ids(unlabelled)),
+        unlabelled_records(every, unlabelled_ids),
         Augmentation(**augmentation),
         model.backbone.mean,
         model.backbone.std,
@@ -76,7 +75,7 @@ def main(
         cutmix=release["cutmix"],
         short_side=short_side,
     )
-    follower = EMA(model, **ema) if release["teacher"] == "ema" else None
+    follower = EMA(model, **release["ema"] | ema) if release["ema"] else None
     adaptive = (
         cwbass.AdaptiveThreshold(num_classes, **adaptive_threshold) if release["threshold"] == "adaptive" else None
     )

@@ -17,8 +17,8 @@ from maskmill.data.semi_supervised import ConfidentLabels, MGDImages
 from maskmill.data.transforms import Augmentation
 from maskmill.methods import mgd
 from maskmill.networks.deeplab_mgd import DeepLabV3PlusMGD
+from maskmill.storage.caches import open_cache
 from maskmill.storage.checkpoints import load_network
-from maskmill.storage.maps import check_origin, open_maps
 from maskmill.training.loop import train
 from maskmill.training.losses import supervised_loss
 from maskmill.training.optimizers import backbone_and_new, build_optimizer
@@ -62,18 +62,22 @@ def main(
     run: str = "by hand",
 ) -> None:
     every, num_classes = read_index(index), find_dataset(dataset, index).num_classes
-    records = [every[i] for i in read_ids(labelled)]
+    labelled_ids, unlabelled_ids = read_ids(labelled), read_ids(unlabelled)
+    records = [every[i] for i in labelled_ids]
     torch.manual_seed(seed)
     model = DeepLabV3PlusMGD(num_classes=num_classes, pretrained=next(iter(weights), None), **network)
     caches = None
     if wide_stores:
+        ids = [*labelled_ids, *unlabelled_ids]
+        of_wide = [open_cache(path, wide, ids, short_side) for path in wide_stores]
+        of_deep = [open_cache(path, deep, ids, short_side) for path in deep_stores]
         caches = {
-            "wide": _open(wide_stores, "features", wide, min_confidence),
-            "deep": _open(deep_stores, "logits", deep, min_confidence),
+            "wide": _maps(*of_wide, "features", min_confidence),
+            "deep": _maps(*of_deep, "logits", min_confidence),
         }
     images = MGDImages(
         records,
-        unlabelled_records(every, read_ids(unlabelled)),
+        unlabelled_records(every, unlabelled_ids),
         Augmentation(**augmentation),
         model.backbone.mean,
         model.backbone.std,
@@ -131,11 +135,8 @@ def main(
     )
 
 
-def _open(paths: list[str], maps: str, teacher: str, min_confidence: float) -> dict:
-    labels, confidence, others = stores = [open_maps(path) for path in paths]
-    for store in stores:
-        check_origin(store, teacher)
-    return {"label": ConfidentLabels(labels, confidence, min_confidence) if min_confidence else labels, maps: others}
+def _maps(labels, confidence, others, kind: str, min_confidence: float) -> dict:
+    return {"label": ConfidentLabels(labels, confidence, min_confidence) if min_confidence else labels, kind: others}
 
 
 def _cached(batch):

@@ -1,12 +1,14 @@
 """Partitions: the published ones from their rules, and lists that are wrong."""
 
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import partition as stage_script
 from maskmill.data.catalog import DATASETS
 from maskmill.data.index import Record, read_ids
 from maskmill.data.partitions import (
@@ -217,6 +219,62 @@ def test_a_list_is_checked_against_its_checksum(tmp_path):
         fetch_list(str(path), tmp_path / "copy.txt", 64 * "0")
     with pytest.raises(InputError, match=r"https://example\.org/l\.txt: a list from the web needs its SHA-256"):
         fetch_list("https://example.org/l.txt", tmp_path / "copy.txt")
+
+
+@pytest.fixture
+def divide(tmp_path):
+    """Runs the stage on a pool of Cityscapes, at 1/8, with a list that orders it; the folder of what it wrote."""
+
+    def run(pool: list[str], order: list[str]) -> Path:
+        (tmp_path / "train.txt").write_text("".join(f"{image_id}\n" for image_id in pool))
+        (tmp_path / "order.txt").write_text("".join(f"/images/train/{i}.png\t/masks/{i}_gtFine.png\n" for i in order))
+        stage_script.main(
+            dataset="cityscapes",
+            protocol="city",
+            part="1_8",
+            ids=str(tmp_path / "train.txt"),
+            high_quality=str(tmp_path / "train.txt"),
+            labelled=str(tmp_path / "labelled.txt"),
+            unlabelled=str(tmp_path / "unlabelled.txt"),
+            manifest_file=str(tmp_path / "manifest.json"),
+            sources={"order": str(tmp_path / "order.txt"), "labelled": None, "unlabelled": None},
+            sha256={},
+        )
+        return tmp_path
+
+    return run
+
+
+CITIES = [f"jena_{number:06d}_000019" for number in range(20)]
+
+
+def test_a_given_order_decides_which_images_are_labelled(divide):
+    shuffled = CITIES[13:] + CITIES[:13]
+    folder = divide(CITIES, shuffled)
+    assert read_ids(folder / "labelled.txt") == [CITIES[13], CITIES[1], CITIES[9]]
+    assert read_ids(folder / "unlabelled.txt") == [image_id for n, image_id in enumerate(shuffled) if n % 8]
+    assert json.loads((folder / "manifest.json").read_text())["published"] == "custom"
+
+
+@needs_lists
+def test_the_order_of_cityscapes_that_is_published_gives_the_published_partition(divide):
+    order = published_pools()[1]
+    folder = divide(sorted(order), order)
+    assert json.loads((folder / "manifest.json").read_text())["published"] == "published"
+
+
+@pytest.mark.parametrize(
+    ("order", "message"),
+    [
+        (CITIES[1:], rf"order\.txt: training image {CITIES[0]} is missing \(1 such\); add its line"),
+        ([*CITIES, "ulm_1_2"], r"order\.txt: image ulm_1_2 is no training image \(1 such\); remove its line"),
+        ([*CITIES[1:], "ulm_1_2"], r"order\.txt: image ulm_1_2 is no training image"),
+        ([*CITIES, CITIES[0]], rf"order\.txt names {CITIES[0]} twice"),
+    ],
+)
+def test_an_order_of_other_images_is_refused(divide, order, message):
+    with pytest.raises(InputError, match=message):
+        divide(CITIES, order)
 
 
 def test_records_of_unlabelled_images_know_neither_mask_nor_tags():

@@ -325,7 +325,7 @@ def test_second_release_halves_the_whole_objective():
 
 
 def test_variants_name_settings_that_the_losses_know():
-    known = {"teacher", "threshold", "cutmix", "joined", *inspect.signature(cwbass.losses).parameters}
+    known = {"ema", "threshold", "cutmix", "joined", *inspect.signature(cwbass.losses).parameters}
     assert set(cwbass.VARIANTS) == {"paper", "online", "v2"}
     assert all(set(settings) < known for settings in cwbass.VARIANTS.values())
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from maskmill.methods import mgd
+from maskmill.networks.deeplab_mgd import DeepLabV3PlusMGD
 from maskmill.training.losses import cross_entropy, ohem_cross_entropy
 
 CLASSES, BATCH = 4, 2
@@ -38,13 +39,20 @@ class TinyNetwork(nn.Module):
         return logits, features
 
 
-def example():
-    """Images, labels, two unlabelled batches and a mask, of 16x16."""
+def deeplab(seed):
+    """MGD's network on a backbone of ours."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return DeepLabV3PlusMGD("sample_cnn", CLASSES, rates=(1, 2), width=32, low_level_width=16).train()
+
+
+def example(side=16):
+    """Images, labels, two unlabelled batches and a mask, of side x side."""
     generator = torch.Generator().manual_seed(0)
-    images, *unlabelled = torch.randn(3, BATCH, 3, 16, 16, generator=generator)
-    labels = torch.randint(0, CLASSES, (BATCH, 16, 16), generator=generator)
+    images, *unlabelled = torch.randn(3, BATCH, 3, side, side, generator=generator)
+    labels = torch.randint(0, CLASSES, (BATCH, side, side), generator=generator)
     labels[:, 0] = 255
-    masks = mgd.cutmix_masks(BATCH, (16, 16), np.random.default_rng(0))
+    masks = mgd.cutmix_masks(BATCH, (side, side), np.random.default_rng(0))
     return images, labels, tuple(unlabelled), torch.from_numpy(masks)[:, None]
 
 
@@ -58,8 +66,8 @@ def running_means(network):
     return [buffer.clone() for name, buffer in network.named_buffers() if name.endswith("running_mean")]
 
 
-def distil(student, wide, deep, **settings):
-    images, labels, unlabelled, mask = example()
+def distil(student, wide, deep, *, side=16, **settings):
+    images, labels, unlabelled, mask = example(side)
     targets = mgd.online_targets(wide, deep, images, unlabelled, mask)
     settings = {"lambda_1": 0.5, "lambda_2": 100.0} | settings
     return mgd.student_losses(student, images, labels, unlabelled, mask, targets, **settings)
@@ -227,9 +235,9 @@ def test_relation_does_not_depend_on_the_number_or_length_of_channels_and_bears_
 # Stage B: the whole
 
 
-def released_sum(student, wide, deep, *, lambda_1, lambda_2):
+def released_sum(student, wide, deep, *, lambda_1, lambda_2, side=16):
     """The released objective, teachers' own terms included; every pass of the three networks in its order."""
-    images, labels, (first, second), mask = example()
+    images, labels, (first, second), mask = example(side)
     m = mask.float()
     mixed = (1 - m) * first + m * second
 
@@ -262,12 +270,13 @@ def released_sum(student, wide, deep, *, lambda_1, lambda_2):
     }
 
 
-def test_students_own_objective_has_the_gradient_of_the_released_sum():
-    student, wide, deep = TinyNetwork(1), mgd.freeze_teacher(TinyNetwork(2)), mgd.freeze_teacher(TinyNetwork(3))
+@pytest.mark.parametrize(("build", "side"), [(TinyNetwork, 16), (deeplab, 64)])
+def test_students_own_objective_has_the_gradient_of_the_released_sum(build, side):
+    student, wide, deep = build(1), mgd.freeze_teacher(build(2)), mgd.freeze_teacher(build(3))
     copies = copy.deepcopy((student, wide, deep))
     before = [parameter.clone() for net in (wide, deep) for parameter in net.parameters()]
-    ours = distil(student, wide, deep)
-    released = released_sum(*copies, lambda_1=0.5, lambda_2=100.0)
+    ours = distil(student, wide, deep, side=side)
+    released = released_sum(*copies, lambda_1=0.5, lambda_2=100.0, side=side)
     assert sum(released.values()) > sum(ours.values()) + 1, "the released sum has more terms"
     for own, theirs in zip(gradients(student, ours), gradients(copies[0], released), strict=True):
         torch.testing.assert_close(own, theirs, rtol=1e-4, atol=1e-6)

@@ -1,7 +1,12 @@
 """CW-BASS's and MGD's targets at the tiny overlay: tables, caches, what an edit reruns, and bad inputs."""
 
+import importlib
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +24,31 @@ from maskmill.data.catalog import VOC
 from maskmill.data.images import read_image
 from maskmill.data.index import read_ids, read_index
 from maskmill.data.transforms import network_input
-from maskmill.errors import Paused
+from maskmill.errors import InputError
+from maskmill.evaluation.cost import device_name
 from maskmill.networks.segmentation import load_segmentation
 from maskmill.storage.checkpoints import load_tensors
 from maskmill.storage.onnx_models import OnnxModel
+from maskmill.training.ema import EMA
 from maskmill.training.loop import resume_path
 
 TARGETS = ["results/cwbass_voc_miou.csv", "results/mgd_voc_miou.csv"]
 PARTITION = "work/sample/voc/partitions/voc_blended/1_4"
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "tests/overlays/tiny.yaml"
+FAULTS = Path(__file__).parent / "faults"
+# What the students' rules read of their teachers, where these do not run beside them.
+CACHED = {
+    "train_cwbass": {
+        "teacher": [f"{PARTITION}/cwbass/supervised/network.safetensors"],
+        "labels": [f"{PARTITION}/cwbass/cache/labels.h5"],
+        "confidence": [f"{PARTITION}/cwbass/cache/confidence.h5"],
+    },
+    "train_mgd_student": {
+        "wide_stores": [f"{PARTITION}/mgd/cache_wide/{kind}.h5" for kind in ("labels", "confidence", "features")],
+        "deep_stores": [f"{PARTITION}/mgd/cache_deep/{kind}.h5" for kind in ("labels", "confidence", "logits")],
+    },
+}
 STAGES = {
     "train_supervised": {},
     "cache_labels": {},
@@ -45,18 +65,42 @@ STAGES = {
 def parameters(tmp_path):
     """Parameters of every stage in `STAGES` for a data set, as a configuration gives them to its jobs."""
 
-    def read(dataset: str, **config) -> dict[str, dict]:
+    def read(dataset: str, *, part: str = "1_8", **config) -> dict[str, dict]:
         settings = {"resource_settings": ResourceSettings(cores=1), "config_settings": ConfigSettings(config=config)}
         with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
             workflow = api.workflow(snakefile=ROOT / "Snakefile", workdir=tmp_path, **settings)._workflow
             rules = {rule.name: rule for rule in workflow.rules}
         read = {}
         for name, chosen in STAGES.items():
-            wildcards = Wildcards(fromdict={"dataset": dataset, **chosen})
+            wildcards = Wildcards(fromdict={"dataset": dataset, "part": part, **chosen})
             read[name] = {k: v(wildcards) if callable(v) else v for k, v in rules[name].params.items()}
         return read
 
     return read
+
+
+@pytest.fixture
+def by_hand(semi, parameters, tmp_path, monkeypatch):
+    """Arguments of a training's `main`, run in the folder of `semi` but for its checkpoint; `name` is the run's."""
+    monkeypatch.chdir(semi.folder)
+    tiny = yaml.safe_load(TINY.read_text())
+    files = {name: f"{PARTITION}/{name}.txt" for name in ("labelled", "unlabelled")}
+    teachers = {name: f"{PARTITION}/mgd/teacher_{name}/network.safetensors" for name in ("wide", "deep")}
+
+    def arguments(rule: str, name: str, *, cached: bool = True, **changes) -> dict:
+        method = "cwbass" if rule == "train_cwbass" else "mgd"
+        chosen = parameters("voc", **tiny | {method: tiny[method] | changes})[rule]
+        checkpoint = tmp_path / name / "network.safetensors"
+        checkpoint.parent.mkdir(exist_ok=True)
+        return {
+            **{key: value for key, value in chosen.items() if key != "code"},
+            **{"dataset": "voc", "index": "work/sample/voc/index.csv", "checkpoint": str(checkpoint), **files},
+            **(teachers if rule == "train_mgd_student" else {}),
+            **(CACHED[rule] if cached else {}),
+            "training": {"accelerator": "cpu", "save_minutes": 0},
+        }
+
+    return arguments
 
 
 def test_partition_labels_every_fourth_image_and_says_that_it_is_not_the_published_one(semi):
@@ -95,6 +139,12 @@ def test_every_row_has_its_costs(semi, target):
 def test_costs_are_counted_in_both_conventions(semi):
     costs = pd.read_csv(semi.folder / PARTITION / "mgd/light_cached/cost.csv", index_col="metric")["value"]
     assert 0 < costs["gmacs_64"] < costs["gmacs_with_norms_64"] < 1.1 * costs["gmacs_64"]
+
+
+def test_costs_say_what_latency_was_measured_on(semi):
+    costs = pd.read_csv(semi.folder / PARTITION / "mgd/light_cached/cost.csv")
+    assert set(costs["device"]) == {device_name(torch.cuda.is_available())}
+    assert set(costs["threads"]) == {1}, "the rule's"
 
 
 def test_caches_hold_labels_confidence_logits_and_features(semi):
@@ -174,7 +224,7 @@ def copied(semi, tmp_path):
     ("row", "change"),
     [
         ("cwbass/cwbass", "cwbass={variant: online}"),
-        ("cwbass/cwbass", "cwbass={variant: v2, ema: {warm_up: true, buffers: averaged}}"),
+        ("cwbass/cwbass", "cwbass={variant: v2}"),
         (
             "mgd/light_online",
             "mgd={mode: online, padding_counts: false, teacher_batchnorm: eval, pairing: independent}",
@@ -208,23 +258,36 @@ def test_no_mask_of_an_unlabelled_image_is_opened(semi, copied):
         assert (copied.folder / checkpoint).read_bytes() == (semi.folder / checkpoint).read_bytes()
 
 
-def test_a_paused_training_with_a_teacher_beside_it_ends_in_the_same_bits(semi, parameters, tmp_path, monkeypatch):
-    tiny = yaml.safe_load(TINY.read_text())
-    chosen = parameters("voc", **tiny | {"cwbass": tiny["cwbass"] | {"variant": "online"}})["train_cwbass"]
-    chosen = {key: value for key, value in chosen.items() if key != "code"}
-    lists = {name: f"{PARTITION}/{name}.txt" for name in ("labelled", "unlabelled")}
-    monkeypatch.chdir(semi.folder)
-
-    def checkpoint(name: str, **training) -> Path:
-        path = tmp_path / name / "network.safetensors"
-        path.parent.mkdir(exist_ok=True)
-        about = {"dataset": "voc", "index": "work/sample/voc/index.csv", "checkpoint": str(path), **lists}
-        train_cwbass.main(**about, **chosen, training={"accelerator": "cpu", **training})
-        return path
-
-    with pytest.raises(Paused, match="paused at iteration 1 of 3"):
-        checkpoint("paused", max_minutes=1e-6)
-    assert checkpoint("paused").read_bytes() == checkpoint("whole").read_bytes()
+@pytest.mark.parametrize(
+    ("rule", "cached", "changes"),
+    [
+        ("train_cwbass", True, {}),
+        # Thresholds near a 21st, which some labels of a hardly trained teacher pass: else nothing depends on it.
+        ("train_cwbass", False, {"variant": "online", "threshold": {"t0": 0.112, "tau_min": 0}}),
+        ("train_cwbass", False, {"variant": "v2", "adaptive_threshold": {"t0": 0.052, "tau_min": 0}}),
+        ("train_mgd_student", True, {}),
+        ("train_mgd_student", False, {"mode": "online"}),
+    ],
+    ids=["cwbass", "cwbass online", "cwbass v2", "mgd cached", "mgd online"],
+)
+def test_a_killed_training_of_a_student_ends_in_the_same_bits(by_hand, rule, cached, changes):
+    killed, whole = (by_hand(rule, name, cached=cached, **changes) for name in ("killed", "whole"))
+    checkpoint = Path(killed["checkpoint"])
+    texts = {k: v if isinstance(v, str) else yaml.safe_dump(v, default_flow_style=True) for k, v in killed.items()}
+    options = [f"--{name.replace('_', '-')}={text}" for name, text in texts.items()]
+    environment = {
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(FAULTS), os.environ.get("PYTHONPATH")))),
+        "FAULT": f"{rule}.py lightning_fabric:Fabric.backward 3 kill",
+        "OMP_NUM_THREADS": str(torch.get_num_threads()),
+    }
+    command = [sys.executable, str(ROOT / "workflow_scripts" / f"{rule}.py"), *options]
+    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr[-3000:]
+    assert resume_path(checkpoint).exists() and not checkpoint.exists()
+    main = importlib.import_module(rule).main
+    main(**killed)
+    main(**whole)
+    assert checkpoint.read_bytes() == Path(whole["checkpoint"]).read_bytes()
 
 
 @pytest.mark.parametrize("row", ["cwbass/cwbass", "mgd/light_cached", "mgd/teacher_wide"])
@@ -235,6 +298,57 @@ def test_a_paused_training_ends_in_the_same_bits(semi, copied, row):
     assert resume_path(copied.folder / checkpoint).exists()
     copied.run(checkpoint)
     assert (copied.folder / checkpoint).read_bytes() == (semi.folder / checkpoint).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("variant", "given", "expected"),
+    [
+        ("online", {}, {"decay": 0.999, "buffers": "copied"}),
+        ("v2", {}, {"decay": 0.996, "warm_up": True, "buffers": "averaged"}),
+        ("v2", {"decay": 0.9}, {"decay": 0.9, "warm_up": True, "buffers": "averaged"}),
+    ],
+)
+def test_a_variant_brings_the_moving_average_of_its_release_and_what_is_given_wins(
+    by_hand, monkeypatch, variant, given, expected
+):
+    made = []
+
+    def watched(network, **settings):
+        made.append(settings)
+        return EMA(network, **settings)
+
+    monkeypatch.setattr(train_cwbass, "EMA", watched)
+    train_cwbass.main(**by_hand("train_cwbass", variant, cached=False, variant=variant) | {"ema": given})
+    assert made == [expected]
+
+
+def test_released_settings_of_mgd_train_together(by_hand, parameters):
+    """Those of scale=paper on small networks and crops; what follows from each of them shows."""
+    small = {"network": {"backbone": "sample_cnn_slim", "rates": [1, 2, 4], "width": 24, "low_level_width": 12}}
+    sizes = {"teachers": {"deep": small, "wide": small}, "students": {"light": small}, "augmentation": {"crop": 64}}
+    chosen = parameters("voc", scale="paper", max_iterations=2, mgd={"mode": "online", **sizes})
+    released = {"pairing": "same", "teacher_batchnorm": "train", "extra_passes": True}
+    released |= {"images_per_device": 2, "padding_counts": True}
+    assert released.items() <= chosen["train_mgd_student"].items()
+    assert chosen["train_cps_teacher"]["pairing"] == "same" and chosen["train_cps_teacher"]["statistics"] == "all"
+
+    def trained(rule, name, **changes):
+        arguments = by_hand(rule, name, cached=False)
+        arguments |= {key: value for key, value in chosen[rule].items() if key != "code"}
+        importlib.import_module(rule).main(**arguments | changes)
+        return arguments["checkpoint"]
+
+    teachers = {name: trained("train_cps_teacher", name, seed=seed) for seed, name in enumerate(("deep", "wide"))}
+    student = trained("train_mgd_student", "student", **teachers)
+    for path in (student, *teachers.values()):
+        tensors = load_tensors(path)[0]
+        assert all(tensor.isfinite().all() for tensor in tensors.values())
+        passes = {int(tensor) for name, tensor in tensors.items() if name.endswith("num_batches_tracked")}
+        assert passes == {8}, "x_0, x_1, x_m and x_l in each of two iterations"
+    others = {"pairing": "independent", "teacher_batchnorm": "eval", "images_per_device": 1, "padding_counts": False}
+    for key, value in others.items():
+        other = trained("train_mgd_student", key, **teachers, **{key: value})
+        assert Path(other).read_bytes() != Path(student).read_bytes(), key
 
 
 @pytest.mark.parametrize("scale", ["sample", "small"])
@@ -254,6 +368,38 @@ def test_at_paper_scale_cityscapes_has_its_own_settings(parameters):
     assert (student["augmentation"]["crop"], student["epochs"], student["lambda_1"]) == (512, 34, 0.002)
     assert (own["augmentation"]["crop"], own["epochs"], own["lambda_1"]) == (800, 137, 0.001)
     assert cityscapes["train_cps_teacher"]["cps_weight"] == 5
+    assert voc["train_cwbass"]["ema"] == {}, "that of the variant"
+
+
+MGD_TRAININGS = ("train_cps_teacher", "train_supervised_student", "train_mgd_student")
+
+
+@pytest.mark.parametrize(
+    ("dataset", "part", "epochs"),
+    [
+        *(("voc", part, epochs) for part, epochs in (("1_16", 32), ("1_8", 34), ("1_4", 40), ("1_2", 60))),
+        *(("cityscapes", part, epochs) for part, epochs in (("1_16", 128), ("1_8", 137), ("1_4", 160), ("1_2", 240))),
+        ("mine", "all", 34),
+    ],
+)
+def test_at_paper_scale_the_epochs_of_mgd_follow_the_partition(parameters, dataset, part, epochs):
+    chosen = parameters(dataset, scale="paper", part=part)
+    assert {chosen[stage]["epochs"] for stage in MGD_TRAININGS} == {epochs}
+
+
+def test_epochs_of_mgd_may_be_one_number_or_those_of_some_partitions(parameters):
+    number = parameters("voc", scale="paper", part="1_16", mgd={"epochs": 3, "teacher_epochs": 2})
+    assert [number[stage]["epochs"] for stage in MGD_TRAININGS] == [2, 3, 3]
+    some = parameters("voc", scale="small", part="92", mgd={"epochs": {92: 5}})
+    assert {some[stage]["epochs"] for stage in MGD_TRAININGS} == {5}
+
+
+def test_a_partition_without_epochs_of_mgd_is_named_and_cwbass_does_not_mind(project):
+    change = ("--config", "scale=paper", "partitions={voc: {protocol: voc_hq, part: 92}}")
+    refused = project.snakemake(TARGETS[1], "--dry-run", *change, configfile=None)
+    line = "config: mgd.epochs has no number for partition voc_hq/92 of voc, only for 1/16, 1/8, 1/4, 1/2, all;"
+    assert refused.returncode != 0 and line in refused.stdout
+    assert project.planned(TARGETS[0], *change, configfile=None)["train_cwbass"] == 5
 
 
 def test_what_differs_for_a_data_set_reaches_its_jobs(parameters):
@@ -345,6 +491,18 @@ def test_a_cache_of_another_teacher_is_refused(copied, rule, row, teacher, other
     (copied.folder / checkpoint).unlink()
     line = copied.fail(checkpoint, "--rerun-triggers", "params", "--allowed-rules", rule)
     assert f"{cache}/labels.h5: was not made with" in line and f"{teacher}/network.safetensors" in line
+
+
+@pytest.mark.parametrize("rule", ["train_cwbass", "train_mgd_student"])
+def test_a_cache_of_other_images_or_of_another_working_size_is_refused(by_hand, tmp_path, rule):
+    arguments, main = by_hand(rule, "refused"), importlib.import_module(rule).main
+    with pytest.raises(InputError, match=r"labels\.h5: was made at short_side null, not 48; delete it"):
+        main(**arguments | {"short_side": 48})
+    stranger = read_ids("work/sample/voc/splits/val.txt")[0]
+    longer = tmp_path / "unlabelled.txt"
+    longer.write_text(Path(arguments["unlabelled"]).read_text() + f"{stranger}\n")
+    with pytest.raises(InputError, match=rf"labels\.h5: has no map of image {stranger} \(1 such\); delete it"):
+        main(**arguments | {"unlabelled": str(longer)})
 
 
 def test_students_are_exported_by_the_rule_of_p2at(semi):

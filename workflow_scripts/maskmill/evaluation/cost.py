@@ -1,4 +1,6 @@
-"""What a network costs: parameters and multiply-accumulates."""
+"""What a network costs: parameters and multiply-accumulates; and what its latency is measured on."""
+
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -35,3 +37,13 @@ def macs(network: nn.Module, height: int, width: int, *, count_norms: bool = Fal
     for hook in hooks:
         hook.remove()
     return counter.get_total_flops() // 2 + (2 * normalised if count_norms else 0)
+
+
+def device_name(gpu: bool) -> str:
+    """Model of this machine's GPU, or of its CPU."""
+    if gpu:
+        return torch.cuda.get_device_name()
+    about = Path("/proc/cpuinfo")  # of Linux
+    lines = about.read_text().splitlines() if about.exists() else []
+    models = [line for line in lines if line.startswith("model name")]
+    return models[0].split(":")[1].strip() if models else "CPU"

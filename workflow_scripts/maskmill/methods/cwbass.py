@@ -26,11 +26,11 @@ IGNORE = 255
 MIN_PIXELS = 10  # of a class in a batch, below which its mean confidence is left as it is
 
 # Spec 3.3 and 3.4: the paper's teacher is trained on labelled images and labels the others once; the released ones are
-# the student's moving average. Boundaries and weights are the same in all. `joined`: see
+# the student's moving average, with the settings in `ema`. Boundaries and weights are the same in all. `joined`: see
 # `student_logits`; it is not known of the paper.
 VARIANTS = {
     "paper": {
-        "teacher": "fixed",
+        "ema": None,
         "threshold": "dynamic",
         "joined": True,
         "class_balanced": False,
@@ -38,7 +38,7 @@ VARIANTS = {
         "cutmix": False,
     },
     "online": {
-        "teacher": "ema",
+        "ema": {"decay": 0.999, "buffers": "copied"},
         "threshold": "dynamic",
         "joined": False,
         "class_balanced": False,
@@ -46,7 +46,7 @@ VARIANTS = {
         "cutmix": False,
     },
     "v2": {
-        "teacher": "ema",
+        "ema": {"decay": 0.996, "warm_up": True, "buffers": "averaged"},
         "threshold": "adaptive",
         "joined": False,
         "class_balanced": True,
