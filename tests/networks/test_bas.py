@@ -265,19 +265,53 @@ def test_the_erased_branch_leaves_no_trace_in_the_batch_statistics(seeds):
     assert norm.num_batches_tracked == 1
 
 
-def test_maps_and_logits_of_the_seed_network_are_the_reference_ones(seeds):
+SEED_OUTPUTS = {
+    "weights of rank two": {
+        "features": positive(0.00135848936199, 0.00127662422022, 0),
+        "maps": positive(0.499999859658, 0.500011812119, 0.500002074953),
+        "ends": [0.499984963311, 0.500014825655],
+        "z": [1.43927514636e-08, 1.12782724736e-05, 1.56388424148e-05, -1.75791131208e-05],
+        "first": [1.56388424148e-05, -8.20929699016e-06, -2.43210567424e-06],
+    },
+    "stored statistics": {
+        "features": positive(3.00216167442, 3.35387751432, 1.47101153124),
+        "maps": positive(0.52373396737, 0.000652135113716, 0.807676348923),
+        "ends": [3.31744241737e-06, 0.999999903145],
+        "z": [1.00240413544, 3.99207300457, 0.483549873131, -3.21043620456],
+        "first": [0.483549873131, 1.56466021372, 2.65288320729],
+    },
+    "batch statistics": {
+        "features": positive(0.741980677939, 0.541045911438, 0.405133211402),
+        "maps": positive(0.524666415529, 0.902752271681, 0.595232072538),
+        "ends": [0.033600961609, 0.991084488475],
+        "z": [0.0886342403888, 0.439682728089, 0.377642623415, -0.585102763585],
+        "first": [0.377642623415, 0.108832441324, 0.749884499954],
+    },
+}
+
+
+@pytest.mark.parametrize("case", SEED_OUTPUTS)
+def test_maps_and_logits_of_the_seed_network_are_the_reference_ones(seeds, case):
+    fill = rule_f if case == "weights of rank two" else rule_q
+    network, expected = fill(seeds).train(case == "batch statistics"), SEED_OUTPUTS[case]
+    with torch.no_grad():
+        features = network.f1(rule_x(2, 3, 64, 64))
+        maps, z = network.generator(features).sigmoid(), logits(network.f2(features))
+    assert numbers(features) == near(expected["features"])
+    assert numbers(maps) == near(expected["maps"])
+    assert [maps.min().item(), maps.max().item()] == near(expected["ends"])
+    assert numbers(z) == near(expected["z"])
+    assert z[0, :3].tolist() == near(expected["first"])
+
+
+def test_an_images_seeds_are_its_maps_and_those_of_its_mirror_image(seeds):
     network, x = rule_q(seeds).eval(), rule_x(2, 3, 64, 64)
     with torch.no_grad():
-        features, maps = network.f1(x), network.maps(x)
-        z = logits(network(x, torch.tensor([7, 2])).scores)
-        cam = network.cam(x[:1])
-    assert numbers(features) == near(positive(3.00216167442, 3.35387751432, 1.47101153124))
-    assert numbers(maps) == near(positive(0.52373396737, 0.000652135113716, 0.807676348923))
-    assert [maps.min().item(), maps.max().item()] == near([3.31744241737e-06, 0.999999903145])
-    assert numbers(z) == near([1.00240413544, 3.99207300457, 0.483549873131, -3.21043620456])
+        maps, cam = network.maps(x), network.cam(x[:1])
+        mirrored = network.maps(x[:1].flip(-1))[0]
     # The reference run took two unrelated images for an image and its mirror image.
     assert numbers(maps[0] + maps[1].flip(-1)) == near(positive(1.04746793474, 0.738246735943, 1.57807093927))
-    torch.testing.assert_close(cam, maps[0] + network.maps(x[:1].flip(-1))[0].flip(-1))
+    torch.testing.assert_close(cam, maps[0] + mirrored.flip(-1))
 
 
 def test_multi_label_loss_is_the_reference_one():
@@ -289,12 +323,14 @@ def test_multi_label_loss_is_the_reference_one():
 
 
 def check_localiser(
-    network, weights, labels, *, s, s_b, bas, area_each, losses, totals, norms, score_2, saturated=1.0
+    network, weights, labels, *, m_f, s, s_b, bas, area_each, losses, totals, norms, score_2, saturated=1.0
 ) -> None:
     """One step on rule X against the reference: L_cls, L_frg, L_bas, L_ac; `totals` maps (alpha, beta) to the total and
-    its gradient norms; `norms` are those of single losses; `score_2` describes the logits that L_frg sees."""
+    its gradient norms; `norms` are those of single losses; `score_2` describes the logits that L_frg sees, `m_f` the
+    foreground."""
     labels = torch.tensor(labels)
     branches = network(rule_x(2, 3, 224, 224), labels)
+    assert numbers(branches.foreground) == near(positive(*m_f))
     assert activation(branches.scores, labels).tolist() == near(s)
     assert activation(branches.erased, labels).tolist() == near(s_b)
     assert background_activation(branches.scores, branches.erased, labels, saturated=saturated).tolist() == near(bas)
@@ -324,6 +360,7 @@ def vgg():
 VGG = {
     "S > S_b > 0 in both images": {
         "labels": [3, 0],
+        "m_f": (0.466815059659, 0.578267716638, 0.668767353794),
         "s": [1.04743026975, 1.60174824547],
         "s_b": [0.713867000687, 0.797153405021],
         "bas": [0.681541305888, 0.497677086458],
@@ -342,6 +379,7 @@ VGG = {
     },
     "S_b > S > 0 in image 0": {
         "labels": [121, 43],
+        "m_f": (0.524227985602, 0.538913692491, 0.738073257357),
         "s": [0.0285863272414, 0.0307665708277],
         "s_b": [0.0442876567677, 0.0141142467109],
         "bas": [0, 0.458752527296],
@@ -355,6 +393,7 @@ VGG = {
     },
     "S and S_b < 0 in both images": {
         "labels": [17, 101],
+        "m_f": (0.54694331511, 0.474019983189, 0.464020360547),
         "s": [-0.619580244696, -0.81598538116],
         "s_b": [-0.224323200461, -0.552819258692],
         "bas": [0, 0],
@@ -416,6 +455,7 @@ def resnet_weights(network):
 RESNET_TRAIN = {
     "S > S_b > 0 in both images": {
         "labels": [49, 182],
+        "m_f": (0.488846060889, 0.735599853806, 0.418217504338),
         "s": [0.873349117787, 0.851059200405],
         "s_b": [0.776761207179, 0.826179947436],
         "bas": [0.889405144478, 0.97076670734],
@@ -437,6 +477,7 @@ RESNET_TRAIN = {
     },
     "S_b > S > 0 in image 0": {
         "labels": [123, 50],
+        "m_f": (0.572286192641, 0.0632977679218, 0.322967467801),
         "s": [0.0873137752395, 0.0845927332271],
         "s_b": [0.117387436107, 0.0490304833152],
         "bas": [1, 0.57960625752],
@@ -463,6 +504,7 @@ def test_losses_and_gradients_of_resnet_with_stored_statistics_are_the_reference
         network,
         resnet_weights(network),
         labels=[49, 182],
+        m_f=(0.847489992673, 0.0179465148415, 0.980014270863),
         s=[11.3648034432, 15.8156736477],
         s_b=[3.64764143325, 2.25081140781],
         bas=[0.320959482343, 0.142315240977],
@@ -474,6 +516,27 @@ def test_losses_and_gradients_of_resnet_with_stored_statistics_are_the_reference
         },
         norms={"bas": [50.3909208894, 0.108906818202, None, 1.9141203227, None]},
     )
+
+
+def test_losses_of_resnet_with_weights_of_rank_two_are_the_reference_ones(resnet):
+    """No case for 1e-9: here the last bit of one pixel moves M_f by 1e-8 of itself, S and S_b by 1e-5, and gradient
+    norms by a tenth, so that those of the reference say nothing."""
+    labels = torch.tensor([110, 110])
+    with torch.no_grad():
+        scores, foreground, erased = rule_f(resnet).train()(rule_x(2, 3, 224, 224), labels)
+    assert numbers(foreground) == pytest.approx(positive(0.500247870799, 0.507952175702, 0.497603941729), rel=1e-7)
+    assert area(foreground).tolist() == pytest.approx([0.500052421471, 0.500443320127], rel=1e-7)
+    s, s_b = activation(scores, labels).tolist(), activation(erased, labels).tolist()
+    assert s == pytest.approx([0.000408303962035, 0.000422892012005], rel=1e-4)
+    assert s_b == pytest.approx([0.000409686023873, 0.000419540791096], rel=1e-4)
+    pooled = nn.functional.avg_pool2d(foreground, 2)
+    score_2 = [2.7463589678e-07, 0.000131392912725, 0.000186765971551, 7.68393380804e-06]
+    assert numbers(logits(scores * pooled)) == pytest.approx(score_2, rel=1e-3)
+    assert background_activation(scores, erased, labels).tolist() == pytest.approx([1, 0.992052010126], rel=1e-4)
+    terms = localization_losses(scores, foreground, erased, labels, alpha=0.5, beta=1.5)
+    assert terms["cls"].item() == pytest.approx(5.29790236138, rel=1e-8)
+    assert terms["frg"].item() == pytest.approx(0.5 * 5.29811000008, rel=1e-8)
+    assert sum(terms.values()).item() == pytest.approx(9.69335517268, rel=1e-5)
 
 
 def test_maps_of_resnet_are_the_reference_ones(resnet):
@@ -492,11 +555,30 @@ def test_maps_of_resnet_are_the_reference_ones(resnet):
     )
 
 
-def test_one_step_counts_one_batch_in_resnets_statistics(resnet):
-    network = rule_q(resnet).train()
+@pytest.fixture(scope="module")
+def resnet_step(resnet):
+    """One step with labels 49 and 182: F, M, the scores f2(F), and the last norm after it."""
+    network, features = rule_q(resnet).train(), []
     norm = network.f2[0][1][2].bn3
     norm.num_batches_tracked.zero_()
-    network(rule_x(2, 3, 224, 224), torch.tensor([49, 182]))
+    watch = network.f1.register_forward_hook(lambda module, inputs, output: features.append(output))
+    with torch.no_grad():
+        scores = network(rule_x(2, 3, 224, 224), torch.tensor([49, 182])).scores
+        maps = network.generator(*features).sigmoid()
+    watch.remove()
+    return *features, maps, scores, copy.deepcopy(norm)
+
+
+def test_maps_of_resnet_with_batch_statistics_are_the_reference_ones(resnet_step):
+    features, maps, scores, _ = resnet_step
+    assert numbers(features) == near(positive(0.709704079027, 3.31113712752, 0.56086800434))
+    assert numbers(maps) == near(positive(0.522988365012, 0.691938218237, 0.214813955082))
+    assert [maps.min().item(), maps.max().item()] == near([4.50165436704e-05, 0.999878783301])
+    assert numbers(logits(scores)) == near([0.028652664261, 0.328093334995, 0.589223514487, 0.19786481856])
+
+
+def test_one_step_counts_one_batch_in_resnets_statistics(resnet_step):
+    norm = resnet_step[-1]
     assert numbers(norm.running_mean) == near([0.00177158598322, 0.0418462072909, 0.0344153438086, -0.110874933412])
     assert numbers(norm.running_var) == near(positive(0.972779844517, 0.95578091381, 0.984147185692))
     assert norm.num_batches_tracked == 1
@@ -588,6 +670,27 @@ def test_maps_cut_earlier_are_finer_and_see_less():
         reach[cut] = features.shape[-1], int(image.grad.abs().sum(dim=(0, 1, 2)).count_nonzero())
         assert network.maps(image).shape[-1] == features.shape[-1]
     assert reach == {2: (24, 7), 4: (12, 31)}
+
+
+def test_new_layers_of_the_seed_network_start_by_xaviers_rule():
+    torch.manual_seed(0)
+    network = BASSeeds("sample_cnn", 20)
+    for layer in (network.generator, network.f2[-1]):
+        outputs, inputs, *kernel = layer.weight.shape
+        bound = (6 / ((inputs + outputs) * kernel[0] * kernel[1])) ** 0.5
+        assert 0.98 * bound < layer.weight.abs().max() <= bound
+
+
+def test_frozen_stages_and_norms_stay_while_the_generator_learns():
+    network = BASSeeds("sample_cnn", 5, cut=4, frozen_stages=3, frozen_batchnorm=True).train()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    branches = network(torch.randn(4, 3, 32, 32), torch.arange(4))
+    sum(branch.sum() for branch in branches).backward()
+    learning = {name for name, parameter in network.named_parameters() if parameter.grad is not None}
+    assert not any(name.startswith(("f1.0.", "f1.1.", "f1.2.")) for name in learning)
+    assert {"generator.weight", "f2.1.weight"} < learning
+    assert any(name.startswith("f1.3.") for name in learning) and any(name.startswith("f2.0.") for name in learning)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
 def test_the_generator_may_learn_slower_than_the_classifier():

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from maskmill.errors import InputError
-from maskmill.networks.backbones import IMAGENET_MEAN, IMAGENET_STD, build_backbone
+from maskmill.networks.backbones import IMAGENET_MEAN, IMAGENET_STD, build_backbone, freeze_batchnorm
 
 
 class Branches(NamedTuple):
@@ -70,6 +70,9 @@ class BASSeeds(_BAS):
         num_classes: foreground classes.
         cut: stages before F, of the backbone's five. Where the fourth stage sees as much as an object, what M_f
             erases of the object is still to be read in F around it, and M_f grows as far; a map before it sees less.
+        frozen_stages: how many of the five do not learn (the authors': all do).
+        frozen_batchnorm: keep the backbone's batch norms at their stored statistics (for small batches; not the
+            authors'). Statistics of the batch, in which the erased images are alike, hide that M_f erases a part.
         pretrained: safetensors file with the backbone's weights; only for a new network.
     """
 
@@ -80,9 +83,14 @@ class BASSeeds(_BAS):
         *,
         output_stride: int = 16,
         cut: int = 4,
+        frozen_stages: int = 0,
+        frozen_batchnorm: bool = False,
         pretrained: str | None = None,
     ):
         body = build_backbone(backbone, output_stride=output_stride, pretrained=pretrained)
+        body.freeze(frozen_stages)
+        if frozen_batchnorm:
+            freeze_batchnorm(body)
         super().__init__(
             nn.Sequential(*body.stages[:cut]),
             nn.Conv2d(body.channels[cut - 1], num_classes, 3, padding=1, bias=False),
@@ -95,7 +103,11 @@ class BASSeeds(_BAS):
             "num_classes": num_classes,
             "output_stride": output_stride,
             "cut": cut,
+            "frozen_stages": frozen_stages,
+            "frozen_batchnorm": frozen_batchnorm,
         }
+        for layer in (self.generator, self.f2[-1]):
+            nn.init.xavier_uniform_(layer.weight)  # as released
 
     def load_stages(self, stages: nn.ModuleList) -> None:
         """Start from the five stages of a trained backbone of the same architecture.
