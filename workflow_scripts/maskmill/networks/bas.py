@@ -72,7 +72,7 @@ class BASSeeds(_BAS):
             erases of the object is still to be read in F around it, and M_f grows as far; a map before it sees less.
         frozen_stages: how many of the five do not learn (the authors': all do).
         frozen_batchnorm: keep the backbone's batch norms at their stored statistics (for small batches; not the
-            authors'). Statistics of the batch, in which the erased images are alike, hide that M_f erases a part.
+            authors'). By those of the batch, more activation is left where M_f erases an object.
         pretrained: safetensors file with the backbone's weights; only for a new network.
     """
 
@@ -107,7 +107,7 @@ class BASSeeds(_BAS):
             "frozen_batchnorm": frozen_batchnorm,
         }
         for layer in (self.generator, self.f2[-1]):
-            nn.init.xavier_uniform_(layer.weight)  # as released
+            _start(layer, normal=False)
 
     def load_stages(self, stages: nn.ModuleList) -> None:
         """Start from the five stages of a trained backbone of the same architecture.
@@ -219,12 +219,13 @@ def parameter_groups(
 
 
 def _start(layer: nn.Conv2d, *, normal: bool) -> None:
-    """Released initialisation: N(0, 0.02) for VGG, else Xavier-uniform; biases start at 0."""
+    """Released initialisation: N(0, 0.02) for VGG, else Xavier-uniform; biases, where there are any, start at 0."""
     if normal:
         nn.init.normal_(layer.weight, std=0.02)
     else:
         nn.init.xavier_uniform_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
 
 
 def _split(backbone: str, pretrained: str | None) -> tuple[nn.Module, nn.Module, tuple[int, int], tuple, tuple]:
