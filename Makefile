@@ -34,4 +34,5 @@ $(VENV)/.complete: envs/requirements.txt envs/constraints.txt pyproject.toml env
 	python=$$(bash envs/find_python.sh $(PYTHON)) && "$$python" -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r envs/requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	$(BIN)/python -c "from maskmill.refinement.dense_crf import compile_kernels; compile_kernels()"
 	touch $@

@@ -1,5 +1,8 @@
 """Golden numbers: one run of IRN's released `crf_inference_label` with pydensecrf2 1.1, and spec 4.3."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -250,6 +253,30 @@ def test_one_update_is_within_the_bound_on_merged_planes(settings):
     assert change.max() > 1e-5
     assert (change <= rest * (1 - rest) * np.expm1(message) + 1e-6).all()
     np.testing.assert_allclose(q.sum(axis=0), 1, atol=2e-6)
+
+
+AHEAD = """
+import numpy as np
+from maskmill.refinement import permutohedral
+from maskmill.refinement.dense_crf import compile_kernels, dense_crf, label_unary, probability_unary
+
+def compiled():
+    return {name: len(f.signatures) for name, f in vars(permutohedral).items() if hasattr(f, "signatures")}
+
+compile_kernels()
+ahead, rng = compiled(), np.random.default_rng(1)
+settings = dict(gaussian_sxy=1, gaussian_compat=3, bilateral_sxy=67, bilateral_srgb=3, bilateral_compat=4, iterations=2)
+for labels in range(2, 22):
+    image, probabilities = rng.integers(0, 256, (9, 14, 3), np.uint8), rng.dirichlet(np.ones(labels), (9, 14))
+    dense_crf(image, probability_unary(probabilities.transpose(2, 0, 1)), **settings)
+    dense_crf(image, label_unary(probabilities.argmax(2), labels), **settings)
+assert min(ahead.values()) > 0, ahead
+assert compiled() == ahead, (compiled(), ahead)
+"""
+
+
+def test_kernels_are_compiled_ahead_for_any_number_of_labels():
+    subprocess.run([sys.executable, "-c", AHEAD], check=True)  # where no other test has compiled any
 
 
 @pytest.mark.parametrize("settings", [DEEPLAB, PSA], ids=["deeplab", "psa"])

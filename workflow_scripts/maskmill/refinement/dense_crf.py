@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 from pydensecrf.densecrf import DenseCRF2D
 
-from maskmill.refinement.permutohedral import Lattice, build_lattice, mean_field, merge, share_out, survey
+from maskmill.refinement.permutohedral import WIDEST, Lattice, build_lattice, mean_field, merge, share_out, survey
 
 SMALLEST_PROBABILITY = 1e-5
 NEGLIGIBLE = 0.2  # odds against the best plane of each pixel; see `_fast`
@@ -91,6 +91,14 @@ def dense_crf(
         return np.ones((1, *image.shape[:2]), np.float32)
     gaussian, bilateral = (gaussian_sxy, gaussian_compat), (bilateral_sxy, bilateral_srgb, bilateral_compat)
     return BACKENDS[backend](image, unary, gaussian, bilateral, iterations).reshape(-1, *image.shape[:2])
+
+
+def compile_kernels() -> None:
+    """Have numba compile `fast` for every number of planes, into its cache beside the code: half a minute that the
+    first CRF job on a new checkout would pay otherwise, or each of a cluster's first jobs."""
+    image, unary = np.zeros((8, 8, 3), np.uint8), np.random.default_rng(0).random((WIDEST + 1, 64), np.float32)
+    for labels in range(2, WIDEST + 2):  # one of them is the rest, see `_fast`
+        _fast(image, unary[:labels], (3, 3), (50, 5, 10), iterations=1)
 
 
 def _checked(image: np.ndarray, unary: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
