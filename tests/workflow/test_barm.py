@@ -3,13 +3,13 @@
 import json
 import shutil
 from itertools import chain
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
+import faults
 from maskmill.data.catalog import DATASETS, VOC
 from maskmill.data.images import read_mask
 from maskmill.data.index import read_ids, read_index
@@ -113,11 +113,11 @@ def test_a_paused_training_ends_in_the_same_bits(barm, copied, variant, step):
 def test_a_killed_step_is_finished_by_the_next_call(barm, copied, monkeypatch):
     checkpoint = checkpoint_of("barm", 2)
     (copied.folder / checkpoint).unlink()
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent / "faults"))
-    monkeypatch.setenv("FAULT", "train_step.py lightning_fabric:Fabric.backward 3 kill")
-    assert copied.snakemake(checkpoint, "--config", "training={save_minutes: 0}").returncode != 0
+    with monkeypatch.context() as killing:
+        for name, value in faults.variables("train_step.py lightning_fabric:Fabric.backward 3 kill").items():
+            killing.setenv(name, value)
+        assert copied.snakemake(checkpoint, "--config", "training={save_minutes: 0}").returncode != 0
     assert resume_path(copied.folder / checkpoint).exists()
-    monkeypatch.delenv("FAULT")
     copied.run(checkpoint, "--rerun-incomplete")
     assert (copied.folder / checkpoint).read_bytes() == (barm.folder / checkpoint).read_bytes()
 

@@ -13,11 +13,11 @@ import h5py
 import pytest
 import torch
 
+import faults
 from maskmill.storage.checkpoints import load_tensors
 
 TARGET = "results/mars_voc_miou.csv"
 WORK = "work/sample/voc"
-FAULTS = Path(__file__).parent / "faults"
 TINY = Path(__file__).parents[1] / "overlays/tiny.yaml"
 
 
@@ -38,10 +38,7 @@ def begun(finished, tmp_path):
 
 def start(project, *arguments: str, fault: str | None = None, target: str = TARGET) -> subprocess.Popen:
     """Snakemake in a process group of its own, to kill without reaching others."""
-    environment = dict(os.environ)
-    if fault:
-        paths = (str(FAULTS), os.environ.get("PYTHONPATH"))
-        environment |= {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "FAULT": fault}
+    environment = os.environ | (faults.variables(fault) if fault else {})
     command = [sys.executable, "-m", "snakemake", target, "--cores", "2", "--configfile", str(TINY), *arguments]
     return subprocess.Popen(
         command,

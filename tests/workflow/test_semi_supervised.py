@@ -18,6 +18,7 @@ from snakemake.api import SnakemakeApi
 from snakemake.iocontainers import Wildcards
 from snakemake.settings.types import ConfigSettings, OutputSettings, Quietness, ResourceSettings
 
+import faults
 import maskmill
 import train_cwbass
 from maskmill.data.catalog import VOC
@@ -36,7 +37,6 @@ TARGETS = ["results/cwbass_voc_miou.csv", "results/mgd_voc_miou.csv"]
 PARTITION = "work/sample/voc/partitions/voc_blended/1_4"
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "tests/overlays/tiny.yaml"
-FAULTS = Path(__file__).parent / "faults"
 # What the students' rules read of their teachers, where these do not run beside them.
 CACHED = {
     "train_cwbass": {
@@ -275,11 +275,8 @@ def test_a_killed_training_of_a_student_ends_in_the_same_bits(by_hand, rule, cac
     checkpoint = Path(killed["checkpoint"])
     texts = {k: v if isinstance(v, str) else yaml.safe_dump(v, default_flow_style=True) for k, v in killed.items()}
     options = [f"--{name.replace('_', '-')}={text}" for name, text in texts.items()]
-    environment = {
-        "PYTHONPATH": os.pathsep.join(filter(None, (str(FAULTS), os.environ.get("PYTHONPATH")))),
-        "FAULT": f"{rule}.py lightning_fabric:Fabric.backward 3 kill",
-        "OMP_NUM_THREADS": str(torch.get_num_threads()),
-    }
+    environment = faults.variables(f"{rule}.py lightning_fabric:Fabric.backward 3 kill")
+    environment["OMP_NUM_THREADS"] = str(torch.get_num_threads())
     command = [sys.executable, str(ROOT / "workflow_scripts" / f"{rule}.py"), *options]
     done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr[-3000:]
