@@ -270,7 +270,7 @@ for labels in range(2, 22):
     image, probabilities = rng.integers(0, 256, (9, 14, 3), np.uint8), rng.dirichlet(np.ones(labels), (9, 14))
     dense_crf(image, probability_unary(probabilities.transpose(2, 0, 1)), **settings)
     dense_crf(image, label_unary(probabilities.argmax(2), labels), **settings)
-assert min(ahead.values()) > 0, ahead
+assert ahead["_splat"] == permutohedral.WIDEST, ahead
 assert compiled() == ahead, (compiled(), ahead)
 """
 
