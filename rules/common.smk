@@ -689,6 +689,11 @@ def mgd_teacher_epochs(wildcards) -> float:
     return method_settings("mgd", wildcards.dataset)["teacher_epochs"] or mgd_epochs(wildcards)
 
 
+def mgd_cached_epochs(wildcards) -> float:
+    """Epochs of batches of which teachers are asked for students that read; all of the students' where none are given."""
+    return method_settings("mgd", wildcards.dataset)["cached_epochs"] or mgd_epochs(wildcards)
+
+
 def mgd_stores(cache: str, *kinds: str):
     """The stores that a student reads; none where its teachers run beside it."""
 

@@ -40,35 +40,38 @@ rule train_cps_teacher:
 
 
 # L_I compares logits with the deep teacher's, L_R features with the wide one's.
-for teacher, kind in (("deep", "logits"), ("wide", "features")):
+for teacher, kind in (("deep", "pooled"), ("wide", "relation")):
 
     rule:
         name:
             f"cache_{teacher}_teacher"
         input:
             index=f"{WORK}/{{dataset}}/index.csv",
-            ids=[f"{PARTITION}/labelled.txt", f"{PARTITION}/unlabelled.txt"],
+            labelled=f"{PARTITION}/labelled.txt",
+            unlabelled=f"{PARTITION}/unlabelled.txt",
             checkpoint=f"{MGD}/teacher_{teacher}/network.safetensors",
         output:
             **{f"{kind}_maps": f"{MGD}/cache_{teacher}/{kind}/{{scatteritem}}.h5"},
             label_maps=f"{MGD}/cache_{teacher}/labels/{{scatteritem}}.h5",
-            confidence_maps=f"{MGD}/cache_{teacher}/confidence/{{scatteritem}}.h5",
         log:
             f"logs/{SCALE}/{{dataset}}/cache_{teacher}_teacher/{{protocol}}_{{part}}/{{scatteritem}}.log",
         benchmark:
             f"benchmarks/{SCALE}/{{dataset}}/cache_{teacher}_teacher/{{protocol}}_{{part}}/{{scatteritem}}.tsv"
         conda:
             "../envs/maskmill.yaml"
+        threads: config["resources"]["threads_train"]  # crops are made as for a training
         resources:
-            mem_mb=growing(8000),
-            runtime=growing(240),
+            mem_mb=growing(16000),
+            runtime=growing(480),
             gpu=config["resources"]["gpu"],
         params:
-            **varied_in("mgd", "cache", "logits_stride", "features_stride"),
-            code=code("cache_teacher.py"),
-            short_side=short_side,
+            **varied("mgd", "augmentation", "cutmix", "pairing", "batch_size"),
+            **varied("mgd", "teacher_batchnorm", "padding_counts", "min_confidence"),
+            **training(),
+            code=code("cache_batches.py"),
+            epochs=mgd_cached_epochs,
         script:
-            "../workflow_scripts/cache_teacher.py"
+            "../workflow_scripts/cache_batches.py"
 
 
 rule train_supervised_student:
@@ -111,8 +114,8 @@ rule train_mgd_student:
         unlabelled=f"{PARTITION}/unlabelled.txt",
         wide=f"{MGD}/teacher_wide/network.safetensors",
         deep=f"{MGD}/teacher_deep/network.safetensors",
-        wide_stores=mgd_stores(f"{MGD}/cache_wide", "labels", "confidence", "features"),
-        deep_stores=mgd_stores(f"{MGD}/cache_deep", "labels", "confidence", "logits"),
+        wide_stores=mgd_stores(f"{MGD}/cache_wide", "labels", "relation"),
+        deep_stores=mgd_stores(f"{MGD}/cache_deep", "labels", "pooled"),
         weights=mgd_weights("students", "student"),
     output:
         checkpoint=f"{MGD}/{{student}}_{{mode}}/network.safetensors",
@@ -132,10 +135,11 @@ rule train_mgd_student:
     params:
         **varied("mgd", "augmentation", "cutmix", "pairing", "optimizer", "weight_decay", "batch_size"),
         **varied("mgd", "new_factor", "teacher_batchnorm", "extra_passes", "images_per_device", "padding_counts"),
-        **varied("mgd", "min_confidence", "cache"),
+        **varied("mgd", "min_confidence"),
         **training(),
         code=code("train_mgd_student.py"),
         epochs=mgd_epochs,
+        cached_epochs=mgd_cached_epochs,
         network=mgd_network("students", "student", "network"),
         lr=mgd_network("students", "student", "lr"),
         lambda_1=mgd_network("students", "student", "lambda_1"),

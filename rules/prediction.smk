@@ -68,7 +68,9 @@ rule merge_maps:
     benchmark:
         f"benchmarks/{SCALE}/merge_maps/{{store}}.tsv"
     wildcard_constraints:
-        store=r".*/(cams|affinity_labels|pseudo_labels|features|logits|argmax|predictions|labels|confidence)",
+        store=(
+            r".*/(cams|affinity_labels|pseudo_labels|features|logits|argmax|predictions|labels|confidence|pooled|relation)"
+        ),
     conda:
         "../envs/maskmill.yaml"
     resources:

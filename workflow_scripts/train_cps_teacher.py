@@ -10,11 +10,8 @@ import torch
 
 import stage
 from maskmill.data.catalog import find_dataset
-from maskmill.data.datasets import Masks
-from maskmill.data.index import read_ids, read_index
-from maskmill.data.partitions import unlabelled_records
-from maskmill.data.semi_supervised import MGDImages
-from maskmill.data.transforms import Augmentation
+from maskmill.data.index import read_index
+from maskmill.data.semi_supervised import mgd_images
 from maskmill.methods.mgd import cps_losses
 from maskmill.networks.deeplab_mgd import TwoBranches
 from maskmill.networks.norms import still_statistics
@@ -52,17 +49,17 @@ def main(
     run: str = "by hand",
 ) -> None:
     every, num_classes = read_index(index), find_dataset(dataset, index).num_classes
-    records = [every[i] for i in read_ids(labelled)]
     torch.manual_seed(seed)
     model = TwoBranches(num_classes=num_classes, pretrained=next(iter(weights), None), **network)
     backbone = model.branches[0].backbone
-    images = MGDImages(
-        records,
-        unlabelled_records(every, read_ids(unlabelled)),
-        Augmentation(**augmentation),
+    images = mgd_images(
+        every,
+        labelled,
+        unlabelled,
+        num_classes,
         backbone.mean,
         backbone.std,
-        masks=Masks(records, num_classes, short_side),
+        augmentation=augmentation,
         cutmix=cutmix,
         pairing=pairing,
         short_side=short_side,

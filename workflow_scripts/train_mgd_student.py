@@ -1,7 +1,7 @@
 """Train one of MGD's light students with its teachers' labels, logits and features (spec 2.4).
 
-In: index, both id lists, both teachers, for mode `cached` the stores of what they said (labels, confidence, and the
-deep one's logits or the wide one's features), optionally the backbone's weights. Out: a checkpoint of
+In: index, both id lists, both teachers, for mode `cached` the stores of what they said of each batch (labels, and the
+wide one's relations or the deep one's pooled logits), optionally the backbone's weights. Out: a checkpoint of
 `DeepLabV3PlusMGD`.
 """
 
@@ -10,14 +10,11 @@ from torch import nn
 
 import stage
 from maskmill.data.catalog import find_dataset
-from maskmill.data.datasets import Masks
-from maskmill.data.index import read_ids, read_index
-from maskmill.data.partitions import unlabelled_records
-from maskmill.data.semi_supervised import ConfidentLabels, MGDImages
-from maskmill.data.transforms import Augmentation
+from maskmill.data.index import read_index
+from maskmill.data.semi_supervised import crops_of, mgd_images
 from maskmill.methods import mgd
 from maskmill.networks.deeplab_mgd import DeepLabV3PlusMGD
-from maskmill.storage.caches import open_cache
+from maskmill.storage.caches import batch_name, open_batches
 from maskmill.storage.checkpoints import load_network
 from maskmill.training.loop import train
 from maskmill.training.losses import supervised_loss
@@ -47,7 +44,7 @@ def main(
     images_per_device: int,
     padding_counts: bool,
     min_confidence: float,
-    cache: dict,
+    cached_epochs: float,
     epochs: float,
     batch_size: int,
     training: dict,
@@ -62,54 +59,43 @@ def main(
     run: str = "by hand",
 ) -> None:
     every, num_classes = read_index(index), find_dataset(dataset, index).num_classes
-    labelled_ids, unlabelled_ids = read_ids(labelled), read_ids(unlabelled)
-    records = [every[i] for i in labelled_ids]
     torch.manual_seed(seed)
     model = DeepLabV3PlusMGD(num_classes=num_classes, pretrained=next(iter(weights), None), **network)
-    caches = None
+    mean, std = model.backbone.mean, model.backbone.std
+    crops = {"augmentation": augmentation, "cutmix": cutmix, "pairing": pairing, "short_side": short_side}
+    images = mgd_images(every, labelled, unlabelled, num_classes, mean, std, **crops)
+    iterations = iterations_of(epochs, len(images), batch_size, max_iterations)
+    asked = {"teacher_batchnorm": teacher_batchnorm, "padding_counts": padding_counts, "min_confidence": min_confidence}
+    teachers, stored, repeat = None, None, None
     if wide_stores:
-        ids = [*labelled_ids, *unlabelled_ids]
-        of_wide = [open_cache(path, wide, ids, short_side) for path in wide_stores]
-        of_deep = [open_cache(path, deep, ids, short_side) for path in deep_stores]
-        caches = {
-            "wide": _maps(*of_wide, "features", min_confidence),
-            "deep": _maps(*of_deep, "logits", min_confidence),
-        }
-    images = MGDImages(
-        records,
-        unlabelled_records(every, unlabelled_ids),
-        Augmentation(**augmentation),
-        model.backbone.mean,
-        model.backbone.std,
-        masks=Masks(records, num_classes, short_side),
-        cutmix=cutmix,
-        pairing=pairing,
-        caches=caches,
-        **cache,
-        short_side=short_side,
-    )
-    teachers = None
-    if caches is None:
+        repeat = iterations_of(cached_epochs, len(images), batch_size, iterations)
+        made = crops | asked | {"seed": seed, "batch_size": batch_size}
+        of_wide = [open_batches(path, [wide, labelled, unlabelled], made, repeat) for path in wide_stores]
+        of_deep = [open_batches(path, [deep, labelled, unlabelled], made, repeat) for path in deep_stores]
+        stores = dict(zip(("wide_labels", "relation", "deep_labels", "pooled"), of_wide + of_deep, strict=True))
+
+        def stored(iteration):
+            return {name: store[batch_name(iteration)] for name, store in stores.items()}
+    else:
         loaded = [load_network(path, DeepLabV3PlusMGD) for path in (wide, deep)]
         teachers = nn.ModuleList(mgd.freeze_teacher(teacher, batchnorm=teacher_batchnorm) for teacher in loaded)
     supervised = supervised_loss(ohem)
 
-    def online(batch, unlabelled):
-        padding = None if padding_counts else (batch["padding"], batch["padding_0"], batch["padding_1"])
-        wide, deep = teachers
-        return mgd.online_targets(
-            wide, deep, batch["image"], unlabelled, batch["mask"], padding, min_confidence=min_confidence
-        )
-
     def step(model, batch):
-        unlabelled = batch["image_0"], batch["image_1"]
+        images, unlabelled, mask, padding = crops_of(batch, padding_counts)
+        if teachers is None:
+            said = _read(batch)
+        else:
+            crops = images, unlabelled, mask, padding
+            said = [mgd.ask(teacher, *crops, min_confidence=min_confidence) for teacher in teachers]
         return mgd.student_losses(
             model,
-            batch["image"],
+            images,
             batch["label"],
             unlabelled,
-            batch["mask"],
-            _cached(batch) if teachers is None else online(batch, unlabelled),
+            mask,
+            *said,
+            valid=None if padding is None else mgd.shown(padding, mask),
             lambda_1=lambda_1,
             lambda_2=lambda_2,
             images_per_device=images_per_device,
@@ -117,7 +103,6 @@ def main(
             supervised=supervised,
         )
 
-    iterations = iterations_of(epochs, len(images), batch_size, max_iterations)
     groups = backbone_and_new(model, lr=lr, weight_decay=weight_decay, new_factor=new_factor, decay_norms=False)
     train(
         model,
@@ -125,6 +110,8 @@ def main(
         build_optimizer(groups, **optimizer),
         poly(iterations),
         images,
+        repeat=repeat,
+        beside=stored,
         state=teachers,
         checkpoint=checkpoint,
         run=run,
@@ -135,19 +122,10 @@ def main(
     )
 
 
-def _maps(labels, confidence, others, kind: str, min_confidence: float) -> dict:
-    return {"label": ConfidentLabels(labels, confidence, min_confidence) if min_confidence else labels, kind: others}
-
-
-def _cached(batch):
-    return mgd.cached_targets(
-        [batch[f"{teacher}_label"] for teacher in ("wide", "deep")],
-        [(batch[f"{teacher}_label_0"], batch[f"{teacher}_label_1"]) for teacher in ("wide", "deep")],
-        (batch["deep_logits_0"], batch["deep_logits_1"]),
-        (batch["wide_features_0"], batch["wide_features_1"]),
-        batch["mask"],
-        (batch["padding_0"], batch["padding_1"]),
-    )
+def _read(batch):
+    """What the stores say of a batch: the wide teacher and the deep one."""
+    wide, deep = (batch[f"{teacher}_labels"].long().unbind(dim=1) for teacher in ("wide", "deep"))
+    return mgd.Said(*wide, pooled=None, relation=batch["relation"]), mgd.Said(*deep, batch["pooled"], relation=None)
 
 
 if __name__ == "__main__":

@@ -137,17 +137,17 @@ def watched(clock: Callable[[], float]) -> Iterator[tuple]:
 
         return run
 
-    def batches(*arguments):
-        following = watch("data", batches_of(*arguments).__next__)
+    def batches(*arguments, **options):
+        following = watch("data", iter(batches_of(*arguments, **options)).__next__)
         while True:
             try:
                 yield following()
             except StopIteration:
                 return
 
-    batches_of = loop._batches
+    batches_of = loop.draw_batches
     with (
-        mock.patch.object(loop, "_batches", batches),
+        mock.patch.object(loop, "draw_batches", batches),
         mock.patch.object(Fabric, "backward", watch("backward", Fabric.backward)),
     ):
         yield watch, spent, []

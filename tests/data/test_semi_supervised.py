@@ -1,19 +1,18 @@
-"""Crops of labelled and unlabelled images: maps of the teachers stay aligned, and nobody asks for a hidden mask."""
+"""Crops of labelled and unlabelled images: pseudo labels stay aligned, and nobody asks for a hidden mask."""
 
 import builtins
-from collections import Counter
 
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch.utils.data import default_collate
 
 from maskmill.data.datasets import Masks
+from maskmill.data.images import read_image
 from maskmill.data.index import Record
 from maskmill.data.partitions import unlabelled_records
-from maskmill.data.semi_supervised import ConfidentLabels, CWBASSImages, MGDImages
+from maskmill.data.semi_supervised import CWBASSImages, MGDImages
 from maskmill.data.transforms import Augmentation, StrongAugmentation
 
 PLAIN = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # mean and standard deviation that leave pixels as they are
@@ -21,27 +20,6 @@ CROP = 64
 SCALES = Augmentation(crop=CROP, scales=(0.5, 1.0, 1.5), pad="centre", interpolation="bilinear")
 AS_IT_IS = Augmentation(crop=CROP, scale=(1.0, 1.0))
 HOLE = StrongAugmentation(jitter_p=0, grayscale_p=0, blur_p=0, cutout_p=1)
-
-
-class Counted(dict):
-    """A store that counts what is read from it."""
-
-    def __init__(self, *arguments):
-        super().__init__(*arguments)
-        self.reads = Counter()
-
-    def __getitem__(self, image_id):
-        self.reads[image_id] += 1
-        return super().__getitem__(image_id)
-
-
-def test_labels_of_little_confidence_are_left_out():
-    labels = {"a": np.array([[3, 4, 255]], np.uint8), "b": np.zeros((1, 1), np.uint8)}
-    confidence = {"a": np.array([[153, 152, 255]], np.uint8), "b": np.zeros((1, 1), np.uint8)}
-    chosen = ConfidentLabels(labels, confidence, 0.6)
-    assert chosen["a"].tolist() == [[3, 255, 255]] and chosen["a"].dtype == np.uint8
-    assert chosen["b"].tolist() == [[255]] and list(chosen) == ["a", "b"] and len(chosen) == 2
-    assert labels["a"].tolist() == [[3, 4, 255]]
 
 
 @pytest.fixture
@@ -78,14 +56,11 @@ def parts(index):
 
 @pytest.fixture
 def stores(index):
-    """What a teacher would have stored, if it were right, with maps at a stride of 4."""
+    """What a teacher would have stored, if it were right."""
     sizes = {record.image_id: (record.height, record.width) for record in index.values()}
-    waves = {image_id: wave_of(*size) for image_id, size in sizes.items()}
-    pooled = {i: F.avg_pool2d(torch.from_numpy(wave)[None] / 255, 4).half().numpy() for i, wave in waves.items()}
     return {
-        "label": Counted({i: label_of(*size, int(i[1:])) for i, size in sizes.items()}),
-        "confidence": Counted(waves),
-        "maps": Counted(pooled),
+        "label": {i: label_of(*size, int(i[1:])) for i, size in sizes.items()},
+        "confidence": {i: wave_of(*size) for i, size in sizes.items()},
     }
 
 
@@ -99,10 +74,7 @@ def cwbass(parts, stores=None, augmentation=SCALES, **arguments):
     return CWBASSImages(*parts, augmentation, *PLAIN, masks=masks(parts), **arguments)
 
 
-def mgd(parts, stores=None, augmentation=SCALES, cutmix=None, **arguments):
-    if stores is not None:
-        wide, deep = ({"label": stores["label"], kind: stores["maps"]} for kind in ("features", "logits"))
-        arguments["caches"] = {"wide": wide, "deep": deep}
+def mgd(parts, augmentation=SCALES, cutmix=None, **arguments):
     return MGDImages(*parts, augmentation, *PLAIN, masks=masks(parts), cutmix=cutmix, **arguments)
 
 
@@ -202,9 +174,8 @@ def test_more_labelled_images_than_others_are_all_drawn(parts):
     assert [number(draw(dataset, index)["unlabelled"]) for index in range(3)] == [3, 4, 3]
 
 
-@pytest.mark.parametrize("make", [cwbass, mgd])
-@pytest.mark.parametrize("cached", [False, True])
-def test_no_mask_of_an_unlabelled_image_is_opened(parts, stores, make, cached, monkeypatch):
+@pytest.mark.parametrize("method", ["cwbass", "cwbass online", "mgd"])
+def test_no_mask_of_an_unlabelled_image_is_opened(parts, stores, method, monkeypatch):
     opened, really = set(), builtins.open
 
     def spy(file, *arguments, **keywords):
@@ -212,7 +183,7 @@ def test_no_mask_of_an_unlabelled_image_is_opened(parts, stores, make, cached, m
         return really(file, *arguments, **keywords)
 
     monkeypatch.setattr(builtins, "open", spy)
-    dataset = make(parts, stores if cached else None)
+    dataset = mgd(parts) if method == "mgd" else cwbass(parts, stores if method == "cwbass" else None)
     for index in range(len(dataset)):
         draw(dataset, index)
     labelled, unlabelled = parts
@@ -221,8 +192,10 @@ def test_no_mask_of_an_unlabelled_image_is_opened(parts, stores, make, cached, m
 
 @pytest.mark.parametrize("make", [cwbass, mgd])
 def test_examples_follow_their_generator(parts, stores, make):
-    arguments = {"strong": StrongAugmentation()} if make is cwbass else {"pairing": "independent", "cutmix": {}}
-    dataset = make(parts, stores, **arguments)
+    if make is cwbass:
+        dataset = cwbass(parts, stores, strong=StrongAugmentation())
+    else:
+        dataset = mgd(parts, pairing="independent", cutmix={})
     first, again, other = (draw(dataset, 1, seed) for seed in (5, 5, 6))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not any(torch.equal(first[name], other[name]) for name in first if "padding" not in name)
@@ -236,49 +209,30 @@ def test_pseudo_labels_come_with_their_confidence(parts, stores):
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_maps_of_both_teachers_follow_their_crops(parts, stores, seed):
-    example = draw(mgd(parts, stores, logits_stride=8, features_stride=16), seed, seed)
-    for end in ("", "_0", "_1"):
-        pixels, padding = example[f"image{end}"], example[f"padding{end}"]
-        assert agreement(pixels, example[f"wide_label{end}"]) > 0.8
-        assert torch.equal(example[f"wide_label{end}"], example[f"deep_label{end}"])
-        assert torch.equal(example[f"wide_label{end}"] == 255, padding)
-        assert not pixels[:, padding].any()
-    assert torch.equal(example["label"], example["wide_label"])
-    for end in ("_0", "_1"):
-        for name, stride in (("deep_logits", 8), ("wide_features", 16)):
-            cells = example[name + end]
-            assert cells.shape == (1, CROP // stride, CROP // stride) and cells.dtype == torch.float32
-            whole = F.avg_pool2d(example[f"padding{end}"].float()[None], stride) == 0
-            pooled = F.avg_pool2d(example[f"image{end}"][1:2], stride)
-            assert (cells - pooled)[whole].abs().mean() < 0.06
-
-
-def test_an_mgd_example_has_these_parts(parts, stores):
+def test_an_mgd_example_has_three_crops_and_shows_where_they_are_padded(parts, seed):
+    example = draw(mgd(parts), seed, seed)
     ends = ("", "_0", "_1")
-    online = {f"{name}{end}" for name in ("image", "padding") for end in ends} | {"label", "mask"}
-    cached = {f"{name}_label{end}" for name in ("wide", "deep") for end in ends}
-    cached |= {f"{name}{end}" for name in ("deep_logits", "wide_features") for end in ends[1:]}
-    assert set(draw(mgd(parts))) == online
-    assert set(draw(mgd(parts, stores))) == online | cached
-    labels_alone = mgd(parts, caches={"deep": {"label": stores["label"]}})
-    assert set(draw(labels_alone)) == online | {f"deep_label{end}" for end in ends}
+    assert set(example) == {f"{name}{end}" for name in ("image", "padding") for end in ends} | {"label", "mask"}
+    assert agreement(example["image"], example["label"]) > 0.8
+    assert torch.equal(example["label"] == 255, example["padding"])
+    for end in ends:
+        assert example[f"padding{end}"].dtype == torch.bool
+        assert not example[f"image{end}"][:, example[f"padding{end}"]].any()
 
 
-def test_same_pairs_an_image_with_another_crop_of_itself_and_reads_it_once(parts, stores):
-    example = draw(mgd(parts, stores, pairing="same"), 2)
+def test_same_pairs_an_image_with_another_crop_of_itself_and_reads_it_once(parts, monkeypatch):
+    read = []
+    monkeypatch.setattr(MGDImages, "_read", lambda self, record: read.append(record) or read_image(record.image))
+    example = draw(mgd(parts, pairing="same"), 2)
     assert number(example["image_0"]) == number(example["image_1"]) == 5
     assert not torch.equal(example["image_0"], example["image_1"])
-    assert stores["maps"].reads == {"i5": 2}, "logits and features lie in the same store here"
-    assert stores["label"].reads == {"i2": 2, "i5": 2}
+    assert [record.image_id for record in read] == ["i2", "i5"]
 
 
-def test_independent_pairs_an_image_with_any(parts, stores):
-    dataset = mgd(parts, stores, pairing="independent")
-    drawn = [draw(dataset, 2, seed) for seed in range(40)]
+def test_independent_pairs_an_image_with_any(parts):
+    drawn = [draw(mgd(parts, pairing="independent"), 2, seed) for seed in range(40)]
     assert {number(example["image_0"]) for example in drawn} == {5}
     assert {number(example["image_1"]) for example in drawn} == {3, 4, 5, 6, 7}
-    assert all(agreement(example["image_1"], example["wide_label_1"]) > 0.8 for example in drawn)
 
 
 def test_an_unknown_pairing_is_refused(parts):

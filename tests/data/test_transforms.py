@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from PIL import Image
 
 from fills import digest
@@ -215,32 +214,6 @@ def test_a_geometry_shows_what_the_augmentation_shows(seed, interpolation):
     assert (geometry.label(label) == labels).float().mean() > 0.99
     difference = (geometry.image(image, *PLAIN) - pixels).abs()
     assert difference.mean() < 1e-3, "the same but for roundings and the window's rim"
-
-
-@pytest.mark.parametrize("seed", range(12))
-@pytest.mark.parametrize("side", [4, 8, 13])
-def test_cells_of_a_ramp_are_the_ramp_at_their_centres(seed, side):
-    geometry, (h, w) = drawn(seed), (10, 14)
-    maps = np.stack(np.meshgrid((np.arange(w) + 0.5) / w, (np.arange(h) + 0.5) / h)).astype(np.float16)
-    sampled = geometry.cells(maps, side)
-    assert sampled.shape == (2, side, side) and sampled.dtype == torch.float32
-    centres = (np.arange(side) + 0.5) * 64 / side
-    y, x = ((centres + offset) / length for offset, length in zip(geometry.offsets, geometry.size, strict=True))
-    inside = ((y >= 0) & (y <= 1))[:, None] & ((x >= 0) & (x <= 1))
-    x = 1 - x if geometry.flip else x
-    expected = np.stack(np.meshgrid(np.clip(x, 0.5 / w, 1 - 0.5 / w), np.clip(y, 0.5 / h, 1 - 0.5 / h))) * inside
-    np.testing.assert_allclose(sampled, expected, atol=1e-3)  # float16
-
-
-@pytest.mark.parametrize("seed", range(12))
-def test_cells_are_where_the_image_is(seed):
-    image, geometry = smooth(128, 160), drawn(seed, size=(128, 160), scale=(0.6, 2.0))
-    maps = F.avg_pool2d(torch.from_numpy(image).permute(2, 0, 1) / 255, 4)  # cells that tile the image
-    expected = F.avg_pool2d(geometry.image(image, *PLAIN), 8)
-    whole = F.avg_pool2d(geometry.padding().float()[None], 8)[0] == 0
-    assert whole.any()
-    difference = (geometry.cells(maps.numpy(), 8) - expected)[:, whole].abs()
-    assert difference[:2].max() < 0.02 and difference[2].max() < 0.12, "ramps, and the wave that pooling flattens"
 
 
 NOTHING = {"jitter_p": 0, "grayscale_p": 0, "blur_p": 0, "cutout_p": 0}

@@ -68,9 +68,9 @@ def running_means(network):
 
 def distil(student, wide, deep, *, side=16, **settings):
     images, labels, unlabelled, mask = example(side)
-    targets = mgd.online_targets(wide, deep, images, unlabelled, mask)
+    said = [mgd.ask(teacher, images, unlabelled, mask) for teacher in (wide, deep)]
     settings = {"lambda_1": 0.5, "lambda_2": 100.0} | settings
-    return mgd.student_losses(student, images, labels, unlabelled, mask, targets, **settings)
+    return mgd.student_losses(student, images, labels, unlabelled, mask, *said, **settings)
 
 
 # CutMix
@@ -296,13 +296,20 @@ def test_terms_of_the_students_objective():
 
 
 def test_the_wide_teacher_gives_the_relation_and_the_deep_one_the_pooled_logits():
-    images, _, unlabelled, mask = example()
-    wide, deep, other = (mgd.freeze_teacher(TinyNetwork(seed), batchnorm="eval") for seed in (2, 3, 4))
-    targets = mgd.online_targets(wide, deep, images, unlabelled, mask)
-    no_wide, no_deep = (mgd.online_targets(*pair, images, unlabelled, mask) for pair in ((other, deep), (wide, other)))
-    assert targets.pooled.equal(no_wide.pooled) and not targets.pooled.equal(no_deep.pooled)
-    assert targets.relation.equal(no_deep.relation) and not targets.relation.equal(no_wide.relation)
-    assert targets.mixed[0].equal(no_deep.mixed[0]) and targets.mixed[1].equal(no_wide.mixed[1])
+    images, labels, unlabelled, mask = example()
+    wide, deep, other = (
+        mgd.ask(mgd.freeze_teacher(TinyNetwork(seed), batchnorm="eval"), images, unlabelled, mask) for seed in (2, 3, 4)
+    )
+
+    def losses(*said):
+        terms = mgd.student_losses(TinyNetwork(1), images, labels, unlabelled, mask, *said, lambda_1=1, lambda_2=1)
+        return {name: value.item() for name, value in terms.items()}
+
+    given = losses(wide, deep)
+    assert losses(wide._replace(pooled=None), deep._replace(relation=None)) == given
+    for said, changed in (((other, deep), "region"), ((wide, other), "image")):
+        differs = {name for name, value in losses(*said).items() if value != given[name]}
+        assert differs == {"pixel_mixed", "pixel_labelled", changed}
 
 
 @pytest.mark.parametrize("batchnorm", ["train", "eval"])
@@ -329,16 +336,14 @@ def test_extra_passes_change_the_running_statistics_and_no_loss():
 
 def test_padding_counts_or_is_left_out():
     images, _, unlabelled, mask = example()
-    wide, deep = mgd.freeze_teacher(TinyNetwork(2)), mgd.freeze_teacher(TinyNetwork(3))
+    teacher = mgd.freeze_teacher(TinyNetwork(2))
     padding = torch.zeros(3, BATCH, 16, 16, dtype=torch.bool)
     padding[0, :, :3], padding[1, :, :5], padding[2, ..., 9:] = True, True, True
-    with_padding = mgd.online_targets(wide, deep, images, unlabelled, mask)
-    without = mgd.online_targets(wide, deep, images, unlabelled, mask, padding=tuple(padding))
-    assert not any((labels == 255).any() for labels in (*with_padding.labelled, *with_padding.mixed))
-    for labels in without.labelled:
-        assert (labels == 255).equal(padding[0])
-    for labels in without.mixed:
-        assert (labels == 255).equal(torch.where(mask[:, 0], padding[2], padding[1]))
+    counted = mgd.ask(teacher, images, unlabelled, mask)
+    without = mgd.ask(teacher, images, unlabelled, mask, tuple(padding))
+    assert not (counted.labelled == 255).any() and not (counted.mixed == 255).any()
+    assert (without.labelled == 255).equal(padding[0])
+    assert (without.mixed == 255).equal(torch.where(mask[:, 0], padding[2], padding[1]))
 
 
 def test_labels_of_little_confidence_are_left_out():
@@ -346,76 +351,32 @@ def test_labels_of_little_confidence_are_left_out():
     assert mgd.pseudo_labels(logits).flatten().tolist() == [0, 0]
     assert mgd.pseudo_labels(logits, 0.7).flatten().tolist() == [0, 255]
     images, _, unlabelled, mask = example()
-    wide, deep = (mgd.freeze_teacher(TinyNetwork(seed), batchnorm="eval") for seed in (2, 3))
-    every = mgd.online_targets(wide, deep, images, unlabelled, mask)
-    some = mgd.online_targets(wide, deep, images, unlabelled, mask, min_confidence=0.4)
-    for chosen, before in zip((*some.labelled, *some.mixed), (*every.labelled, *every.mixed), strict=True):
+    teacher = mgd.freeze_teacher(TinyNetwork(2), batchnorm="eval")
+    every, some = (mgd.ask(teacher, images, unlabelled, mask, min_confidence=least) for least in (0.0, 0.4))
+    for chosen, before in ((some.labelled, every.labelled), (some.mixed, every.mixed)):
         assert 0 < (chosen == 255).float().mean() < 1
         assert chosen[chosen != 255].equal(before[chosen != 255])
     assert some.pooled.equal(every.pooled) and some.relation.equal(every.relation)
 
 
-# Stored targets
-
-
-def test_stored_labels_give_the_same_pixel_losses_as_teachers_that_watch():
-    student, images = TinyNetwork(1), example()[0]
-    wide, deep = (mgd.freeze_teacher(TinyNetwork(seed), batchnorm="eval") for seed in (2, 3))
-    _, labels, unlabelled, mask = example()
-    online = distil(student, wide, deep)
-    (wide_0, wide_1), (deep_0, deep_1) = ([network(x) for x in unlabelled] for network in (wide, deep))
-    targets = mgd.cached_targets(
-        [network(images)[0].argmax(dim=1) for network in (wide, deep)],
-        [tuple(z.argmax(dim=1) for z, _ in pair) for pair in ((wide_0, wide_1), (deep_0, deep_1))],
-        (deep_0[0], deep_1[0]),
-        (wide_0[1], wide_1[1]),
-        mask,
-        (torch.zeros_like(labels, dtype=torch.bool),) * 2,
-    )
-    cached = mgd.student_losses(student, images, labels, unlabelled, mask, targets, lambda_1=0.5, lambda_2=100.0)
-    for name in ("supervised", "pixel_mixed", "pixel_labelled"):
-        assert cached[name].item() == online[name].item()
-    for name in ("image", "region"):  # of mixed maps instead of the mixed image's
-        assert cached[name].item() == pytest.approx(online[name].item(), rel=0.2)
-
-
-def test_stored_maps_mix_by_the_share_of_the_mask_in_each_cell():
-    mask = torch.zeros(1, 1, 8, 8, dtype=torch.bool)
-    mask[..., :3] = True  # of the four columns of each cell at the left, three
-    logits = (torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2))
-    labels = [torch.zeros(1, 8, 8, dtype=torch.long)] * 2
-    features = torch.randn(2, 1, 5, 8, 8, generator=torch.Generator().manual_seed(0)).unbind()
-    full = torch.zeros(1, 8, 8, dtype=torch.bool)
-    targets = mgd.cached_targets(labels, [tuple(labels)] * 2, logits, features, mask, (full, full))
-    assert targets.pooled.item() == pytest.approx(3 / 8)
-    torch.testing.assert_close(targets.relation, mgd.relation(torch.where(mask, features[1], features[0])))
-
-
-def test_padding_of_stored_maps_pulls_neither_the_pooled_logits_nor_the_relation():
-    generator = torch.Generator().manual_seed(0)
-    logits, features = torch.randn(1, 3, 8, 8, generator=generator), torch.randn(1, 5, 8, 8, generator=generator)
-    padding = torch.zeros(1, 8, 8, dtype=torch.bool)
-    padding[:, 5:] = True
-    mask, valid = torch.zeros(1, 1, 8, 8, dtype=torch.bool), ~padding[:, None]
-    labels = [torch.zeros(1, 8, 8, dtype=torch.long)] * 2
-    stored = [maps * valid for maps in (logits, features)]  # as crops of them are
-    arguments = (labels, [tuple(labels)] * 2, (stored[0],) * 2, (stored[1],) * 2, mask)
-    targets = mgd.cached_targets(*arguments, (padding, padding))
-    torch.testing.assert_close(targets.pooled, logits[:, :, :5].mean(dim=(2, 3)))
-    anything = torch.where(valid, features, 100.0)  # what a student says about padding
-    torch.testing.assert_close(mgd.relation(anything, targets.valid), targets.relation)
-    assert mgd.pooled_logits(torch.where(valid, logits, 100.0), targets.valid).equal(targets.pooled)
-
-
-def test_padding_that_does_not_count_is_out_of_all_that_watching_teachers_say():
-    wide, deep = (mgd.freeze_teacher(TinyNetwork(seed), batchnorm="eval") for seed in (2, 3))
-    images, _, unlabelled, mask = example()
-    padding = torch.zeros(3, len(images), *images.shape[2:], dtype=torch.bool)
+def test_padding_that_does_not_count_pulls_neither_the_pooled_logits_nor_the_relation():
+    images, labels, unlabelled, mask = example()
+    padding = torch.zeros(3, BATCH, 16, 16, dtype=torch.bool)
     padding[1:, :, 8:] = True
-    targets = mgd.online_targets(wide, deep, images, unlabelled, mask, padding=tuple(padding))
-    assert targets.valid.equal(~padding[1][:, None])
-    logits, _ = deep(mgd.mix(*unlabelled, mask))
-    torch.testing.assert_close(targets.pooled, logits[:, :, :8].mean(dim=(2, 3)))
+    valid = mgd.shown(tuple(padding), mask)
+    assert valid.equal(~padding[1][:, None])
+    teacher = mgd.freeze_teacher(TinyNetwork(2), batchnorm="eval")
+    said = mgd.ask(teacher, images, unlabelled, mask, tuple(padding))
+    logits, features = teacher(mgd.mix(*unlabelled, mask))
+    torch.testing.assert_close(said.pooled, logits[:, :, :8].mean(dim=(2, 3)))
+    features[:, :, 4:] = 0
+    torch.testing.assert_close(said.relation, mgd.relation(features))
+    student, images_alone = TinyNetwork(1), (images, labels, unlabelled, mask, said, said)
+    itself = mgd.student_losses(teacher, *images_alone, valid=valid, lambda_1=1, lambda_2=1)
+    assert itself["image"].item() == itself["region"].item() == 0, "the teacher agrees with itself"
+    other = mgd.student_losses(student, *images_alone, valid=valid, lambda_1=1, lambda_2=1)
+    counted = mgd.student_losses(student, *images_alone, lambda_1=1, lambda_2=1)
+    assert all(other[name] != counted[name] for name in ("image", "region"))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from maskmill.errors import InputError
-from maskmill.storage.caches import open_cache
+from maskmill.storage.caches import batch_name, open_batches, open_cache
 from maskmill.storage.maps import create_maps
 
 
@@ -41,3 +41,47 @@ def test_a_cache_of_another_teacher_is_refused(cache):
     teacher.write_bytes(b"second")
     with pytest.raises(InputError, match=r"labels\.h5: was not made with .*teacher as it is now"):
         open_cache(path, teacher, "ab", 32)
+
+
+STREAM = {"seed": 3, "batch_size": 2, "cutmix": {"boxes": 1}, "min_confidence": 0}
+
+
+@pytest.fixture
+def batches(tmp_path):
+    """What a teacher said of the first three batches; the store's path, and the files that it was made from."""
+    files = [tmp_path / name for name in ("teacher", "labelled.txt", "unlabelled.txt")]
+    for file in files:
+        file.write_text(file.name)
+    origin = {"producer": "cache_batches", "parameters": STREAM, "inputs": files}
+    with create_maps(tmp_path / "labels.h5", "batch_label", **origin) as store:
+        for iteration in range(3):
+            store.write(batch_name(iteration), np.full((2, 2, 4, 4), iteration, np.uint8))
+    return tmp_path / "labels.h5", files
+
+
+def test_batches_serve_trainings_that_are_as_long_or_shorter(batches):
+    for iterations in (2, 3):
+        store = open_batches(*batches, STREAM, iterations)
+        assert [store[batch_name(i)].max() for i in range(iterations)] == list(range(iterations))
+
+
+@pytest.mark.parametrize(
+    ("change", "iterations", "message"),
+    [
+        ({}, 5, r"has no batch of iteration 3 \(2 of 5 lack\); delete it and run snakemake"),
+        ({"seed": 4}, 3, "was made with seed 3, not 4; delete it and run snakemake"),
+        ({"cutmix": None}, 3, r'was made with cutmix {"boxes": 1}, not null; delete it and run snakemake'),
+        ({"pairing": "same"}, 3, 'was made with pairing null, not "same"; delete it and run snakemake'),
+    ],
+)
+def test_batches_of_another_training_are_refused(batches, change, iterations, message):
+    with pytest.raises(InputError, match=rf"labels\.h5: {message}"):
+        open_batches(*batches, STREAM | change, iterations)
+
+
+@pytest.mark.parametrize("name", ["teacher", "labelled.txt", "unlabelled.txt"])
+def test_batches_of_another_teacher_or_other_images_are_refused(batches, name):
+    path, files = batches
+    (path.parent / name).write_text("another")
+    with pytest.raises(InputError, match=rf"labels\.h5: was not made with .*{name} as it is now"):
+        open_batches(path, files, STREAM, 3)

@@ -8,7 +8,7 @@ from torch import nn
 from maskmill.errors import InputError
 from maskmill.storage.checkpoints import load_network, load_tensors
 from maskmill.training.ema import EMA
-from maskmill.training.loop import batch_indices, resume_path, train
+from maskmill.training.loop import batch_indices, draw_batches, indices_of, resume_path, train
 from maskmill.training.schedules import iterations_of, poly
 
 
@@ -63,7 +63,17 @@ class Killed(BaseException):
 
 
 def fit(
-    path, *, dataset=None, killed_at=None, optimizer="sgd", ema=True, save="ema", run="run", iterations=20, **options
+    path,
+    *,
+    dataset=None,
+    killed_at=None,
+    optimizer="sgd",
+    ema=True,
+    save="ema",
+    run="run",
+    iterations=20,
+    note=lambda batch: None,
+    **options,
 ):
     torch.manual_seed(0)
     network, state = Net(), Count()
@@ -77,6 +87,7 @@ def fit(
     def step(model, batch):
         if next(calls) == killed_at:
             raise Killed
+        note(batch)
         state.total += batch["iteration"]
         return {"square": model(batch["x"]).square().mean() * (1 + state.total / 1000)}
 
@@ -198,6 +209,35 @@ def test_of_two_lists_each_is_gone_through_in_an_order_of_its_own(tmp_path):
     equal.lengths = (5, 5)
     fit(tmp_path / "equal", dataset=equal, iterations=15)
     assert len(set(equal.asked)) > 5, "lists of one length do not keep to the same partners"
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_can_be_drawn_without_a_training_and_out_of_order(workers):
+    every = [batch["x"] for batch in draw_batches(Points(), 4, 1, range(6))]
+    some = [batch["x"] for batch in draw_batches(Points(), 4, 1, [4, 1], workers=workers)]
+    assert all(torch.equal(*pair) for pair in zip(some, (every[4], every[1]), strict=True))
+    means = every[4].mean(dim=1) - torch.tensor(indices_of(Points(), 4, 1, 4))
+    assert means.abs().max() < 2, "a point lies around its index"
+
+
+def test_batches_come_again_and_what_was_stored_for_them_comes_along(tmp_path):
+    seen = []
+
+    def note(batch):
+        seen.append((batch["x"].clone(), batch["stored"].tolist()))
+
+    fit(tmp_path / "net", iterations=7, note=note, repeat=3, beside=lambda i: {"stored": 10 * i + np.arange(4)})
+    drawn = [batch["x"] for batch in draw_batches(Points(), 4, 3, range(3))]
+    for iteration, (points, stored) in enumerate(seen):
+        assert torch.equal(points, drawn[iteration % 3])
+        assert stored == [10 * (iteration % 3) + position for position in range(4)]
+
+
+def test_each_process_gets_what_was_stored_for_its_own_examples():
+    for rank, expected in enumerate(([0, 2], [1, 3])):
+        ours = {"rank": rank, "world_size": 2}
+        (batch,) = draw_batches(Points(), 4, 0, [2], beside=lambda i: {"stored": np.arange(4)}, **ours)
+        assert batch["stored"].tolist() == expected
 
 
 def test_iterations_of_irn_are_those_of_the_spec():

@@ -74,7 +74,7 @@ def listed(capsys, path, **options) -> list[str]:
 
 def test_a_store_is_listed_with_its_origin_size_and_one_map(work, capsys):
     lines = listed(capsys, work / "mars/irn/pseudo_labels.h5")
-    assert {"kind: label", "schema: 1", "producer: test", "alpha: 0.5", "images: 2"} <= set(lines)
+    assert {"kind: label", "schema: 1", "producer: test", "alpha: 0.5", "maps: 2"} <= set(lines)
     assert any(line.startswith(f"{work}/index.csv: sha256 ") and len(line.split()[-1]) == 64 for line in lines)
     assert f"map of {IDS[0]}: uint8 12 x 16, 0 to 254" in lines
     assert any(line.startswith("h5py: ") for line in lines)
@@ -83,10 +83,10 @@ def test_a_store_is_listed_with_its_origin_size_and_one_map(work, capsys):
 def test_a_merged_store_is_listed_with_its_shards_and_their_size(work, capsys):
     path = work / "irn/pseudo_labels.h5"
     lines = listed(capsys, path)
-    assert "images: 2" in lines
+    assert "maps: 2" in lines
     sizes = {number: (work / f"irn/pseudo_labels/{number}-of-2.h5").stat().st_size for number in (1, 2)}
     for number, size in sizes.items():
-        assert f"{work}/irn/pseudo_labels/{number}-of-2.h5: 1 images, {size / 1024:.1f} KiB" in lines
+        assert f"{work}/irn/pseudo_labels/{number}-of-2.h5: 1 maps, {size / 1024:.1f} KiB" in lines
     assert f"size on disk: {(sum(sizes.values()) + path.stat().st_size) / 1024:.1f} KiB" in lines
 
 

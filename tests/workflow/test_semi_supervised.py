@@ -1,6 +1,7 @@
 """CW-BASS's and MGD's targets at the tiny overlay: tables, caches, what an edit reruns, and bad inputs."""
 
 import importlib
+import inspect
 import json
 import os
 import shutil
@@ -18,9 +19,11 @@ from snakemake.api import SnakemakeApi
 from snakemake.iocontainers import Wildcards
 from snakemake.settings.types import ConfigSettings, OutputSettings, Quietness, ResourceSettings
 
+import cache_batches
 import faults
 import maskmill
 import train_cwbass
+import train_mgd_student
 from maskmill.data.catalog import VOC
 from maskmill.data.images import read_image
 from maskmill.data.index import read_ids, read_index
@@ -28,6 +31,7 @@ from maskmill.data.transforms import network_input
 from maskmill.errors import InputError
 from maskmill.evaluation.cost import device_name
 from maskmill.networks.segmentation import load_segmentation
+from maskmill.storage.caches import batch_name
 from maskmill.storage.checkpoints import load_tensors
 from maskmill.storage.onnx_models import OnnxModel
 from maskmill.training.ema import EMA
@@ -45,8 +49,8 @@ CACHED = {
         "confidence": [f"{PARTITION}/cwbass/cache/confidence.h5"],
     },
     "train_mgd_student": {
-        "wide_stores": [f"{PARTITION}/mgd/cache_wide/{kind}.h5" for kind in ("labels", "confidence", "features")],
-        "deep_stores": [f"{PARTITION}/mgd/cache_deep/{kind}.h5" for kind in ("labels", "confidence", "logits")],
+        "wide_stores": [f"{PARTITION}/mgd/cache_wide/{kind}.h5" for kind in ("labels", "relation")],
+        "deep_stores": [f"{PARTITION}/mgd/cache_deep/{kind}.h5" for kind in ("labels", "pooled")],
     },
 }
 STAGES = {
@@ -147,7 +151,7 @@ def test_costs_say_what_latency_was_measured_on(semi):
     assert set(costs["threads"]) == {1}, "the rule's"
 
 
-def test_caches_hold_labels_confidence_logits_and_features(semi):
+def test_caches_of_cwbass_hold_labels_and_confidence_of_every_unlabelled_image(semi):
     unlabelled = set(read_ids(semi.folder / PARTITION / "unlabelled.txt"))
     cache = semi.folder / PARTITION / "cwbass/cache"
     labels, confidence = (maskmill.open_maps(cache / f"{kind}.h5") for kind in ("labels", "confidence"))
@@ -156,36 +160,65 @@ def test_caches_hold_labels_confidence_logits_and_features(semi):
         assert labels[image_id].dtype == confidence[image_id].dtype == np.uint8
         assert labels[image_id].shape == confidence[image_id].shape == (64, 64)
         assert confidence[image_id].min() >= round(255 / 21), "the highest of 21 probabilities"
-    cache = semi.folder / PARTITION / "mgd"
-    logits, features = (maskmill.open_maps(cache / name) for name in ("cache_deep/logits.h5", "cache_wide/features.h5"))
-    assert len(logits) == len(features) == 24, "labelled images too"
-    for image_id in logits:
-        assert logits[image_id].shape == (21, 8, 8) and features[image_id].shape == (64, 4, 4)
 
 
-def test_caches_hold_what_the_teacher_says(semi):
+def test_caches_of_cwbass_hold_what_the_teacher_says(semi):
     index = read_index(semi.folder / "work/sample/voc/index.csv")
     image_id = read_ids(semi.folder / PARTITION / "unlabelled.txt")[3]
+    network = load_segmentation(semi.folder / PARTITION / "cwbass/supervised/network.safetensors")
     image = read_image(semi.folder / index[image_id].image)
+    with torch.inference_mode():
+        logits = network(network_input(image, network.backbone.mean, network.backbone.std))
+    highest, classes = logits[0].softmax(dim=0).max(dim=0)
+    labels, confidence = (
+        torch.from_numpy(maskmill.open_maps(semi.folder / PARTITION / f"cwbass/cache/{kind}.h5")[image_id])
+        for kind in ("labels", "confidence")
+    )
+    assert torch.equal(labels, classes.byte())
+    torch.testing.assert_close(confidence.float(), 255 * highest, atol=0.51, rtol=0)
 
-    def teacher(name):
-        network = load_segmentation(semi.folder / PARTITION / name / "network.safetensors")
-        with torch.inference_mode():
-            return network(network_input(image, network.backbone.mean, network.backbone.std))
 
-    def stored(name):
-        return torch.from_numpy(maskmill.open_maps(semi.folder / PARTITION / f"{name}.h5")[image_id])
+def test_caches_of_mgd_hold_what_both_teachers_say_of_every_batch(semi):
+    unlabelled = set(read_ids(semi.folder / PARTITION / "unlabelled.txt"))
+    shapes = {"labels": (4, 2, 64, 64), "pooled": (4, 21), "relation": (4, 49, 49)}
+    for teacher, kinds in (("deep", ("labels", "pooled")), ("wide", ("labels", "relation"))):
+        for kind in kinds:
+            store = maskmill.open_maps(semi.folder / PARTITION / f"mgd/cache_{teacher}/{kind}.h5")
+            assert list(store) == ["000000", "000001", "000002"], "one map a batch"
+            for number in store:
+                assert store[number].shape == shapes[kind]
+                assert store[number].dtype == (np.uint8 if kind == "labels" else np.float32)
+                named = store.attributes_of(number)
+                assert not unlabelled & set(named["labelled"]) and set(named["unlabelled"]) <= unlabelled
 
-    confidence, labels = teacher("cwbass/supervised")[0].softmax(dim=0).max(dim=0)
-    assert torch.equal(stored("cwbass/cache/labels"), labels.byte())
-    torch.testing.assert_close(stored("cwbass/cache/confidence").float(), 255 * confidence, atol=0.51, rtol=0)
-    logits, _ = teacher("mgd/teacher_deep")
-    assert torch.equal(stored("mgd/cache_deep/labels"), logits[0].argmax(dim=0).byte())
-    cells = torch.nn.functional.avg_pool2d(logits[0], 8)
-    torch.testing.assert_close(stored("mgd/cache_deep/logits").float(), cells, atol=1e-3, rtol=1e-3)
-    _, features = teacher("mgd/teacher_wide")
-    cells = torch.nn.functional.avg_pool2d(features[0], 4)  # features are at stride 4, cells at 16
-    torch.testing.assert_close(stored("mgd/cache_wide/features").float(), cells, atol=1e-3, rtol=1e-3)
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"teacher_batchnorm": "eval", "padding_counts": False, "min_confidence": 0.05}]
+)
+def test_students_that_read_their_teachers_end_in_the_bits_of_those_that_run_them(by_hand, tmp_path, changes):
+    online, cached = (by_hand("train_mgd_student", name, cached=name == "cached") for name in ("online", "cached"))
+    names = inspect.signature(cache_batches.main).parameters
+    given = {key: value for key, value in (online | changes).items() if key in names} | {"epochs": 1}
+    for teacher, kind in (("wide", "relation"), ("deep", "pooled")):
+        stores = [str(tmp_path / f"{teacher}_{name}.h5") for name in ("labels", kind)]
+        files = {"checkpoint": online[teacher], "label_maps": stores[0], f"{kind}_maps": stores[1]}
+        cache_batches.main(**given | files)
+        cached[f"{teacher}_stores"] = stores
+    for arguments in (online, cached):
+        train_mgd_student.main(**arguments | changes)
+    assert Path(cached["checkpoint"]).read_bytes() == Path(online["checkpoint"]).read_bytes()
+
+
+def test_with_fewer_cached_epochs_students_see_those_batches_again(by_hand, monkeypatch):
+    asked = []
+
+    def watched(iteration):
+        asked.append(iteration)
+        return batch_name(iteration)
+
+    monkeypatch.setattr(train_mgd_student, "batch_name", watched)
+    train_mgd_student.main(**by_hand("train_mgd_student", "again") | {"cached_epochs": 0.5, "max_iterations": 7})
+    assert asked[::4] == [0, 1, 0, 1, 0, 1, 0], "of four stores"
 
 
 @pytest.mark.parametrize(
@@ -236,6 +269,8 @@ def copied(semi, tmp_path):
 def test_other_ways_to_train_run_too_and_give_other_networks(semi, copied, row, change):
     path = Path(PARTITION, row, "network.safetensors")
     (copied.folder / path).unlink(missing_ok=True)
+    for cache in (copied.folder / PARTITION).glob("mgd/cache_*"):
+        shutil.rmtree(cache)  # the copy has no record of the values that it was made with
     copied.run(str(path), "--config", change)
     tensors, header = load_tensors(copied.folder / path)
     assert header["network"] == ("DeepLabV3Plus" if "cwbass" in row else "DeepLabV3PlusMGD")
@@ -401,14 +436,14 @@ def test_a_partition_without_epochs_of_mgd_is_named_and_cwbass_does_not_mind(pro
 
 def test_what_differs_for_a_data_set_reaches_its_jobs(parameters):
     cwbass = {"labelling": {"flip": True}, "loss": {"gamma": 2.0}, "ablations": {"cwbass": {"d": 0.5}}}
-    changes = {"cwbass": {"datasets": {"voc": cwbass}}, "mgd": {"datasets": {"voc": {"cache": {"logits_stride": 4}}}}}
+    changes = {"cwbass": {"datasets": {"voc": cwbass}}, "mgd": {"datasets": {"voc": {"cached_epochs": 4}}}}
     voc, cityscapes = (parameters(dataset, **changes) for dataset in ("voc", "cityscapes"))
     assert (voc["cache_labels"]["flip"], cityscapes["cache_labels"]["flip"]) == (True, False)
     assert (voc["train_cwbass"]["loss"]["gamma"], cityscapes["train_cwbass"]["loss"]["gamma"]) == (2.0, 1.0)
     assert (voc["train_cwbass"]["loss"]["d"], cityscapes["train_cwbass"]["loss"]["d"]) == (0.5, 0.9)
     for stage in ("cache_deep_teacher", "cache_wide_teacher"):
-        assert (voc[stage]["logits_stride"], cityscapes[stage]["logits_stride"]) == (4, 8)
-    assert voc["train_mgd_student"]["cache"] == {"logits_stride": 4, "features_stride": 16}
+        assert (voc[stage]["epochs"], cityscapes[stage]["epochs"]) == (4, cityscapes["train_mgd_student"]["epochs"])
+    assert voc["train_mgd_student"]["cached_epochs"] == 4 < voc["train_mgd_student"]["epochs"]
 
 
 def test_what_differs_for_a_data_set_decides_what_is_made_for_it(project):
@@ -490,16 +525,29 @@ def test_a_cache_of_another_teacher_is_refused(copied, rule, row, teacher, other
     assert f"{cache}/labels.h5: was not made with" in line and f"{teacher}/network.safetensors" in line
 
 
-@pytest.mark.parametrize("rule", ["train_cwbass", "train_mgd_student"])
-def test_a_cache_of_other_images_or_of_another_working_size_is_refused(by_hand, tmp_path, rule):
-    arguments, main = by_hand(rule, "refused"), importlib.import_module(rule).main
+def test_a_cache_of_other_images_or_of_another_working_size_is_refused(by_hand, tmp_path):
+    arguments = by_hand("train_cwbass", "refused")
     with pytest.raises(InputError, match=r"labels\.h5: was made at short_side null, not 48; delete it"):
-        main(**arguments | {"short_side": 48})
+        train_cwbass.main(**arguments | {"short_side": 48})
     stranger = read_ids("work/sample/voc/splits/val.txt")[0]
     longer = tmp_path / "unlabelled.txt"
     longer.write_text(Path(arguments["unlabelled"]).read_text() + f"{stranger}\n")
     with pytest.raises(InputError, match=rf"labels\.h5: has no map of image {stranger} \(1 such\); delete it"):
-        main(**arguments | {"unlabelled": str(longer)})
+        train_cwbass.main(**arguments | {"unlabelled": str(longer)})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": 5}, "was made with seed 0, not 5; delete it"),
+        ({"batch_size": 2}, "was made with batch_size 4, not 2; delete it"),
+        ({"short_side": 48}, "was made with short_side null, not 48; delete it"),
+        ({"max_iterations": 4, "cached_epochs": 1}, r"has no batch of iteration 3 \(1 of 4 lack\); delete it"),
+    ],
+)
+def test_a_cache_of_other_batches_is_refused(by_hand, changes, message):
+    with pytest.raises(InputError, match=rf"cache_wide/labels\.h5: {message}"):
+        train_mgd_student.main(**by_hand("train_mgd_student", "refused") | changes)
 
 
 def test_students_are_exported_by_the_rule_of_p2at(semi):

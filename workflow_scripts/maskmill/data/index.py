@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,7 +70,8 @@ def read_ids(path: str | Path) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
-def shard(ids: list[str], item: str) -> list[str]:
-    """The ids of one shard; `item` is Snakemake's scatter item, e.g. "3-of-8". Shards differ in size by one at most."""
+def shard(ids: Sequence, item: str) -> Sequence:
+    """What of `ids` is in one shard; `item` is Snakemake's scatter item, e.g. "3-of-8". Shards differ in size by one at
+    most."""
     number, count = map(int, item.split("-of-"))
     return ids[number - 1 :: count]

@@ -1,41 +1,23 @@
 """What semi-supervised students are trained on: labelled and unlabelled images side by side.
 
-Teachers' maps, where they were stored, go through the same resize, flip and crop as the image that they are of.
+CW-BASS's pseudo labels go through the same resize, flip and crop as the image that they are of.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from maskmill.data.datasets import Masks
 from maskmill.data.images import IGNORE, read_image
-from maskmill.data.index import Record
+from maskmill.data.index import Record, read_ids
+from maskmill.data.partitions import unlabelled_records
 from maskmill.data.transforms import Augmentation, Geometry, StrongAugmentation
 from maskmill.methods.mgd import cutmix_masks, partner
 
 Store = Mapping[str, np.ndarray]  # image id to array: a map store, or `Masks`
-
-
-class ConfidentLabels(Mapping):
-    """Pseudo labels of which those with little confidence are left out: image id to uint8 [H, W], 255 where less.
-
-    Args:
-        labels, confidence: stores of uint8 [H, W], the latter 255 times a probability.
-        least: the smallest probability that counts, 0..1.
-    """
-
-    def __init__(self, labels: Store, confidence: Store, least: float):
-        self.labels, self.confidence, self.least = labels, confidence, 255 * least
-
-    def __getitem__(self, image_id: str) -> np.ndarray:
-        return np.where(self.confidence[image_id] < self.least, np.uint8(IGNORE), self.labels[image_id])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.labels)
-
-    def __len__(self) -> int:
-        return len(self.labels)
 
 
 class _Pairs:
@@ -142,10 +124,6 @@ class MGDImages(_Pairs):
         masks: labels of the labelled images, uint8 [H, W] at working size.
         cutmix: keyword arguments of `cutmix_masks`; None mixes nothing, x_m is x_0.
         pairing: see `partner`.
-        caches: maps of the teachers over all images, `{"wide": {"label", "features"}, "deep": {"label", "logits"}}`;
-            labels uint8 [H, W] at working size, others float [C, h, w] with cells that tile the image. Those of them
-            that are given are cropped; None where the teachers run beside the student.
-        features_stride, logits_stride: pixels of the crop to a cell of these maps, as the student gets them.
         short_side: working size of the images, see `read_image`.
     """
 
@@ -160,15 +138,10 @@ class MGDImages(_Pairs):
         masks: Store,
         cutmix: dict | None,
         pairing: str = "same",
-        caches: Mapping[str, Mapping[str, Store]] | None = None,
-        features_stride: int = 16,
-        logits_stride: int = 8,
         short_side: int | None = None,
     ):
         super().__init__(labelled, unlabelled, augmentation, mean, std, masks, short_side)
         self.cutmix, self.pairing = cutmix, pairing
-        self.stores = {f"{teacher}_{kind}": m for teacher, maps in (caches or {}).items() for kind, m in maps.items()}
-        self.sides = {"features": augmentation.crop // features_stride, "logits": augmentation.crop // logits_stride}
 
     def sample(self, index: tuple[int, int], rng: np.random.Generator) -> dict[str, Tensor]:
         """One example of a labelled and an unlabelled image.
@@ -176,34 +149,18 @@ class MGDImages(_Pairs):
         Of the labelled image x_l: `image` float32 [3, crop, crop], `label` int64 [crop, crop] and `padding` bool
         [crop, crop], true where the crop has no image. Of the unlabelled x_0 and x_1: `image_0`, `image_1`,
         `padding_0`, `padding_1`. `mask` bool [1, crop, crop] is m.
-
-        With caches also `wide_label`, `deep_label` of x_l and, with `_0` and `_1`, of x_0 and x_1, int64
-        [crop, crop], 255 in padding; and of x_0 and x_1 `wide_features_*` and `deep_logits_*`, float32 [C, side, side]
-        with side = crop // stride, 0 in padding.
         """
         record, number = self.labelled[index[0]], index[1]
-        names = [name for name in self.stores if _kind(name) == "label"]
-        example = self._view(self._arrays(record, names) | {"label": self.masks[record.image_id]}, rng)
+        pixels, geometry = self._crop(self._read(record), rng)
+        label = geometry.label(self.masks[record.image_id])
+        example = {"image": pixels, "padding": geometry.padding(), "label": label}
         other = partner(number, len(self.unlabelled), rng, pairing=self.pairing)
-        first = self._arrays(self.unlabelled[number], self.stores)
-        second = first if other == number else self._arrays(self.unlabelled[other], self.stores)
-        for end, arrays in (("_0", first), ("_1", second)):
-            example |= {name + end: view for name, view in self._view(arrays, rng).items()}
+        first = self._read(self.unlabelled[number])
+        second = first if other == number else self._read(self.unlabelled[other])
+        for end, image in (("_0", first), ("_1", second)):
+            pixels, geometry = self._crop(image, rng)
+            example |= {f"image{end}": pixels, f"padding{end}": geometry.padding()}
         return example | {"mask": self._mask(rng)}
-
-    def _arrays(self, record: Record, names) -> dict[str, np.ndarray]:
-        return {"image": self._read(record)} | {name: self.stores[name][record.image_id] for name in names}
-
-    def _view(self, arrays: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, Tensor]:
-        """One crop of an image and its maps."""
-        pixels, geometry = self._crop(arrays["image"], rng)
-        view = {"image": pixels, "padding": geometry.padding()}
-        for name, array in arrays.items():
-            if _kind(name) == "label":
-                view[name] = geometry.label(array)
-            elif _kind(name) in self.sides:
-                view[name] = geometry.cells(array, self.sides[_kind(name)])
-        return view
 
     def _mask(self, rng: np.random.Generator) -> Tensor:
         size = (self.augmentation.crop, self.augmentation.crop)
@@ -212,5 +169,45 @@ class MGDImages(_Pairs):
         return torch.from_numpy(cutmix_masks(1, size, rng, **self.cutmix))
 
 
-def _kind(name: str) -> str:
-    return name.split("_")[-1]
+def mgd_images(
+    records: Mapping[str, Record],
+    labelled: str | Path,
+    unlabelled: str | Path,
+    num_classes: int,
+    mean,
+    std,
+    *,
+    augmentation: dict,
+    cutmix: dict | None,
+    pairing: str,
+    short_side: int | None,
+) -> MGDImages:
+    """The images of two id lists, as one of MGD's networks sees them.
+
+    Args: see `MGDImages`.
+
+    Raises:
+        InputError: as `read_ids` and `Masks`.
+    """
+    of_labelled = [records[image_id] for image_id in read_ids(labelled)]
+    return MGDImages(
+        of_labelled,
+        unlabelled_records(records, read_ids(unlabelled)),
+        Augmentation(**augmentation),
+        mean,
+        std,
+        masks=Masks(of_labelled, num_classes, short_side),
+        cutmix=cutmix,
+        pairing=pairing,
+        short_side=short_side,
+    )
+
+
+def crops_of(batch: Mapping[str, Tensor], padding_counts: bool) -> tuple:
+    """What teachers are asked about in a batch of `MGDImages`: x_l, x_0 and x_1, m, and the padding of these three.
+
+    Args:
+        padding_counts: whether padding is looked at as images are; then there is None instead of it.
+    """
+    padding = None if padding_counts else (batch["padding"], batch["padding_0"], batch["padding_1"])
+    return batch["image"], (batch["image_0"], batch["image_1"]), batch["mask"], padding

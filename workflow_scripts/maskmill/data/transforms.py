@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image, ImageFilter
 from torch import Tensor
 
@@ -45,18 +44,6 @@ class Geometry(NamedTuple):
     def confidence(self, confidence: np.ndarray) -> Tensor:
         """uint8 [H, W], 255 times the confidence, to float32 [crop, crop] in 0..1; padding is 0."""
         return self.pad(torch.from_numpy(self._window(confidence, Image.Resampling.BILINEAR)) / 255, fill=0.0)
-
-    def cells(self, maps: np.ndarray, side: int) -> Tensor:
-        """float [C, h, w], whose cells tile the image, to float32 [C, side, side], whose cells tile the square crop.
-
-        Values are those at the centres of the cells, bilinear; 0 where the centre is outside the image.
-        """
-        centres = (torch.arange(side) + 0.5) * self.crop / side
-        y, x = (2 * (centres + offset) / length - 1 for offset, length in zip(self.offsets, self.size, strict=True))
-        grid = torch.stack(torch.meshgrid(-x if self.flip else x, y, indexing="xy"), dim=-1)  # in -1..1 on the image
-        source = torch.from_numpy(maps).float()[None]
-        sampled = F.grid_sample(source, grid[None], padding_mode="border", align_corners=False)[0]
-        return sampled.masked_fill((grid.abs() > 1).any(dim=-1), 0)
 
     def padding(self) -> Tensor:
         """bool [crop, crop], true where there is no image."""

@@ -17,7 +17,7 @@ Where the released code does something by accident or for its number of GPUs, a 
 value named is the released one.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
@@ -115,23 +115,6 @@ def cps_losses(
 # Stage B: what the teachers say
 
 
-class Targets(NamedTuple):
-    """All that a student's loss needs of the teachers.
-
-    Attributes:
-        labelled, mixed: labels of x_l and x_m, int64 [B, H, W], of each teacher; 255 is left out.
-        pooled: z_D(x_m), averaged over the pixels, [B, K].
-        relation: that of f_W(x_m), [B, side^2, side^2].
-        valid: bool [B, 1, H, W], where x_m shows an image: what L_I and L_R look at. None: everywhere, also at padding.
-    """
-
-    labelled: Sequence[Tensor]
-    mixed: Sequence[Tensor]
-    pooled: Tensor
-    relation: Tensor
-    valid: Tensor | None = None
-
-
 def freeze_teacher(teacher: nn.Module, *, batchnorm: str = "train") -> nn.Module:
     """A teacher that does not learn.
 
@@ -154,72 +137,57 @@ def pseudo_labels(logits: Tensor, min_confidence: float = 0.0) -> Tensor:
     return labels.masked_fill(logits.softmax(dim=1).amax(dim=1) < min_confidence, IGNORE)
 
 
+class Said(NamedTuple):
+    """What one teacher says of a batch: all that a student's loss needs of it.
+
+    Attributes:
+        labelled, mixed: its labels of x_l and x_m, int64 [B, H, W]; 255 is left out.
+        pooled: GAP z(x_m), [B, K], which L_I wants of the deep teacher.
+        relation: M of f(x_m), [B, side^2, side^2], which L_R wants of the wide one.
+    """
+
+    labelled: Tensor
+    mixed: Tensor
+    pooled: Tensor | None
+    relation: Tensor | None
+
+
 @torch.no_grad()
-def online_targets(
-    wide: Network,
-    deep: Network,
+def ask(
+    teacher: Network,
     images: Tensor,
     unlabelled: tuple[Tensor, Tensor],
     mask: Tensor,
     padding: tuple[Tensor, Tensor, Tensor] | None = None,
     *,
     min_confidence: float = 0.0,
-) -> Targets:
-    """Targets of teachers that see the student's own crops: four passes each, in the released order.
+) -> Said:
+    """What a teacher says of a student's own crops: four passes, in the released order.
 
     Args:
         padding: bool [B, H, W] for x_l, x_0, x_1, true where a crop has no image: left out of L_P, L_I and L_R. None
             counts it, as the released code does.
         min_confidence: see `pseudo_labels`.
     """
-    mixed = mix(*unlabelled, mask)
-    apart = [[network(x)[0] for x in unlabelled] for network in (wide, deep)]
-    (_, features), (logits, _) = wide(mixed), deep(mixed)
-    on_mixed = [pseudo_labels(mix(first, second, mask), min_confidence) for first, second in apart]
-    on_labelled = [pseudo_labels(network(images)[0], min_confidence) for network in (wide, deep)]
+    apart = [teacher(x)[0] for x in unlabelled]
+    logits, features = teacher(mix(*unlabelled, mask))
+    on_mixed = pseudo_labels(mix(*apart, mask), min_confidence)
+    on_labelled = pseudo_labels(teacher(images)[0], min_confidence)
     if padding is None:
-        return Targets(on_labelled, on_mixed, pooled_logits(logits), relation(features))
-    on_labelled = [labels.masked_fill(padding[0], IGNORE) for labels in on_labelled]
-    valid = ~mix(*padding[1:], mask)
-    on_mixed = [labels.masked_fill(~valid, IGNORE) for labels in on_mixed]
-    valid = valid[:, None]
-    return Targets(on_labelled, on_mixed, pooled_logits(logits, valid), relation(features, valid), valid)
+        return Said(on_labelled, on_mixed, pooled_logits(logits), relation(features))
+    valid = shown(padding, mask)
+    on_labelled, on_mixed = on_labelled.masked_fill(padding[0], IGNORE), on_mixed.masked_fill(~valid[:, 0], IGNORE)
+    return Said(on_labelled, on_mixed, pooled_logits(logits, valid), relation(features, valid))
 
 
-@torch.no_grad()
-def cached_targets(
-    labelled: Sequence[Tensor],
-    unlabelled: Sequence[tuple[Tensor, Tensor]],
-    logits: tuple[Tensor, Tensor],
-    features: tuple[Tensor, Tensor],
-    mask: Tensor,
-    padding: tuple[Tensor, Tensor],
-) -> Targets:
-    """Targets from stored maps that went through the same crop and flip as the images.
-
-    Labels mix exactly as logits do. Logits and features are mixed instead of being those of the mixed image, with the
-    share of the mask in each of their cells: an approximation.
-
-    Args:
-        labelled, unlabelled: labels of x_l, and of x_0 and x_1, int64 [B, H, W], of each teacher.
-        logits: z_D of x_0 and x_1, [B, K, h, w]. features: f_W of them, [B, C, h, w]. Both are 0 in padding.
-        padding: bool [B, H, W] of x_0 and x_1, true where a crop has no image.
-    """
-    on_mixed = [mix(first, second, mask) for first, second in unlabelled]
-    total, counted = _blend(*logits, mask), _blend(*(_at_cells(~p[:, None], logits[0]) for p in padding), mask)
-    pooled = total.sum(dim=(2, 3)) / counted.sum(dim=(2, 3)).clamp(min=1)
-    valid = ~mix(*padding, mask)[:, None]
-    return Targets(labelled, on_mixed, pooled, relation(_blend(*features, mask)), valid)
+def shown(padding: tuple[Tensor, Tensor, Tensor], mask: Tensor) -> Tensor:
+    """Where x_m shows an image, bool [B, 1, H, W]; of the padding of x_l, x_0, x_1, bool [B, H, W]."""
+    return ~mix(*padding[1:], mask)[:, None]
 
 
 def _at_cells(valid: Tensor, maps: Tensor) -> Tensor:
     """bool [B, 1, H, W] at the centres of the cells of maps [B, C, h, w]: 0 or 1, [B, 1, h, w]."""
     return F.interpolate(valid.float(), maps.shape[-2:], mode="nearest-exact")
-
-
-def _blend(first: Tensor, second: Tensor, mask: Tensor) -> Tensor:
-    share = F.interpolate(mask.float(), first.shape[-2:], mode="area")
-    return first.float().lerp(second.float(), share)
 
 
 # Stage B: the student
@@ -269,8 +237,10 @@ def student_losses(
     labels: Tensor,
     unlabelled: tuple[Tensor, Tensor],
     mask: Tensor,
-    targets: Targets,
+    wide: Said,
+    deep: Said,
     *,
+    valid: Tensor | None = None,
     lambda_1: float,
     lambda_2: float,
     images_per_device: int = 2,
@@ -282,7 +252,8 @@ def student_losses(
     Its gradient is that of the released sum, which adds the teachers' own losses: constants.
 
     Args:
-        targets: of `online_targets` or `cached_targets`.
+        wide, deep: what the teachers said of these very crops.
+        valid: `shown` where padding does not count, as the teachers were asked; None where it does.
         lambda_1, lambda_2: weights of L_I and L_R; 0 leaves the loss out.
         extra_passes: whether x_0 and x_1 pass through the student too, which only its batch norms' statistics notice.
     """
@@ -294,14 +265,14 @@ def student_losses(
     logits, _ = student(images)
     losses = {
         "supervised": supervised(logits, labels),
-        "pixel_mixed": sum(cross_entropy(logits_mixed, teacher) for teacher in targets.mixed),
-        "pixel_labelled": sum(cross_entropy(logits, teacher) for teacher in targets.labelled),
+        "pixel_mixed": sum(cross_entropy(logits_mixed, teacher.mixed) for teacher in (wide, deep)),
+        "pixel_labelled": sum(cross_entropy(logits, teacher.labelled) for teacher in (wide, deep)),
     }
     if lambda_1:
-        pooled = pooled_logits(logits_mixed, targets.valid)
-        losses["image"] = lambda_1 * image_level_loss(pooled, targets.pooled, images_per_device=images_per_device)
+        pooled = pooled_logits(logits_mixed, valid)
+        losses["image"] = lambda_1 * image_level_loss(pooled, deep.pooled, images_per_device=images_per_device)
     if lambda_2:
-        losses["region"] = lambda_2 * region_level_loss(relation(features, targets.valid), targets.relation)
+        losses["region"] = lambda_2 * region_level_loss(relation(features, valid), wide.relation)
     return losses
 
 

@@ -60,9 +60,9 @@ def _maps(path: Path, attributes: Mapping) -> Facts:
         for file in files or [path]:  # a merged store has its first shard's attributes only
             with open_maps(file) as shard:
                 inputs |= json.loads(shard.attributes["inputs"])
-        facts = _origin(path, attributes, inputs) | {"images": len(store)}
+        facts = _origin(path, attributes, inputs) | {"maps": len(store)}
         if set(files) - {path}:
-            facts["shards"] = {str(file): f"{number} images, {_size(file)}" for file, number in sorted(files.items())}
+            facts["shards"] = {str(file): f"{number} maps, {_size(file)}" for file, number in sorted(files.items())}
         facts["size on disk"] = _size(path, *(set(files) - {path}))
         first = next(iter(store), None)
         return facts | ({f"map of {first}": _array_facts(store[first])} if first else {})
@@ -96,7 +96,7 @@ def describe_map(path: str | Path, image_id: str, name_of: Callable[[int], str])
         facts: Facts = {"store": str(path), "image": image_id, "kind": store.kind, "map": _array_facts(array)}
     planes = attributes.pop("classes", None)
     facts |= {name: np.asarray(value).tolist() for name, value in attributes.items()}
-    if facts["kind"] == "label":
+    if facts["kind"] in ("label", "batch_label"):
         ids, counts = np.unique(array, return_counts=True)
         shares = 100 * counts / max(array.size, 1)
         facts["classes"] = {name_of(int(i)): f"{share:.1f} %" for i, share in zip(ids, shares, strict=True)}

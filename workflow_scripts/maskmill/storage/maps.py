@@ -1,8 +1,8 @@
-"""Map stores: one HDF5 file with one array per image (CAMs, features, labels, probabilities).
+"""Map stores: one HDF5 file with one array per image, or per batch (CAMs, features, labels, probabilities).
 
-Layout: `/maps/<image_id>` holds the array, with per-image attributes (`classes`, ...). The root's attributes are
-`schema`, `kind`, `producer`, `parameters` (JSON), `inputs` (JSON, file to SHA-256), `versions` (JSON) and `complete`,
-which is written last.
+Layout: `/maps/<image_id>` holds the array, with per-image attributes (`classes`, ...); a batch has the number of its
+iteration for an id. The root's attributes are `schema`, `kind`, `producer`, `parameters` (JSON), `inputs` (JSON, file
+to SHA-256), `versions` (JSON) and `complete`, which is written last.
 
 Every byte that carries meaning is under a checksum: the maps' own (Fletcher-32), and the metadata's, which HDF5 has
 from format 1.10 on. A file that is damaged after it was written is named when it is read.
@@ -26,7 +26,7 @@ from maskmill.storage.atomic import atomic_path
 
 SCHEMA = 1
 FORMAT = ("v110", "v110")  # of the file: the first in which all metadata have checksums
-KINDS = ("cam", "features", "label", "logits", "probability", "confidence")
+KINDS = ("cam", "features", "label", "logits", "probability", "confidence", "batch_label", "relation")
 
 
 class MapWriter:

@@ -7,7 +7,7 @@ and resumed sees the same batches, crops and dropout masks, and ends in the same
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 CHECK_EVERY = 10  # iterations; reading a loss makes a GPU wait
 
 Step = Callable[[nn.Module, dict[str, Tensor]], dict[str, Tensor]]
+Beside = Callable[[int], dict[str, np.ndarray]]
 
 
 def train(
@@ -47,6 +48,8 @@ def train(
     iterations: int,
     batch_size: int,
     seed: int,
+    repeat: int | None = None,
+    beside: Beside | None = None,
     ema: EMA | None = None,
     max_norm: float | None = None,
     state: nn.Module | None = None,
@@ -71,6 +74,9 @@ def train(
         run: identifies everything that shapes the result (settings, code, inputs); a resume state of another run is
             ignored.
         batch_size: images an iteration, over all devices: each of n sees every n-th of them.
+        repeat: iterations after which the batches, crops included, come again from the first; None: never.
+        beside: what was stored for the batch of an iteration below `repeat`, in arrays of `batch_size` rows; each
+            example gets its rows.
         ema: follows the network after every iteration.
         max_norm: gradients are shortened to this length, over all parameters together.
         state: what else `step` carries from one iteration to the next, in its buffers; each process has its own.
@@ -97,7 +103,10 @@ def train(
     for module in others.values():
         if module is not None:
             module.to(fabric.device)
-    batches = _batches(dataset, batch_size, seed, start, iterations, workers, fabric)
+    drawn = [iteration % (repeat or iterations) for iteration in range(start, iterations)]
+    ranks = {"rank": fabric.global_rank, "world_size": fabric.world_size}
+    pin = fabric.device.type == "cuda"
+    batches = draw_batches(dataset, batch_size, seed, drawn, workers=workers, beside=beside, pin_memory=pin, **ranks)
     report = _Report(Path(checkpoint), start, iterations, enabled=fabric.is_global_zero)
     began = saved = time.monotonic()
     network.train()
@@ -180,11 +189,45 @@ def resume_path(checkpoint: str | Path) -> Path:
     return Path(f"{checkpoint}.resume")
 
 
+def draw_batches(
+    dataset: RandomDataset | PairedDataset,
+    batch_size: int,
+    seed: int,
+    iterations: Sequence[int],
+    *,
+    workers: int = 0,
+    beside: Beside | None = None,
+    pin_memory: bool = False,
+    rank: int = 0,
+    world_size: int = 1,
+) -> DataLoader:
+    """The batches that a training with this seed sees at the given iterations, or the part of one of its processes.
+
+    Raises:
+        InputError: the data set has no images.
+    """
+    if not len(dataset):
+        raise InputError("the training split has no images; look at its list in splits/")
+    keys = _Keys(dataset, batch_size, seed, iterations, rank, world_size)
+    return DataLoader(
+        _Keyed(dataset, seed, beside),
+        batch_sampler=keys,
+        num_workers=workers,
+        pin_memory=pin_memory,
+        worker_init_fn=_begin_worker,
+    )
+
+
 class _Keyed(Dataset):
     """Turns (index, iteration, position) into an example, so that workers need no state."""
 
-    def __init__(self, dataset: RandomDataset | PairedDataset, seed: int):
-        self.dataset, self.seed = dataset, seed
+    def __init__(self, dataset: RandomDataset | PairedDataset, seed: int, beside: Beside | None):
+        self.dataset, self.seed, self.beside = dataset, seed, beside
+
+    def __getitems__(self, keys: list[tuple[int | tuple[int, int], int, int]]) -> list[dict]:
+        """The examples of a batch, whose keys have one iteration."""
+        stored = self.beside(keys[0][1]) if self.beside is not None and keys else {}
+        return [self[key] | {name: rows[key[2]] for name, rows in stored.items()} for key in keys]
 
     def __getitem__(self, key: tuple[int | tuple[int, int], int, int]) -> dict:
         index, iteration, position = key
@@ -194,32 +237,24 @@ class _Keyed(Dataset):
 class _Keys:
     """The batches of one process, as lists of (index, iteration, position)."""
 
-    def __init__(self, dataset, batch_size, seed, iterations: range, rank, world_size):
-        self.lengths = getattr(dataset, "lengths", None)
-        self.count, self.batch_size, self.seed, self.iterations = len(dataset), batch_size, seed, iterations
+    def __init__(self, dataset, batch_size, seed, iterations, rank, world_size):
+        self.dataset, self.batch_size, self.seed, self.iterations = dataset, batch_size, seed, iterations
         self.rank, self.world_size = rank, world_size
 
     def __iter__(self) -> Iterator[list[tuple[int | tuple[int, int], int, int]]]:
         for iteration in self.iterations:
-            batch = enumerate(self._indices(iteration))
+            batch = enumerate(indices_of(self.dataset, self.batch_size, self.seed, iteration))
             yield [(i, iteration, p) for p, i in batch if p % self.world_size == self.rank]
 
-    def _indices(self, iteration: int) -> list[int] | list[tuple[int, int]]:
-        if self.lengths is None:
-            return batch_indices(self.count, self.batch_size, self.seed, iteration)
-        lists = enumerate(self.lengths)
-        return list(zip(*(batch_indices(n, self.batch_size, self.seed, iteration, k) for k, n in lists), strict=True))
 
-
-def _batches(dataset, batch_size, seed, start, iterations, workers, fabric) -> Iterator[dict[str, Tensor]]:
-    if not len(dataset):
-        raise InputError("the training split has no images; look at its list in splits/")
-    keys = _Keys(dataset, batch_size, seed, range(start, iterations), fabric.global_rank, fabric.world_size)
-    pin = fabric.device.type == "cuda"
-    loader = DataLoader(
-        _Keyed(dataset, seed), batch_sampler=keys, num_workers=workers, pin_memory=pin, worker_init_fn=_begin_worker
-    )
-    return iter(loader)
+def indices_of(
+    dataset: RandomDataset | PairedDataset, batch_size: int, seed: int, iteration: int
+) -> list[int] | list[tuple[int, int]]:
+    """What `dataset.sample` gets for the examples of one batch."""
+    if not hasattr(dataset, "lengths"):
+        return batch_indices(len(dataset), batch_size, seed, iteration)
+    lists = enumerate(dataset.lengths)
+    return list(zip(*(batch_indices(n, batch_size, seed, iteration, k) for k, n in lists), strict=True))
 
 
 def _begin_worker(number: int) -> None:
