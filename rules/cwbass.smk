@@ -46,7 +46,7 @@ rule train_supervised:
 rule cache_labels:
     input:
         index=f"{WORK}/{{dataset}}/index.csv",
-        ids=[f"{PARTITION}/unlabelled.txt"],
+        ids=f"{PARTITION}/unlabelled.txt",
         checkpoint=CWBASS_TEACHER,
     output:
         label_maps=f"{CWBASS}/cache/labels/{{scatteritem}}.h5",
@@ -63,10 +63,10 @@ rule cache_labels:
         gpu=config["resources"]["gpu"],
     params:
         **varied_in("cwbass", "labelling", "scales", "flip"),
-        code=code("cache_teacher.py"),
+        code=code("cache_labels.py"),
         short_side=short_side,
     script:
-        "../workflow_scripts/cache_teacher.py"
+        "../workflow_scripts/cache_labels.py"
 
 
 rule train_cwbass:

@@ -139,7 +139,7 @@ rule train_mgd_student:
         **training(),
         code=code("train_mgd_student.py"),
         epochs=mgd_epochs,
-        cached_epochs=mgd_cached_epochs,
+        cached_epochs=lambda wildcards: mgd_cached_epochs(wildcards) if wildcards.mode == "cached" else None,
         network=mgd_network("students", "student", "network"),
         lr=mgd_network("students", "student", "lr"),
         lambda_1=mgd_network("students", "student", "lambda_1"),

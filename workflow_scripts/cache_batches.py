@@ -3,7 +3,7 @@
 In: index, both id lists, the teacher. Out: map stores, one map a batch, under its iteration: `labels` uint8
 [B, 2, crop, crop] of the labelled and the mixed crops, 255 where left out, and of the mixed ones the `pooled` logits
 float32 [B, K] or the `relation` of the features float32 [B, 49, 49]. Batches are those that a student with this seed,
-batch size and augmentation draws (spec 2.4); the attributes `labelled` and `unlabelled` of a map name its images.
+batch size and augmentation draws (spec 2.4); the attributes `labelled` and `unlabelled` of a map name x_l and x_0.
 """
 
 from contextlib import ExitStack
@@ -50,7 +50,7 @@ def main(
     short_side: int | None = None,
 ) -> None:
     every, num_classes = read_index(index), find_dataset(dataset, index).num_classes
-    device = inference_device()
+    device = inference_device(training.get("accelerator", "auto"))  # that of the students
     teacher = freeze_teacher(load_network(checkpoint, DeepLabV3PlusMGD), batchnorm=teacher_batchnorm).to(device)
     mean, std = teacher.backbone.mean, teacher.backbone.std
     crops = {"augmentation": augmentation, "cutmix": cutmix, "pairing": pairing, "short_side": short_side}

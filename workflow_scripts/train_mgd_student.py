@@ -44,11 +44,11 @@ def main(
     images_per_device: int,
     padding_counts: bool,
     min_confidence: float,
-    cached_epochs: float,
     epochs: float,
     batch_size: int,
     training: dict,
     new_factor: float = 1.0,
+    cached_epochs: float | None = None,
     wide_stores: list[str] = (),
     deep_stores: list[str] = (),
     ohem: int | None = None,
@@ -82,17 +82,17 @@ def main(
     supervised = supervised_loss(ohem)
 
     def step(model, batch):
-        images, unlabelled, mask, padding = crops_of(batch, padding_counts)
+        seen = crops_of(batch, padding_counts)
         if teachers is None:
             said = _read(batch)
         else:
-            crops = images, unlabelled, mask, padding
-            said = [mgd.ask(teacher, *crops, min_confidence=min_confidence) for teacher in teachers]
+            said = [mgd.ask(teacher, *seen, min_confidence=min_confidence) for teacher in teachers]
+        x_l, x_u, mask, padding = seen
         return mgd.student_losses(
             model,
-            images,
+            x_l,
             batch["label"],
-            unlabelled,
+            x_u,
             mask,
             *said,
             valid=None if padding is None else mgd.shown(padding, mask),

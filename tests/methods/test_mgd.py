@@ -371,11 +371,11 @@ def test_padding_that_does_not_count_pulls_neither_the_pooled_logits_nor_the_rel
     torch.testing.assert_close(said.pooled, logits[:, :, :8].mean(dim=(2, 3)))
     features[:, :, 4:] = 0
     torch.testing.assert_close(said.relation, mgd.relation(features))
-    student, images_alone = TinyNetwork(1), (images, labels, unlabelled, mask, said, said)
-    itself = mgd.student_losses(teacher, *images_alone, valid=valid, lambda_1=1, lambda_2=1)
+    student, given = TinyNetwork(1), (images, labels, unlabelled, mask, said, said)
+    itself = mgd.student_losses(teacher, *given, valid=valid, lambda_1=1, lambda_2=1)
     assert itself["image"].item() == itself["region"].item() == 0, "the teacher agrees with itself"
-    other = mgd.student_losses(student, *images_alone, valid=valid, lambda_1=1, lambda_2=1)
-    counted = mgd.student_losses(student, *images_alone, lambda_1=1, lambda_2=1)
+    other = mgd.student_losses(student, *given, valid=valid, lambda_1=1, lambda_2=1)
+    counted = mgd.student_losses(student, *given, lambda_1=1, lambda_2=1)
     assert all(other[name] != counted[name] for name in ("image", "region"))
 
 

@@ -11,7 +11,7 @@ def cache(tmp_path):
     """Labels of images a and b from a teacher, at a working size of 32; the store's path and the teacher's."""
     teacher = tmp_path / "teacher"
     teacher.write_bytes(b"first")
-    origin = {"producer": "cache_teacher", "parameters": {"short_side": 32}, "inputs": [teacher]}
+    origin = {"producer": "cache_labels", "parameters": {"short_side": 32}, "inputs": [teacher]}
     with create_maps(tmp_path / "labels.h5", "label", **origin) as store:
         for image_id in "ab":
             store.write(image_id, np.full((2, 2), ord(image_id), np.uint8))

@@ -226,7 +226,11 @@ def test_batches_come_again_and_what_was_stored_for_them_comes_along(tmp_path):
     def note(batch):
         seen.append((batch["x"].clone(), batch["stored"].tolist()))
 
-    fit(tmp_path / "net", iterations=7, note=note, repeat=3, beside=lambda i: {"stored": 10 * i + np.arange(4)})
+    again = {"iterations": 7, "note": note, "repeat": 3, "beside": lambda i: {"stored": 10 * i + np.arange(4)}}
+    with pytest.raises(Killed):
+        fit(tmp_path / "net", killed_at=5, **again)
+    fit(tmp_path / "net", **again)
+    assert len(seen) == 7
     drawn = [batch["x"] for batch in draw_batches(Points(), 4, 3, range(3))]
     for iteration, (points, stored) in enumerate(seen):
         assert torch.equal(points, drawn[iteration % 3])

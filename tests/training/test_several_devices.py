@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 SCRIPT = """
 import sys
+import numpy as np
 import torch
 from torch import nn
 from maskmill.training.ema import EMA
@@ -44,14 +45,21 @@ class Points:
         return {"x": torch.tensor(rng.normal(size=4) + index / 12, dtype=torch.float32)}
 
 torch.manual_seed(0)
-network = Net()
+network, teacher = Net(), Net().requires_grad_(False)
+
+def step(model, batch):
+    difference = model(batch["x"]) - teacher(batch["x"])
+    return {"square": (difference[:, 0].square() * batch["stored"]).mean()}
+
 train(
     network,
-    lambda model, batch: {"square": model(batch["x"]).square().mean()},
+    step,
     torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9),
     constant,
     Points(),
     ema=EMA(network, decay=0.9),
+    state=teacher,
+    beside=lambda iteration: {"stored": iteration + np.arange(4, dtype=np.float32)},
     checkpoint=sys.argv[1],
     run="run",
     iterations=10,
@@ -75,7 +83,7 @@ def fit(folder, name, devices, max_minutes=60.0):
 
 
 def test_two_processes_share_each_batch_and_end_where_one_does(tmp_path):
-    """Batch norm included: mean and variance are those of the whole batch."""
+    """Batch norm included, a teacher's too: mean and variance are those of the whole batch."""
     for devices in (1, 2):
         done = fit(tmp_path, f"{devices}.safetensors", devices)
         assert done.returncode == 0, done.stderr[-3000:]

@@ -103,6 +103,15 @@ def test_one_images_labels_are_listed_with_the_share_of_each_class(work, capsys)
     assert "map: uint8 12 x 16, 0 to 254" in lines
 
 
+def test_one_batchs_labels_are_listed_with_its_images(work, capsys):
+    with create_maps(work / "batches.h5", "batch_label", producer="test") as store:
+        store.write("batch_000003", np.full((2, 2, 4, 4), 8, np.uint8), labelled=IDS, unlabelled=IDS[::-1])
+    lines = listed(capsys, work / "batches.h5", image="batch_000003")
+    assert {"map: uint8 2 x 2 x 4 x 4, 8 to 8", f"labelled: {list(IDS)}", "cat: 100.0 %"} <= {
+        line.strip() for line in lines
+    }
+
+
 def test_one_images_activations_are_listed_class_by_class(work, capsys):
     lines = listed(capsys, work / "cams.h5", image=IDS[0])
     assert lines[-2].startswith("cat: 0.") and lines[-1].startswith("dog: 0.")

@@ -33,6 +33,7 @@ from maskmill.evaluation.cost import device_name
 from maskmill.networks.segmentation import load_segmentation
 from maskmill.storage.caches import batch_name
 from maskmill.storage.checkpoints import load_tensors
+from maskmill.storage.maps import merge_maps
 from maskmill.storage.onnx_models import OnnxModel
 from maskmill.training.ema import EMA
 from maskmill.training.loop import resume_path
@@ -184,7 +185,7 @@ def test_caches_of_mgd_hold_what_both_teachers_say_of_every_batch(semi):
     for teacher, kinds in (("deep", ("labels", "pooled")), ("wide", ("labels", "relation"))):
         for kind in kinds:
             store = maskmill.open_maps(semi.folder / PARTITION / f"mgd/cache_{teacher}/{kind}.h5")
-            assert list(store) == ["000000", "000001", "000002"], "one map a batch"
+            assert list(store) == ["batch_000000", "batch_000001", "batch_000002"]
             for number in store:
                 assert store[number].shape == shapes[kind]
                 assert store[number].dtype == (np.uint8 if kind == "labels" else np.float32)
@@ -192,20 +193,29 @@ def test_caches_of_mgd_hold_what_both_teachers_say_of_every_batch(semi):
                 assert not unlabelled & set(named["labelled"]) and set(named["unlabelled"]) <= unlabelled
 
 
-@pytest.mark.parametrize(
-    "changes", [{}, {"teacher_batchnorm": "eval", "padding_counts": False, "min_confidence": 0.05}]
-)
+OTHERS = {"teacher_batchnorm": "eval", "padding_counts": False, "min_confidence": 0.05, "pairing": "independent"}
+
+
+@pytest.mark.parametrize("changes", [{}, OTHERS], ids=["released", "others"])
 def test_students_that_read_their_teachers_end_in_the_bits_of_those_that_run_them(by_hand, tmp_path, changes):
-    online, cached = (by_hand("train_mgd_student", name, cached=name == "cached") for name in ("online", "cached"))
+    changes = changes | {"training": {"accelerator": "cpu", "workers": 1}}
+    online, cached = (
+        by_hand("train_mgd_student", name, cached=name == "cached") | changes for name in ("online", "cached")
+    )
     names = inspect.signature(cache_batches.main).parameters
-    given = {key: value for key, value in (online | changes).items() if key in names} | {"epochs": 1}
+    given = {key: value for key, value in online.items() if key in names} | {"epochs": 1}
     for teacher, kind in (("wide", "relation"), ("deep", "pooled")):
-        stores = [str(tmp_path / f"{teacher}_{name}.h5") for name in ("labels", kind)]
-        files = {"checkpoint": online[teacher], "label_maps": stores[0], f"{kind}_maps": stores[1]}
-        cache_batches.main(**given | files)
-        cached[f"{teacher}_stores"] = stores
+        stores = {name: tmp_path / f"{teacher}_{name}.h5" for name in ("label", kind)}
+        for item in ("1-of-2", "2-of-2"):
+            shards = {f"{name}_maps": str(path.with_suffix(f".{item}.h5")) for name, path in stores.items()}
+            cache_batches.main(**given | shards | {"checkpoint": online[teacher], "scatteritem": item})
+        for path in stores.values():
+            merge_maps([path.with_suffix(f".{item}.h5") for item in ("1-of-2", "2-of-2")], path)
+        cached[f"{teacher}_stores"] = [str(path) for path in stores.values()]
+        labels = np.stack(list(maskmill.open_maps(stores["label"]).values()))
+        assert 0 < (labels == 255).mean() < 1 if "min_confidence" in changes else labels.max() < 21
     for arguments in (online, cached):
-        train_mgd_student.main(**arguments | changes)
+        train_mgd_student.main(**arguments)
     assert Path(cached["checkpoint"]).read_bytes() == Path(online["checkpoint"]).read_bytes()
 
 
@@ -236,6 +246,11 @@ def test_with_fewer_cached_epochs_students_see_those_batches_again(by_hand, monk
             "mgd={teachers: {wide: {lr: 0.5}}}",
             {"train_cps_teacher": 1, "cache_wide_teacher": 1},
             {"train_supervised_student"},
+        ),
+        (
+            "mgd={padding_counts: false}",
+            {"cache_deep_teacher": 1, "cache_wide_teacher": 1, "train_mgd_student": 2},
+            {"train_cps_teacher", "train_supervised_student"},
         ),
         ("mgd={mode: online}", {"train_mgd_student": 2}, {"train_cps_teacher", "cache_deep_teacher"}),
     ],

@@ -207,7 +207,7 @@ def crops_of(batch: Mapping[str, Tensor], padding_counts: bool) -> tuple:
     """What teachers are asked about in a batch of `MGDImages`: x_l, x_0 and x_1, m, and the padding of these three.
 
     Args:
-        padding_counts: whether padding is looked at as images are; then there is None instead of it.
+        padding_counts: whether padding counts as an image does; then None stands for it.
     """
     padding = None if padding_counts else (batch["padding"], batch["padding_0"], batch["padding_1"])
     return batch["image"], (batch["image_0"], batch["image_1"]), batch["mask"], padding

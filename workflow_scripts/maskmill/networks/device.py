@@ -3,6 +3,6 @@
 import torch
 
 
-def inference_device() -> torch.device:
-    """The first GPU if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def inference_device(accelerator: str = "auto") -> torch.device:
+    """The first GPU if there is one, else the CPU; `cpu` where that is asked for."""
+    return torch.device("cuda" if torch.cuda.is_available() and accelerator != "cpu" else "cpu")

@@ -9,7 +9,7 @@ from maskmill.storage.maps import Maps, check_origin, open_maps
 
 
 def open_cache(path: str | Path, teacher: str | Path, ids: Iterable[str], short_side: int | None) -> Maps:
-    """Open a store that `cache_teacher` wrote, for a training on `ids` at a working size.
+    """Open a store that `cache_labels` wrote, for a training on `ids` at a working size.
 
     Raises:
         InputError: as `open_maps`; it is another teacher's, was made at another working size, or lacks an image.
@@ -29,7 +29,7 @@ def open_cache(path: str | Path, teacher: str | Path, ids: Iterable[str], short_
 
 def batch_name(iteration: int) -> str:
     """What a store calls the batch of an iteration, counted from 0."""
-    return f"{iteration:06d}"
+    return f"batch_{iteration:06d}"
 
 
 def open_batches(path: str | Path, origin: Iterable[str | Path], parameters: Mapping, iterations: int) -> Maps:

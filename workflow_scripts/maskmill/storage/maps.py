@@ -1,7 +1,7 @@
 """Map stores: one HDF5 file with one array per image, or per batch (CAMs, features, labels, probabilities).
 
-Layout: `/maps/<image_id>` holds the array, with per-image attributes (`classes`, ...); a batch has the number of its
-iteration for an id. The root's attributes are `schema`, `kind`, `producer`, `parameters` (JSON), `inputs` (JSON, file
+Layout: `/maps/<image_id>` holds the array, with per-image attributes (`classes`, ...); the id of a batch is
+`batch_<iteration>`. The root's attributes are `schema`, `kind`, `producer`, `parameters` (JSON), `inputs` (JSON, file
 to SHA-256), `versions` (JSON) and `complete`, which is written last.
 
 Every byte that carries meaning is under a checksum: the maps' own (Fletcher-32), and the metadata's, which HDF5 has
@@ -36,7 +36,7 @@ class MapWriter:
         self._maps = file.create_group("maps")
 
     def write(self, image_id: str, array: np.ndarray, **attributes) -> None:
-        """Store `array` (any shape; labels uint8, others are usually float16) under `image_id`.
+        """Store `array` (any shape; labels uint8, others usually float16) under `image_id`.
 
         Each map is one gzip chunk, so that a reader decompresses exactly what it asks for. Attributes are numbers,
         strings or sequences of them; by convention `classes` are mask ids 1..C in the order of the array's planes.

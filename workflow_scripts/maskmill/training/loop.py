@@ -98,7 +98,8 @@ def train(
     others = {"ema": None if ema is None else ema.module, "state": state}
     start = _resume(checkpoint, run, network, optimizer, others)
     if devices > 1:
-        share_statistics(network)
+        for module in (network, *filter(None, [state])):
+            share_statistics(module)
     model, optimizer = fabric.setup(network, optimizer)
     for module in others.values():
         if module is not None:
@@ -226,7 +227,7 @@ class _Keyed(Dataset):
 
     def __getitems__(self, keys: list[tuple[int | tuple[int, int], int, int]]) -> list[dict]:
         """The examples of a batch, whose keys have one iteration."""
-        stored = self.beside(keys[0][1]) if self.beside is not None and keys else {}
+        stored = self.beside(keys[0][1]) if self.beside is not None else {}
         return [self[key] | {name: rows[key[2]] for name, rows in stored.items()} for key in keys]
 
     def __getitem__(self, key: tuple[int | tuple[int, int], int, int]) -> dict:

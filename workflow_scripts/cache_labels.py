@@ -1,6 +1,6 @@
-"""What a teacher says of one shard's images, for students that read it instead of running the teacher.
+"""What CW-BASS's teacher says of one shard's images, for a student that reads it instead of running the teacher.
 
-In: index, id lists, a segmentation network. Out: map stores: `labels` uint8 [H, W] and `confidence` uint8 [H, W],
+In: index, id list, a segmentation network. Out: map stores: `labels` uint8 [H, W] and `confidence` uint8 [H, W],
 round(255 c), at working size, averaged over `scales` and `flip`.
 """
 
@@ -18,7 +18,7 @@ from maskmill.storage.maps import create_maps
 @torch.inference_mode()
 def main(
     index: str,
-    ids: list[str],
+    ids: str,
     checkpoint: str,
     label_maps: str,
     confidence_maps: str,
@@ -29,14 +29,13 @@ def main(
 ) -> None:
     records, device = read_index(index), inference_device()
     model = load_segmentation(checkpoint).to(device)
-    every = sorted({image_id for path in ids for image_id in read_ids(path)})
     parameters = {"short_side": short_side, "scales": list(scales), "flip": flip}
-    origin = {"producer": "cache_teacher", "parameters": parameters, "inputs": [checkpoint]}
+    origin = {"producer": "cache_labels", "parameters": parameters, "inputs": [checkpoint]}
     with (
         create_maps(label_maps, "label", **origin) as labels,
         create_maps(confidence_maps, "confidence", **origin) as confidence,
     ):
-        for image_id in progress(shard(every, scatteritem), f"teacher {scatteritem}"):
+        for image_id in progress(shard(read_ids(ids), scatteritem), f"teacher {scatteritem}"):
             image = read_image(records[image_id].image, short_side)
             highest, classes = class_probabilities(model, image, scales, flip, device).max(dim=0)
             labels.write(image_id, classes.byte().cpu().numpy())
