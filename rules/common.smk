@@ -694,13 +694,9 @@ def mgd_cached_epochs(wildcards) -> float:
     return method_settings("mgd", wildcards.dataset)["cached_epochs"] or mgd_epochs(wildcards)
 
 
-def mgd_stores(cache: str, *kinds: str):
+def mgd_stores(files: list[str]):
     """The stores that a student reads; none where its teachers run beside it."""
-
-    def stores(wildcards):
-        return [f"{cache}/{kind}.h5" for kind in kinds] if wildcards.mode == "cached" else []
-
-    return stores
+    return lambda wildcards: files if wildcards.mode == "cached" else []
 
 
 def weights_of(backbone: str) -> str:

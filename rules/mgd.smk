@@ -2,6 +2,8 @@
 
 MGD = f"{PARTITION}/mgd"
 MGD_TEACHER = f"{MGD}/teacher_{{teacher}}/network.safetensors"
+# L_I compares logits with the deep teacher's, L_R features with the wide one's.
+MGD_CACHE = ("wide_labels", "relation", "deep_labels", "pooled")
 
 
 rule train_cps_teacher:
@@ -39,39 +41,34 @@ rule train_cps_teacher:
         "../workflow_scripts/train_cps_teacher.py"
 
 
-# L_I compares logits with the deep teacher's, L_R features with the wide one's.
-for teacher, kind in (("deep", "pooled"), ("wide", "relation")):
-
-    rule:
-        name:
-            f"cache_{teacher}_teacher"
-        input:
-            index=f"{WORK}/{{dataset}}/index.csv",
-            labelled=f"{PARTITION}/labelled.txt",
-            unlabelled=f"{PARTITION}/unlabelled.txt",
-            checkpoint=f"{MGD}/teacher_{teacher}/network.safetensors",
-        output:
-            **{f"{kind}_maps": f"{MGD}/cache_{teacher}/{kind}/{{scatteritem}}.h5"},
-            label_maps=f"{MGD}/cache_{teacher}/labels/{{scatteritem}}.h5",
-        log:
-            f"logs/{SCALE}/{{dataset}}/cache_{teacher}_teacher/{{protocol}}_{{part}}/{{scatteritem}}.log",
-        benchmark:
-            f"benchmarks/{SCALE}/{{dataset}}/cache_{teacher}_teacher/{{protocol}}_{{part}}/{{scatteritem}}.tsv"
-        conda:
-            "../envs/maskmill.yaml"
-        threads: config["resources"]["threads_train"]  # crops are made as for a training
-        resources:
-            mem_mb=growing(16000),
-            runtime=growing(480),
-            gpu=config["resources"]["gpu"],
-        params:
-            **varied("mgd", "augmentation", "cutmix", "pairing", "batch_size"),
-            **varied("mgd", "teacher_batchnorm", "padding_counts", "min_confidence"),
-            **training(),
-            code=code("cache_batches.py"),
-            epochs=mgd_cached_epochs,
-        script:
-            "../workflow_scripts/cache_batches.py"
+rule cache_batches:
+    input:
+        index=f"{WORK}/{{dataset}}/index.csv",
+        labelled=f"{PARTITION}/labelled.txt",
+        unlabelled=f"{PARTITION}/unlabelled.txt",
+        wide=f"{MGD}/teacher_wide/network.safetensors",
+        deep=f"{MGD}/teacher_deep/network.safetensors",
+    output:
+        **{name: f"{MGD}/cache/{name}/{{scatteritem}}.h5" for name in MGD_CACHE},
+    log:
+        f"logs/{SCALE}/{{dataset}}/cache_batches/{{protocol}}_{{part}}/{{scatteritem}}.log",
+    benchmark:
+        f"benchmarks/{SCALE}/{{dataset}}/cache_batches/{{protocol}}_{{part}}/{{scatteritem}}.tsv"
+    conda:
+        "../envs/maskmill.yaml"
+    threads: config["resources"]["threads_train"]  # crops are made as for a training
+    resources:
+        mem_mb=growing(16000),
+        runtime=growing(480),
+        gpu=config["resources"]["gpu"],
+    params:
+        **varied("mgd", "augmentation", "cutmix", "pairing", "batch_size"),
+        **varied("mgd", "teacher_batchnorm", "padding_counts", "min_confidence"),
+        **training(),
+        code=code("cache_batches.py"),
+        epochs=mgd_cached_epochs,
+    script:
+        "../workflow_scripts/cache_batches.py"
 
 
 rule train_supervised_student:
@@ -114,8 +111,7 @@ rule train_mgd_student:
         unlabelled=f"{PARTITION}/unlabelled.txt",
         wide=f"{MGD}/teacher_wide/network.safetensors",
         deep=f"{MGD}/teacher_deep/network.safetensors",
-        wide_stores=mgd_stores(f"{MGD}/cache_wide", "labels", "relation"),
-        deep_stores=mgd_stores(f"{MGD}/cache_deep", "labels", "pooled"),
+        stores=mgd_stores([f"{MGD}/cache/{name}.h5" for name in MGD_CACHE]),
         weights=mgd_weights("students", "student"),
     output:
         checkpoint=f"{MGD}/{{student}}_{{mode}}/network.safetensors",

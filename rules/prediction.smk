@@ -68,9 +68,8 @@ rule merge_maps:
     benchmark:
         f"benchmarks/{SCALE}/merge_maps/{{store}}.tsv"
     wildcard_constraints:
-        store=(
-            r".*/(cams|affinity_labels|pseudo_labels|features|logits|argmax|predictions|labels|confidence|pooled|relation)"
-        ),
+        store=r".*/(cams|affinity_labels|pseudo_labels|features|logits|argmax|predictions|(wide_|deep_)?labels|confidence"
+        r"|pooled|relation)",
     conda:
         "../envs/maskmill.yaml"
     resources:

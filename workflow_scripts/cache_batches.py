@@ -1,12 +1,10 @@
-"""What one of MGD's teachers says of a student's batches, for students that read it instead of running the teacher.
+"""What MGD's teachers say of a student's batches, for students that read it instead of running them beside.
 
-In: index, both id lists, the teacher. Out: map stores, one map a batch, under its iteration: `labels` uint8
-[B, 2, crop, crop] of the labelled and the mixed crops, 255 where left out, and of the mixed ones the `pooled` logits
-float32 [B, K] or the `relation` of the features float32 [B, 49, 49]. Batches are those that a student with this seed,
-batch size and augmentation draws (spec 2.4); the attributes `labelled` and `unlabelled` of a map name x_l and x_0.
+In: index, both id lists, both teachers. Out: map stores, one map a batch: `wide_labels` and `deep_labels` uint8
+[B, 2, crop, crop] of the labelled and the mixed crops, 255 where left out, and of the mixed ones the `relation` of the
+wide teacher's features float32 [B, 49, 49] and the deep one's `pooled` logits float32 [B, K]. Batches are those that a
+student with this seed, batch size and augmentation draws (spec 2.4); attributes of a map name its images x_l and x_0.
 """
-
-from contextlib import ExitStack
 
 import torch
 
@@ -31,8 +29,12 @@ def main(
     index: str,
     labelled: str,
     unlabelled: str,
-    checkpoint: str,
-    label_maps: str,
+    wide: str,
+    deep: str,
+    wide_labels: str,
+    relation: str,
+    deep_labels: str,
+    pooled: str,
     augmentation: dict,
     cutmix: dict,
     pairing: str,
@@ -42,8 +44,6 @@ def main(
     epochs: float,
     batch_size: int,
     training: dict,
-    pooled_maps: str | None = None,
-    relation_maps: str | None = None,
     max_iterations: int | None = None,
     seed: int = 0,
     scatteritem: str = "1-of-1",
@@ -51,30 +51,39 @@ def main(
 ) -> None:
     every, num_classes = read_index(index), find_dataset(dataset, index).num_classes
     device = inference_device(training.get("accelerator", "auto"))  # that of the students
-    teacher = freeze_teacher(load_network(checkpoint, DeepLabV3PlusMGD), batchnorm=teacher_batchnorm).to(device)
-    mean, std = teacher.backbone.mean, teacher.backbone.std
+    loaded = [load_network(path, DeepLabV3PlusMGD) for path in (wide, deep)]
+    teachers = [freeze_teacher(teacher, batchnorm=teacher_batchnorm).to(device) for teacher in loaded]
+    mean, std = teachers[0].backbone.mean, teachers[0].backbone.std
     crops = {"augmentation": augmentation, "cutmix": cutmix, "pairing": pairing, "short_side": short_side}
     images = mgd_images(every, labelled, unlabelled, num_classes, mean, std, **crops)
     iterations = shard(range(iterations_of(epochs, len(images), batch_size, max_iterations)), scatteritem)
     batches = draw_batches(images, batch_size, seed, iterations, workers=training.get("workers", 0))
     asked = {"teacher_batchnorm": teacher_batchnorm, "padding_counts": padding_counts, "min_confidence": min_confidence}
     parameters = crops | asked | {"seed": seed, "batch_size": batch_size}
-    origin = {"producer": "cache_batches", "parameters": parameters, "inputs": [checkpoint, labelled, unlabelled]}
-    with ExitStack() as stack:
-        labels = stack.enter_context(create_maps(label_maps, "batch_label", **origin))
-        pooled = pooled_maps and stack.enter_context(create_maps(pooled_maps, "logits", **origin))
-        relation = relation_maps and stack.enter_context(create_maps(relation_maps, "relation", **origin))
+    origin = {"producer": "cache_batches", "parameters": parameters, "inputs": [wide, deep, labelled, unlabelled]}
+    with (
+        create_maps(wide_labels, "batch_label", **origin) as labels_of_wide,
+        create_maps(relation, "relation", **origin) as relations,
+        create_maps(deep_labels, "batch_label", **origin) as labels_of_deep,
+        create_maps(pooled, "logits", **origin) as pooled_logits,
+    ):
         drawn = progress(zip(iterations, batches, strict=True), f"batches {scatteritem}", "batch", len(iterations))
         for iteration, batch in drawn:
             batch = {name: tensor.to(device) for name, tensor in batch.items()}
-            said = ask(teacher, *crops_of(batch, padding_counts), min_confidence=min_confidence)
+            seen = crops_of(batch, padding_counts)
+            of_wide, of_deep = (ask(teacher, *seen, min_confidence=min_confidence) for teacher in teachers)
             number, names = batch_name(iteration), _names(images, indices_of(images, batch_size, seed, iteration))
-            both = torch.stack([said.labelled, said.mixed], dim=1)
-            labels.write(number, both.byte().cpu().numpy(), **names)
-            if pooled:
-                pooled.write(number, said.pooled.cpu().numpy(), **names)
-            if relation:
-                relation.write(number, said.relation.cpu().numpy(), **names)
+            for store, array in (
+                (labels_of_wide, _labels(of_wide)),
+                (relations, of_wide.relation),
+                (labels_of_deep, _labels(of_deep)),
+                (pooled_logits, of_deep.pooled),
+            ):
+                store.write(number, array.cpu().numpy(), **names)
+
+
+def _labels(said):
+    return torch.stack([said.labelled, said.mixed], dim=1).byte()
 
 
 def _names(images, indices):

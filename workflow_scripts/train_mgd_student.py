@@ -1,9 +1,10 @@
 """Train one of MGD's light students with its teachers' labels, logits and features (spec 2.4).
 
-In: index, both id lists, both teachers, for mode `cached` the stores of what they said of each batch (labels, and the
-wide one's relations or the deep one's pooled logits), optionally the backbone's weights. Out: a checkpoint of
-`DeepLabV3PlusMGD`.
+In: index, both id lists, both teachers, for mode `cached` the four stores of what they said of each batch, named as
+`cache_batches` names them, optionally the backbone's weights. Out: a checkpoint of `DeepLabV3PlusMGD`.
 """
+
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -49,8 +50,7 @@ def main(
     training: dict,
     new_factor: float = 1.0,
     cached_epochs: float | None = None,
-    wide_stores: list[str] = (),
-    deep_stores: list[str] = (),
+    stores: list[str] = (),
     ohem: int | None = None,
     max_iterations: int | None = None,
     seed: int = 0,
@@ -67,15 +67,14 @@ def main(
     iterations = iterations_of(epochs, len(images), batch_size, max_iterations)
     asked = {"teacher_batchnorm": teacher_batchnorm, "padding_counts": padding_counts, "min_confidence": min_confidence}
     teachers, stored, repeat = None, None, None
-    if wide_stores:
+    if stores:
         repeat = iterations_of(cached_epochs, len(images), batch_size, iterations)
         made = crops | asked | {"seed": seed, "batch_size": batch_size}
-        of_wide = [open_batches(path, [wide, labelled, unlabelled], made, repeat) for path in wide_stores]
-        of_deep = [open_batches(path, [deep, labelled, unlabelled], made, repeat) for path in deep_stores]
-        stores = dict(zip(("wide_labels", "relation", "deep_labels", "pooled"), of_wide + of_deep, strict=True))
+        origin = [wide, deep, labelled, unlabelled]
+        opened = {Path(path).stem: open_batches(path, origin, made, repeat) for path in stores}
 
         def stored(iteration):
-            return {name: store[batch_name(iteration)] for name, store in stores.items()}
+            return {name: store[batch_name(iteration)] for name, store in opened.items()}
     else:
         loaded = [load_network(path, DeepLabV3PlusMGD) for path in (wide, deep)]
         teachers = nn.ModuleList(mgd.freeze_teacher(teacher, batchnorm=teacher_batchnorm) for teacher in loaded)

@@ -42,6 +42,7 @@ TARGETS = ["results/cwbass_voc_miou.csv", "results/mgd_voc_miou.csv"]
 PARTITION = "work/sample/voc/partitions/voc_blended/1_4"
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "tests/overlays/tiny.yaml"
+STORES = ("wide_labels", "relation", "deep_labels", "pooled")
 # What the students' rules read of their teachers, where these do not run beside them.
 CACHED = {
     "train_cwbass": {
@@ -50,8 +51,7 @@ CACHED = {
         "confidence": [f"{PARTITION}/cwbass/cache/confidence.h5"],
     },
     "train_mgd_student": {
-        "wide_stores": [f"{PARTITION}/mgd/cache_wide/{kind}.h5" for kind in ("labels", "relation")],
-        "deep_stores": [f"{PARTITION}/mgd/cache_deep/{kind}.h5" for kind in ("labels", "pooled")],
+        "stores": [f"{PARTITION}/mgd/cache/{name}.h5" for name in STORES],
     },
 }
 STAGES = {
@@ -59,8 +59,7 @@ STAGES = {
     "cache_labels": {},
     "train_cwbass": {"ablation": "cwbass"},
     "train_cps_teacher": {"teacher": "wide"},
-    "cache_deep_teacher": {},
-    "cache_wide_teacher": {},
+    "cache_batches": {},
     "train_supervised_student": {"student": "light"},
     "train_mgd_student": {"student": "light", "mode": "cached"},
 }
@@ -181,16 +180,15 @@ def test_caches_of_cwbass_hold_what_the_teacher_says(semi):
 
 def test_caches_of_mgd_hold_what_both_teachers_say_of_every_batch(semi):
     unlabelled = set(read_ids(semi.folder / PARTITION / "unlabelled.txt"))
-    shapes = {"labels": (4, 2, 64, 64), "pooled": (4, 21), "relation": (4, 49, 49)}
-    for teacher, kinds in (("deep", ("labels", "pooled")), ("wide", ("labels", "relation"))):
-        for kind in kinds:
-            store = maskmill.open_maps(semi.folder / PARTITION / f"mgd/cache_{teacher}/{kind}.h5")
-            assert list(store) == ["batch_000000", "batch_000001", "batch_000002"]
-            for number in store:
-                assert store[number].shape == shapes[kind]
-                assert store[number].dtype == (np.uint8 if kind == "labels" else np.float32)
-                named = store.attributes_of(number)
-                assert not unlabelled & set(named["labelled"]) and set(named["unlabelled"]) <= unlabelled
+    shapes = {"wide_labels": (4, 2, 64, 64), "relation": (4, 49, 49), "deep_labels": (4, 2, 64, 64), "pooled": (4, 21)}
+    for name, shape in shapes.items():
+        store = maskmill.open_maps(semi.folder / PARTITION / f"mgd/cache/{name}.h5")
+        assert list(store) == ["batch_000000", "batch_000001", "batch_000002"]
+        for batch in store:
+            assert store[batch].shape == shape
+            assert store[batch].dtype == (np.uint8 if "labels" in name else np.float32)
+            named = store.attributes_of(batch)
+            assert not unlabelled & set(named["labelled"]) and set(named["unlabelled"]) <= unlabelled
 
 
 OTHERS = {"teacher_batchnorm": "eval", "padding_counts": False, "min_confidence": 0.05, "pairing": "independent"}
@@ -204,16 +202,16 @@ def test_students_that_read_their_teachers_end_in_the_bits_of_those_that_run_the
     )
     names = inspect.signature(cache_batches.main).parameters
     given = {key: value for key, value in online.items() if key in names} | {"epochs": 1}
-    for teacher, kind in (("wide", "relation"), ("deep", "pooled")):
-        stores = {name: tmp_path / f"{teacher}_{name}.h5" for name in ("label", kind)}
-        for item in ("1-of-2", "2-of-2"):
-            shards = {f"{name}_maps": str(path.with_suffix(f".{item}.h5")) for name, path in stores.items()}
-            cache_batches.main(**given | shards | {"checkpoint": online[teacher], "scatteritem": item})
-        for path in stores.values():
-            merge_maps([path.with_suffix(f".{item}.h5") for item in ("1-of-2", "2-of-2")], path)
-        cached[f"{teacher}_stores"] = [str(path) for path in stores.values()]
-        labels = np.stack(list(maskmill.open_maps(stores["label"]).values()))
-        assert 0 < (labels == 255).mean() < 1 if "min_confidence" in changes else labels.max() < 21
+    stores = {name: tmp_path / f"{name}.h5" for name in STORES}
+    items = ("1-of-2", "2-of-2")
+    for item in items:
+        shards = {name: str(path.with_suffix(f".{item}.h5")) for name, path in stores.items()}
+        cache_batches.main(**given | shards | {"scatteritem": item})
+    for path in stores.values():
+        merge_maps([path.with_suffix(f".{item}.h5") for item in items], path)
+    labels = np.stack([maskmill.open_maps(stores[name])["batch_000001"] for name in ("wide_labels", "deep_labels")])
+    assert 0 < (labels == 255).mean() < 1 if "min_confidence" in changes else labels.max() < 21
+    cached["stores"] = [str(path) for path in stores.values()]
     for arguments in (online, cached):
         train_mgd_student.main(**arguments)
     assert Path(cached["checkpoint"]).read_bytes() == Path(online["checkpoint"]).read_bytes()
@@ -240,19 +238,19 @@ def test_with_fewer_cached_epochs_students_see_those_batches_again(by_hand, monk
         (
             "mgd={students: {light: {lambda_1: 0.5}}}",
             {"train_mgd_student": 1},
-            {"train_cps_teacher", "cache_deep_teacher"},
+            {"train_cps_teacher", "cache_batches"},
         ),
         (
             "mgd={teachers: {wide: {lr: 0.5}}}",
-            {"train_cps_teacher": 1, "cache_wide_teacher": 1},
+            {"train_cps_teacher": 1, "cache_batches": 1},
             {"train_supervised_student"},
         ),
         (
             "mgd={padding_counts: false}",
-            {"cache_deep_teacher": 1, "cache_wide_teacher": 1, "train_mgd_student": 2},
+            {"cache_batches": 1, "train_mgd_student": 2},
             {"train_cps_teacher", "train_supervised_student"},
         ),
-        ("mgd={mode: online}", {"train_mgd_student": 2}, {"train_cps_teacher", "cache_deep_teacher"}),
+        ("mgd={mode: online}", {"train_mgd_student": 2}, {"train_cps_teacher", "cache_batches"}),
     ],
 )
 def test_editing_a_value_reruns_the_stages_that_read_it(semi, change, first, untouched):
@@ -284,8 +282,7 @@ def copied(semi, tmp_path):
 def test_other_ways_to_train_run_too_and_give_other_networks(semi, copied, row, change):
     path = Path(PARTITION, row, "network.safetensors")
     (copied.folder / path).unlink(missing_ok=True)
-    for cache in (copied.folder / PARTITION).glob("mgd/cache_*"):
-        shutil.rmtree(cache)  # the copy has no record of the values that it was made with
+    shutil.rmtree(copied.folder / PARTITION / "mgd/cache")  # the copy has no record of the values it was made with
     copied.run(str(path), "--config", change)
     tensors, header = load_tensors(copied.folder / path)
     assert header["network"] == ("DeepLabV3Plus" if "cwbass" in row else "DeepLabV3PlusMGD")
@@ -456,8 +453,8 @@ def test_what_differs_for_a_data_set_reaches_its_jobs(parameters):
     assert (voc["cache_labels"]["flip"], cityscapes["cache_labels"]["flip"]) == (True, False)
     assert (voc["train_cwbass"]["loss"]["gamma"], cityscapes["train_cwbass"]["loss"]["gamma"]) == (2.0, 1.0)
     assert (voc["train_cwbass"]["loss"]["d"], cityscapes["train_cwbass"]["loss"]["d"]) == (0.5, 0.9)
-    for stage in ("cache_deep_teacher", "cache_wide_teacher"):
-        assert (voc[stage]["epochs"], cityscapes[stage]["epochs"]) == (4, cityscapes["train_mgd_student"]["epochs"])
+    assert voc["cache_batches"]["epochs"] == 4
+    assert cityscapes["cache_batches"]["epochs"] == cityscapes["train_mgd_student"]["epochs"]
     assert voc["train_mgd_student"]["cached_epochs"] == 4 < voc["train_mgd_student"]["epochs"]
 
 
@@ -469,11 +466,11 @@ def test_what_differs_for_a_data_set_decides_what_is_made_for_it(project):
     mgd = f"mode: online, pretrained: true, teachers: {{{teachers}}}, students: {{{students}}}"
     cwbass, mgd = (f"{name}={{datasets: {{voc: {{{own}}}}}}}" for name, own in (("cwbass", cwbass), ("mgd", mgd)))
     planned = project.planned(*TARGETS, "--config", cwbass, mgd)
-    assert "cache_labels" not in planned and "cache_deep_teacher" not in planned
+    assert "cache_labels" not in planned and "cache_batches" not in planned
     assert planned["train_cwbass"] == 4 and planned["train_mgd_student"] == planned["train_supervised_student"] == 1
     assert planned["prepare_weights"] == 2, "ResNet-50 and MobileNetV2"
     cityscapes = project.planned(*(target.replace("voc", "cityscapes") for target in TARGETS), "--config", cwbass, mgd)
-    assert cityscapes["cache_labels"] == cityscapes["cache_deep_teacher"] == 1 and cityscapes["train_cwbass"] == 5
+    assert cityscapes["cache_labels"] == cityscapes["cache_batches"] == 1 and cityscapes["train_cwbass"] == 5
     assert cityscapes["train_mgd_student"] == 2 and "prepare_weights" not in cityscapes
 
 
@@ -526,9 +523,9 @@ def test_an_id_in_both_lists_is_named(project, tmp_path):
 @pytest.mark.parametrize(
     ("rule", "row", "teacher", "other", "cache"),
     [
-        ("train_cwbass", "cwbass/cwbass", "cwbass/supervised", "cwbass/no_weight", "cwbass/cache"),
-        ("train_mgd_student", "mgd/light_cached", "mgd/teacher_deep", "mgd/teacher_wide", "mgd/cache_deep"),
-        ("train_mgd_student", "mgd/light_cached", "mgd/teacher_wide", "mgd/teacher_deep", "mgd/cache_wide"),
+        ("train_cwbass", "cwbass/cwbass", "cwbass/supervised", "cwbass/no_weight", "cwbass/cache/"),
+        ("train_mgd_student", "mgd/light_cached", "mgd/teacher_deep", "mgd/teacher_wide", "mgd/cache/wide_"),
+        ("train_mgd_student", "mgd/light_cached", "mgd/teacher_wide", "mgd/teacher_deep", "mgd/cache/wide_"),
     ],
 )
 def test_a_cache_of_another_teacher_is_refused(copied, rule, row, teacher, other, cache):
@@ -537,7 +534,7 @@ def test_a_cache_of_another_teacher_is_refused(copied, rule, row, teacher, other
     checkpoint = f"{PARTITION}/{row}/network.safetensors"
     (copied.folder / checkpoint).unlink()
     line = copied.fail(checkpoint, "--rerun-triggers", "params", "--allowed-rules", rule)
-    assert f"{cache}/labels.h5: was not made with" in line and f"{teacher}/network.safetensors" in line
+    assert f"{cache}labels.h5: was not made with" in line and f"{teacher}/network.safetensors" in line
 
 
 def test_a_cache_of_other_images_or_of_another_working_size_is_refused(by_hand, tmp_path):
@@ -561,7 +558,7 @@ def test_a_cache_of_other_images_or_of_another_working_size_is_refused(by_hand, 
     ],
 )
 def test_a_cache_of_other_batches_is_refused(by_hand, changes, message):
-    with pytest.raises(InputError, match=rf"cache_wide/labels\.h5: {message}"):
+    with pytest.raises(InputError, match=rf"cache/wide_labels\.h5: {message}"):
         train_mgd_student.main(**by_hand("train_mgd_student", "refused") | changes)
 
 

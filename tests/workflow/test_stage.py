@@ -48,7 +48,6 @@ def test_every_script_belongs_to_a_rule_of_its_name(script):
         "draw_curves",
         "draw_training",
         "result_table",
-        "cache_batches",
         "export_onnx",
         "incremental_steps",
     }  # serve rules named after what they make
