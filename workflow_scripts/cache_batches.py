@@ -60,12 +60,13 @@ def main(
     batches = draw_batches(images, batch_size, seed, iterations, workers=training.get("workers", 0))
     asked = {"teacher_batchnorm": teacher_batchnorm, "padding_counts": padding_counts, "min_confidence": min_confidence}
     parameters = crops | asked | {"seed": seed, "batch_size": batch_size}
-    origin = {"producer": "cache_batches", "parameters": parameters, "inputs": [wide, deep, labelled, unlabelled]}
+    about = {"producer": "cache_batches", "parameters": parameters}
+    from_wide, from_deep = ({"inputs": [teacher, labelled, unlabelled], **about} for teacher in (wide, deep))
     with (
-        create_maps(wide_labels, "batch_label", **origin) as labels_of_wide,
-        create_maps(relation, "relation", **origin) as relations,
-        create_maps(deep_labels, "batch_label", **origin) as labels_of_deep,
-        create_maps(pooled, "logits", **origin) as pooled_logits,
+        create_maps(wide_labels, "batch_label", **from_wide) as labels_of_wide,
+        create_maps(relation, "relation", **from_wide) as relations,
+        create_maps(deep_labels, "batch_label", **from_deep) as labels_of_deep,
+        create_maps(pooled, "logits", **from_deep) as pooled_logits,
     ):
         drawn = progress(zip(iterations, batches, strict=True), f"batches {scatteritem}", "batch", len(iterations))
         for iteration, batch in drawn:

@@ -70,8 +70,11 @@ def main(
     if stores:
         repeat = iterations_of(cached_epochs, len(images), batch_size, iterations)
         made = crops | asked | {"seed": seed, "batch_size": batch_size}
-        origin = [wide, deep, labelled, unlabelled]
-        opened = {Path(path).stem: open_batches(path, origin, made, repeat) for path in stores}
+        teacher_of = {"wide_labels": wide, "relation": wide, "deep_labels": deep, "pooled": deep}
+        opened = {}
+        for path in stores:
+            name = Path(path).stem
+            opened[name] = open_batches(path, [teacher_of[name], labelled, unlabelled], made, repeat)
 
         def stored(iteration):
             return {name: store[batch_name(iteration)] for name, store in opened.items()}

@@ -431,6 +431,11 @@ def test_at_paper_scale_the_epochs_of_mgd_follow_the_partition(parameters, datas
     assert {chosen[stage]["epochs"] for stage in MGD_TRAININGS} == {epochs}
 
 
+def test_teachers_are_asked_about_all_epochs_where_no_number_of_them_is_given(parameters):
+    chosen = parameters("voc", scale="paper", part="1_16")
+    assert chosen["cache_batches"]["epochs"] == chosen["train_mgd_student"]["cached_epochs"] == 32
+
+
 def test_epochs_of_mgd_may_be_one_number_or_those_of_some_partitions(parameters):
     number = parameters("voc", scale="paper", part="1_16", mgd={"epochs": 3, "teacher_epochs": 2})
     assert [number[stage]["epochs"] for stage in MGD_TRAININGS] == [2, 3, 3]
@@ -453,9 +458,8 @@ def test_what_differs_for_a_data_set_reaches_its_jobs(parameters):
     assert (voc["cache_labels"]["flip"], cityscapes["cache_labels"]["flip"]) == (True, False)
     assert (voc["train_cwbass"]["loss"]["gamma"], cityscapes["train_cwbass"]["loss"]["gamma"]) == (2.0, 1.0)
     assert (voc["train_cwbass"]["loss"]["d"], cityscapes["train_cwbass"]["loss"]["d"]) == (0.5, 0.9)
-    assert voc["cache_batches"]["epochs"] == 4
-    assert cityscapes["cache_batches"]["epochs"] == cityscapes["train_mgd_student"]["epochs"]
-    assert voc["train_mgd_student"]["cached_epochs"] == 4 < voc["train_mgd_student"]["epochs"]
+    for stage, key in (("cache_batches", "epochs"), ("train_mgd_student", "cached_epochs")):
+        assert (voc[stage][key], cityscapes[stage][key]) == (4, 7)
 
 
 def test_what_differs_for_a_data_set_decides_what_is_made_for_it(project):
@@ -524,7 +528,7 @@ def test_an_id_in_both_lists_is_named(project, tmp_path):
     ("rule", "row", "teacher", "other", "cache"),
     [
         ("train_cwbass", "cwbass/cwbass", "cwbass/supervised", "cwbass/no_weight", "cwbass/cache/"),
-        ("train_mgd_student", "mgd/light_cached", "mgd/teacher_deep", "mgd/teacher_wide", "mgd/cache/wide_"),
+        ("train_mgd_student", "mgd/light_cached", "mgd/teacher_deep", "mgd/teacher_wide", "mgd/cache/deep_"),
         ("train_mgd_student", "mgd/light_cached", "mgd/teacher_wide", "mgd/teacher_deep", "mgd/cache/wide_"),
     ],
 )

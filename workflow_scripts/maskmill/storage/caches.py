@@ -36,7 +36,7 @@ def open_batches(path: str | Path, origin: Iterable[str | Path], parameters: Map
     """Open a store that `cache_batches` wrote, for a training whose batches are the same.
 
     Args:
-        origin: files that it must have been made from: both teachers and both id lists.
+        origin: files that it must have been made from: the teacher and both id lists.
         parameters: what shapes the batches and what the teacher says of them, as the store must have it.
         iterations: how many batches the training reads.
 
