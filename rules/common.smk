@@ -690,7 +690,7 @@ def mgd_teacher_epochs(wildcards) -> float:
 
 
 def mgd_cached_epochs(wildcards) -> float:
-    """Epochs of batches that teachers are asked about, for students that read; as many as these have where none are given."""
+    """Epochs of batches that teachers are asked about; as many as the students have where none are given."""
     return method_settings("mgd", wildcards.dataset)["cached_epochs"] or mgd_epochs(wildcards)
 
 
