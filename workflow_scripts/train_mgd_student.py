@@ -65,11 +65,11 @@ def main(
     crops = {"augmentation": augmentation, "cutmix": cutmix, "pairing": pairing, "short_side": short_side}
     images = mgd_images(every, labelled, unlabelled, num_classes, mean, std, **crops)
     iterations = iterations_of(epochs, len(images), batch_size, max_iterations)
-    asked = {"teacher_batchnorm": teacher_batchnorm, "padding_counts": padding_counts, "min_confidence": min_confidence}
     teachers, stored, repeat = None, None, None
     if stores:
         repeat = iterations_of(cached_epochs, len(images), batch_size, iterations)
-        made = crops | asked | {"seed": seed, "batch_size": batch_size}
+        asked = {"teacher_batchnorm": teacher_batchnorm, "padding_counts": padding_counts}
+        made = crops | asked | {"min_confidence": min_confidence, "seed": seed, "batch_size": batch_size}
         teacher_of = {"wide_labels": wide, "relation": wide, "deep_labels": deep, "pooled": deep}
         opened = {}
         for path in stores:

@@ -79,7 +79,8 @@ def train(
             example gets its rows.
         ema: follows the network after every iteration.
         max_norm: gradients are shortened to this length, over all parameters together.
-        state: what else `step` carries from one iteration to the next, in its buffers; each process has its own.
+        state: what else `step` carries from one iteration to the next, in its buffers; each process has its own, but
+            batch norms that learn share their statistics.
         result: what is saved; default `network`.
         accelerator: auto, cpu or gpu. `devices`: GPUs, or processes on a CPU; `precision`: Fabric's names, or auto
             (bf16-mixed on GPUs that have it, 32-true elsewhere).
@@ -98,8 +99,9 @@ def train(
     others = {"ema": None if ema is None else ema.module, "state": state}
     start = _resume(checkpoint, run, network, optimizer, others)
     if devices > 1:
-        for module in (network, *filter(None, [state])):
-            share_statistics(module)
+        share_statistics(network)
+        if state is not None:
+            share_statistics(state)
     model, optimizer = fabric.setup(network, optimizer)
     for module in others.values():
         if module is not None:
