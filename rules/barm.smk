@@ -21,9 +21,9 @@ rule class_presence:
         mem_mb=growing(1000),
         runtime=growing(30),
     params:
-        code=code("class_presence.py"),
+        code=code("data/class_presence.py"),
     script:
-        "../workflow_scripts/class_presence.py"
+        "../workflow_scripts/data/class_presence.py"
 
 
 # One rule a task, for the number of lists is its own.
@@ -47,10 +47,10 @@ for dataset, task in barm_tasks():
             mem_mb=growing(500),
             runtime=growing(10),
         params:
-            code=code("incremental_steps.py"),
+            code=code("barm/incremental_steps.py"),
             steps=barm_steps(dataset, task),
         script:
-            "../workflow_scripts/incremental_steps.py"
+            "../workflow_scripts/barm/incremental_steps.py"
 
 
 # Step 0 of all variants, and the baseline that learns all classes at once.
@@ -75,11 +75,11 @@ rule train_joint:
     params:
         **varied("barm", "network", "augmentation", "optimizer", "weight_decay", "first"),
         **training(),
-        code=code("train_joint.py"),
+        code=code("barm/train_joint.py"),
         steps=classes_up_to,
         lengths=joint_lengths,
     script:
-        "../workflow_scripts/train_joint.py"
+        "../workflow_scripts/barm/train_joint.py"
 
 
 rule train_step:
@@ -106,10 +106,10 @@ rule train_step:
         **varied("barm", "copy_statistics", "parity_mode", "threshold", "augmentation", "optimizer", "weight_decay"),
         **varied("barm", "later"),
         **training(),
-        code=code("train_step.py"),
+        code=code("barm/train_step.py"),
         steps=classes_up_to,
     script:
-        "../workflow_scripts/train_step.py"
+        "../workflow_scripts/barm/train_step.py"
 
 
 rule evaluate_step:
@@ -134,12 +134,12 @@ rule evaluate_step:
         runtime=growing(240),
         gpu=config["resources"]["gpu"],
     params:
-        code=code("evaluate_step.py"),
+        code=code("barm/evaluate_step.py"),
         short_side=short_side,
         steps=classes_up_to,
         counted=config["evaluation"]["counted"],
     script:
-        "../workflow_scripts/evaluate_step.py"
+        "../workflow_scripts/barm/evaluate_step.py"
 
 
 rule describe_steps:
@@ -162,13 +162,13 @@ rule describe_steps:
         runtime=growing(240),
         gpu=config["resources"]["gpu"],
     params:
-        code=code("describe_steps.py"),
+        code=code("barm/describe_steps.py"),
         threshold=setting("barm", "threshold"),
         size=lambda wildcards: setting("barm", "augmentation")(wildcards)["crop"],
         short_side=short_side,
         steps=task_classes,
     script:
-        "../workflow_scripts/describe_steps.py"
+        "../workflow_scripts/barm/describe_steps.py"
 
 
 rule forgetting:
@@ -190,9 +190,9 @@ rule forgetting:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        code=code("forgetting.py"),
+        code=code("barm/forgetting.py"),
         steps=task_classes,
         variants=BARM_VARIANTS,
         scale=SCALE,
     script:
-        "../workflow_scripts/forgetting.py"
+        "../workflow_scripts/barm/forgetting.py"

@@ -25,9 +25,9 @@ rule train_bas:
     params:
         **without(config["bas"], "init", "scales", "add_cams", "irn"),
         **training(),
-        code=code("train_bas.py"),
+        code=code("bas/train_bas.py"),
     script:
-        "../workflow_scripts/train_bas.py"
+        "../workflow_scripts/bas/train_bas.py"
 
 
 rule bas_maps:
@@ -50,10 +50,10 @@ rule bas_maps:
         gpu=config["resources"]["gpu"],
     params:
         **only(config["bas"], "scales", "add_cams"),
-        code=code("bas_maps.py"),
+        code=code("bas/bas_maps.py"),
         short_side=short_side,
     script:
-        "../workflow_scripts/bas_maps.py"
+        "../workflow_scripts/bas/bas_maps.py"
 
 
 use rule evaluate_seeds as evaluate_bas_seeds with:

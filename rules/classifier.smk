@@ -22,9 +22,9 @@ rule train_classifier:
     params:
         **without(config["classifier"], "pretrained"),
         **training(),
-        code=code("train_classifier.py"),
+        code=code("tags/train_classifier.py"),
     script:
-        "../workflow_scripts/train_classifier.py"
+        "../workflow_scripts/tags/train_classifier.py"
 
 
 rule cams:
@@ -45,11 +45,11 @@ rule cams:
         runtime=growing(120),
         gpu=config["resources"]["gpu"],
     params:
-        code=code("cams.py"),
+        code=code("tags/cams.py"),
         scales=config["cams"]["scales"],
         short_side=short_side,
     script:
-        "../workflow_scripts/cams.py"
+        "../workflow_scripts/tags/cams.py"
 
 
 rule evaluate_seeds:
@@ -70,9 +70,9 @@ rule evaluate_seeds:
         mem_mb=growing(4000),
         runtime=growing(60),
     params:
-        code=code("evaluate_seeds.py"),
+        code=code("tags/evaluate_seeds.py"),
         thresholds=config["cams"]["thresholds"],
         classes=averaged_classes,
         counted=config["evaluation"]["counted"],
     script:
-        "../workflow_scripts/evaluate_seeds.py"
+        "../workflow_scripts/tags/evaluate_seeds.py"

@@ -1,5 +1,6 @@
 import difflib
 import hashlib
+import os
 import sys
 from functools import cache
 from pathlib import Path
@@ -8,8 +9,11 @@ import jsonschema
 import yaml
 from snakemake.exceptions import WorkflowError
 
-sys.path.insert(0, str(Path(workflow.basedir) / "workflow_scripts"))
-from code_digest import code_digest as code
+# Scripts import the library of this checkout, whichever is installed.
+LIBRARY = str(Path(workflow.basedir) / "workflow_scripts")
+sys.path.insert(0, LIBRARY)
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [LIBRARY, os.environ.get("PYTHONPATH")]))
+from maskmill.workflow.digest import code_digest as code
 from maskmill.data.catalog import DATASETS, OWN, averaged_ids
 from maskmill.data.incremental import task_steps
 from maskmill.data.localization import BOXSETS
@@ -359,7 +363,7 @@ def affinity(irn: dict) -> dict:
     """Parameters of the labels that IRNet learns from."""
     return {
         **only(irn, "foreground", "background", "gt_prob"),
-        "code": code("affinity_labels.py"),
+        "code": code("tags/affinity_labels.py"),
         "crf": config["crf"]["irn"],
         "short_side": short_side,
     }
@@ -370,7 +374,7 @@ def walking(irn: dict) -> dict:
     return {
         **only(irn, "walk", "cam_power"),
         **varied("irn", "crop_size"),
-        "code": code("random_walk.py"),
+        "code": code("tags/random_walk.py"),
         "background": irn["walk_background"],
         "short_side": short_side,
     }

@@ -37,10 +37,10 @@ rule train_supervised:
             "batch_size",
         ),
         **training(),
-        code=code("train_supervised.py"),
+        code=code("few_masks/train_supervised.py"),
         architecture="DeepLabV3Plus",
     script:
-        "../workflow_scripts/train_supervised.py"
+        "../workflow_scripts/few_masks/train_supervised.py"
 
 
 rule cache_labels:
@@ -63,10 +63,10 @@ rule cache_labels:
         gpu=config["resources"]["gpu"],
     params:
         **varied_in("cwbass", "labelling", "scales", "flip"),
-        code=code("cache_labels.py"),
+        code=code("few_masks/cache_labels.py"),
         short_side=short_side,
     script:
-        "../workflow_scripts/cache_labels.py"
+        "../workflow_scripts/few_masks/cache_labels.py"
 
 
 rule train_cwbass:
@@ -99,7 +99,7 @@ rule train_cwbass:
         ),
         **varied("cwbass", "epochs", "batch_size", "threshold", "adaptive_threshold", "lambda_u", "ramp_epochs", "ema"),
         **training(),
-        code=code("train_cwbass.py"),
+        code=code("few_masks/train_cwbass.py"),
         loss=cwbass_loss,
     script:
-        "../workflow_scripts/train_cwbass.py"
+        "../workflow_scripts/few_masks/train_cwbass.py"

@@ -26,7 +26,7 @@ rule download_voc:
         mem_mb=growing(500),
         runtime=growing(600),
     script:
-        "../workflow_scripts/download_voc.py"
+        "../workflow_scripts/data/download_voc.py"
 
 
 rule prepare_voc:
@@ -46,9 +46,9 @@ rule prepare_voc:
         mem_mb=growing(2000),
         runtime=growing(60),
     params:
-        code=code("prepare_voc.py"),
+        code=code("data/prepare_voc.py"),
     script:
-        "../workflow_scripts/prepare_voc.py"
+        "../workflow_scripts/data/prepare_voc.py"
 
 
 rule draw_scenes:
@@ -66,10 +66,10 @@ rule draw_scenes:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        code=code("draw_scenes.py"),
+        code=code("data/draw_scenes.py"),
         scenes=config["data"]["sample"],
     script:
-        "../workflow_scripts/draw_scenes.py"
+        "../workflow_scripts/data/draw_scenes.py"
 
 
 # A user's copy of CamVid, in either release, becomes a root in VOC's layout.
@@ -87,11 +87,11 @@ rule prepare_camvid:
         mem_mb=growing(1000),
         runtime=growing(30),
     params:
-        code=code("prepare_camvid.py"),
+        code=code("data/prepare_camvid.py"),
         root=config["data"]["camvid"]["root"],
         digest=files_digest(config["data"]["camvid"]["root"], "*/*.png"),
     script:
-        "../workflow_scripts/prepare_camvid.py"
+        "../workflow_scripts/data/prepare_camvid.py"
 
 
 # A user's copy of MS COCO becomes a root in VOC's layout.
@@ -110,10 +110,10 @@ rule prepare_coco:
         runtime=growing(240),
     params:
         **only(config["data"]["coco"], "root", "overlap", "crowd"),
-        code=code("prepare_coco.py"),
+        code=code("data/prepare_coco.py"),
         digest=files_digest(config["data"]["coco"]["root"], "annotations/instances_*2014.json"),
     script:
-        "../workflow_scripts/prepare_coco.py"
+        "../workflow_scripts/data/prepare_coco.py"
 
 
 rule build_index:
@@ -136,13 +136,13 @@ rule build_index:
         mem_mb=growing(1000),
         runtime=growing(30),
     params:
-        code=code("build_index.py"),
+        code=code("data/build_index.py"),
         root=lambda wildcards: root_of(wildcards.dataset),
         lists=lists_of,
         digests=list_digests,
         subset=subset,
     script:
-        "../workflow_scripts/build_index.py"
+        "../workflow_scripts/data/build_index.py"
 
 
 rule index_own:
@@ -164,10 +164,10 @@ rule index_own:
         runtime=growing(30),
     params:
         **without(config["data"][OWN], "short_side"),
-        code=code("index_own.py"),
+        code=code("data/index_own.py"),
         digests=lambda wildcards: own_digests(),
     script:
-        "../workflow_scripts/index_own.py"
+        "../workflow_scripts/data/index_own.py"
 
 
 # Runs before all else that is ready: that a table has no images to score on should be known before the trainings.
@@ -187,7 +187,7 @@ rule validation_own:
         mem_mb=growing(500),
         runtime=growing(10),
     params:
-        code=code("validation_own.py"),
+        code=code("data/validation_own.py"),
         scale=SCALE,
     script:
-        "../workflow_scripts/validation_own.py"
+        "../workflow_scripts/data/validation_own.py"

@@ -23,9 +23,9 @@ rule convert_caffe_weights:
         mem_mb=growing(4000),
         runtime=growing(10),
     params:
-        code=code("convert_caffe_weights.py"),
+        code=code("deeplab/convert_caffe_weights.py"),
     script:
-        "../workflow_scripts/convert_caffe_weights.py"
+        "../workflow_scripts/deeplab/convert_caffe_weights.py"
 
 
 rule train_deeplab:
@@ -49,10 +49,10 @@ rule train_deeplab:
     params:
         **without(config["deeplab"], "variants", "init", "caffe_weights", "crf", "crf_search"),
         **training(),
-        code=code("train_deeplab.py"),
+        code=code("deeplab/train_deeplab.py"),
         head=deeplab_head,
     script:
-        "../workflow_scripts/train_deeplab.py"
+        "../workflow_scripts/deeplab/train_deeplab.py"
 
 
 rule predict_logits:
@@ -73,10 +73,10 @@ rule predict_logits:
         runtime=growing(240),
         gpu=config["resources"]["gpu"],
     params:
-        code=code("predict_logits.py"),
+        code=code("deeplab/predict_logits.py"),
         short_side=short_side,
     script:
-        "../workflow_scripts/predict_logits.py"
+        "../workflow_scripts/deeplab/predict_logits.py"
 
 
 rule label_logits:
@@ -96,10 +96,10 @@ rule label_logits:
         mem_mb=growing(1000),
         runtime=growing(60),
     params:
-        code=code("label_logits.py"),
+        code=code("deeplab/label_logits.py"),
         short_side=short_side,
     script:
-        "../workflow_scripts/label_logits.py"
+        "../workflow_scripts/deeplab/label_logits.py"
 
 
 rule crf_logits:
@@ -121,11 +121,11 @@ rule crf_logits:
         mem_mb=growing(300 * config["resources"]["threads_crf"]),
         runtime=growing(120),
     params:
-        code=code("crf_logits.py"),
+        code=code("deeplab/crf_logits.py"),
         crf=config["crf"]["deeplab"],
         short_side=short_side,
     script:
-        "../workflow_scripts/crf_logits.py"
+        "../workflow_scripts/deeplab/crf_logits.py"
 
 
 rule select_search_images:
@@ -143,10 +143,10 @@ rule select_search_images:
         mem_mb=growing(300),
         runtime=growing(10),
     params:
-        code=code("select_search_images.py"),
+        code=code("deeplab/select_search_images.py"),
         images=config["deeplab"]["crf_search"]["images"],
     script:
-        "../workflow_scripts/select_search_images.py"
+        "../workflow_scripts/deeplab/select_search_images.py"
 
 
 rule crf_search:
@@ -169,9 +169,9 @@ rule crf_search:
         runtime=growing(480),
     params:
         **only(config["deeplab"]["crf_search"], "coarse", "fine_steps"),
-        code=code("crf_search.py"),
+        code=code("deeplab/crf_search.py"),
         crf={**config["crf"]["deeplab"], **config["deeplab"]["crf_search"]["fixed"]},
         classes=averaged_classes,
         short_side=short_side,
     script:
-        "../workflow_scripts/crf_search.py"
+        "../workflow_scripts/deeplab/crf_search.py"

@@ -21,9 +21,9 @@ for method, dataset in config["export"]["datasets"].items():
             mem_mb=growing(4000),
             runtime=growing(20),
         params:
-            code=code("export_onnx.py"),
+            code=code("results/export_onnx.py"),
             dataset=dataset,
             images=config["export"]["images"],
             short_side=config["data"][dataset]["short_side"],
         script:
-            "../workflow_scripts/export_onnx.py"
+            "../workflow_scripts/results/export_onnx.py"

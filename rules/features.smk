@@ -22,11 +22,11 @@ rule uss_neighbours:
         gpu=config["resources"]["gpu"],
     params:
         **only(config["uss"], "features", "resolution", "crop_ratio"),
-        code=code("uss_neighbours.py"),
+        code=code("mars/uss_neighbours.py"),
         k=config["uss"]["neighbours"],
         short_side=short_side,
     script:
-        "../workflow_scripts/uss_neighbours.py"
+        "../workflow_scripts/mars/uss_neighbours.py"
 
 
 rule train_uss:
@@ -51,9 +51,9 @@ rule train_uss:
     params:
         **without(config["uss"], "pretrained", "neighbours", "scales", "grid_scale"),
         **training(),
-        code=code("train_uss.py"),
+        code=code("mars/train_uss.py"),
     script:
-        "../workflow_scripts/train_uss.py"
+        "../workflow_scripts/mars/train_uss.py"
 
 
 rule uss_features:
@@ -76,7 +76,7 @@ rule uss_features:
         gpu=config["resources"]["gpu"],
     params:
         **only(config["uss"], "features", "scales", "grid_scale"),
-        code=code("uss_features.py"),
+        code=code("mars/uss_features.py"),
         short_side=short_side,
     script:
-        "../workflow_scripts/uss_features.py"
+        "../workflow_scripts/mars/uss_features.py"

@@ -46,11 +46,11 @@ for method, table in TABLES.items():
             mem_mb=growing(1000),
             runtime=growing(10),
         params:
-            code=code("draw_training.py"),
+            code=code("results/draw_training.py"),
             method=method,
             scale=SCALE,
         script:
-            "../workflow_scripts/draw_training.py"
+            "../workflow_scripts/results/draw_training.py"
 
 
 for method in [name for name in TABLES if "curves" in TABLES[name]]:
@@ -76,13 +76,13 @@ for method in [name for name in TABLES if "curves" in TABLES[name]]:
             mem_mb=growing(500),
             runtime=growing(10),
         params:
-            code=code("draw_curves.py"),
+            code=code("results/draw_curves.py"),
             names=list(TABLES[method]["curves"]),
             score="mIoU",
             method=method,
             scale=SCALE,
         script:
-            "../workflow_scripts/draw_curves.py"
+            "../workflow_scripts/results/draw_curves.py"
 
 
 use rule bas_training as bas_localization_training with:
@@ -97,7 +97,7 @@ use rule bas_training as bas_localization_training with:
     benchmark:
         f"benchmarks/{SCALE}/{{boxset}}/bas_localization_training.tsv"
     params:
-        code=code("draw_training.py"),
+        code=code("results/draw_training.py"),
         dataset=lambda wildcards: wildcards.boxset,
         method="bas",
         scale=SCALE,
@@ -115,7 +115,7 @@ use rule bas_curves as bas_localization_curves with:
     benchmark:
         f"benchmarks/{SCALE}/{{boxset}}/bas_localization_curves.tsv"
     params:
-        code=code("draw_curves.py"),
+        code=code("results/draw_curves.py"),
         dataset=lambda wildcards: wildcards.boxset,
         names=[variant.upper() for variant in LOCALIZATION_VARIANTS],
         score="GT-known localisation",
@@ -141,10 +141,10 @@ rule draw_crf_search:
         mem_mb=growing(500),
         runtime=growing(10),
     params:
-        code=code("draw_crf_search.py"),
+        code=code("deeplab/draw_crf_search.py"),
         scale=SCALE,
     script:
-        "../workflow_scripts/draw_crf_search.py"
+        "../workflow_scripts/deeplab/draw_crf_search.py"
 
 
 # Its inputs are what is asked for in the same call, so that it comes last.
@@ -169,10 +169,10 @@ rule costs:
         mem_mb=growing(500),
         runtime=growing(10),
     params:
-        code=code("costs.py"),
+        code=code("results/costs.py"),
         folder=BENCHMARKS,
         datasets=[*DATASETS, OWN, *BOXSETS, "pairs"],
         scale=SCALE,
         measured=last_measured,
     script:
-        "../workflow_scripts/costs.py"
+        "../workflow_scripts/results/costs.py"

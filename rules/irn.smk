@@ -21,7 +21,7 @@ rule affinity_labels:
     params:
         **affinity(config["irn"]),
     script:
-        "../workflow_scripts/affinity_labels.py"
+        "../workflow_scripts/tags/affinity_labels.py"
 
 
 rule train_irn:
@@ -50,9 +50,9 @@ rule train_irn:
             *("weight_decay", "epochs", "batch_size"),
         ),
         **training(),
-        code=code("train_irn.py"),
+        code=code("tags/train_irn.py"),
     script:
-        "../workflow_scripts/train_irn.py"
+        "../workflow_scripts/tags/train_irn.py"
 
 
 rule random_walk:
@@ -76,7 +76,7 @@ rule random_walk:
     params:
         **walking(config["irn"]),
     script:
-        "../workflow_scripts/random_walk.py"
+        "../workflow_scripts/tags/random_walk.py"
 
 
 rule import_masks:
@@ -95,8 +95,8 @@ rule import_masks:
         mem_mb=growing(1000),
         runtime=growing(60),
     params:
-        code=code("import_masks.py"),
+        code=code("tags/import_masks.py"),
         folder=config["mars"]["external"],
         short_side=short_side,
     script:
-        "../workflow_scripts/import_masks.py"
+        "../workflow_scripts/tags/import_masks.py"

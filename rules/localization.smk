@@ -28,7 +28,7 @@ rule download_cub:
     params:
         checksum=config["localization"]["data"]["cub"]["checksum"],
     script:
-        "../workflow_scripts/download_cub.py"
+        "../workflow_scripts/boxes/download_cub.py"
 
 
 rule draw_localization_scenes:
@@ -44,10 +44,10 @@ rule draw_localization_scenes:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        code=code("draw_localization_scenes.py"),
+        code=code("boxes/draw_localization_scenes.py"),
         scenes=config["localization"]["data"]["sample"],
     script:
-        "../workflow_scripts/draw_localization_scenes.py"
+        "../workflow_scripts/boxes/draw_localization_scenes.py"
 
 
 rule localization_index:
@@ -70,13 +70,13 @@ rule localization_index:
         mem_mb=growing(8000),
         runtime=growing(120),
     params:
-        code=code("localization_index.py"),
+        code=code("boxes/localization_index.py"),
         root=boxset_value("root"),
         boxes=boxset_value("boxes"),
         heldout=boxset_value("heldout"),
         digests=boxset_digests,
     script:
-        "../workflow_scripts/localization_index.py"
+        "../workflow_scripts/boxes/localization_index.py"
 
 
 rule train_bas_localizer:
@@ -104,7 +104,7 @@ rule train_bas_localizer:
         **only(config["localization"], "network", "saturated", "optimizer", "lr", "new_factor", "bias_factor"),
         **localization_settings("alpha", "beta", "epochs", "decay_epochs", "batch_size"),
         **only(training(), "seed", "max_iterations"),
-        code=code("train_bas_localizer.py"),
+        code=code("boxes/train_bas_localizer.py"),
         augmentation={
             **only(config["localization"], "crop"),
             "square": config["localization"]["resize"],
@@ -112,7 +112,7 @@ rule train_bas_localizer:
         },
         weight_decay=config["localization"]["weight_decay"],
     script:
-        "../workflow_scripts/train_bas_localizer.py"
+        "../workflow_scripts/boxes/train_bas_localizer.py"
 
 
 rule localize:
@@ -137,10 +137,10 @@ rule localize:
         gpu=config["resources"]["gpu"],
     params:
         **only(config["localization"], "resize", "crop"),
-        code=code("localize.py"),
+        code=code("boxes/localize.py"),
         top_k=all_top_k,
     script:
-        "../workflow_scripts/localize.py"
+        "../workflow_scripts/boxes/localize.py"
 
 
 rule evaluate_localization:
@@ -168,10 +168,10 @@ rule evaluate_localization:
         runtime=growing(240),
     params:
         **only(config["localization"], "resize", "crop", "thresholds", "protocol"),
-        code=code("evaluate_localization.py"),
+        code=code("boxes/evaluate_localization.py"),
         setting=author_setting,
     script:
-        "../workflow_scripts/evaluate_localization.py"
+        "../workflow_scripts/boxes/evaluate_localization.py"
 
 
 rule bas_gallery:
@@ -196,11 +196,11 @@ rule bas_gallery:
         runtime=growing(30),
     params:
         **only(config["localization"], "resize", "crop", "protocol"),
-        code=code("bas_gallery.py"),
+        code=code("boxes/bas_gallery.py"),
         images=config["gallery"]["images"],
         scale=SCALE,
     script:
-        "../workflow_scripts/bas_gallery.py"
+        "../workflow_scripts/boxes/bas_gallery.py"
 
 
 rule bas_localization_table:
@@ -225,7 +225,7 @@ rule bas_localization_table:
         mem_mb=growing(500),
         runtime=growing(10),
     params:
-        code=code("result_table.py"),
+        code=code("results/result_table.py"),
         dataset=lambda wildcards: wildcards.boxset,
         method="bas",
         roles=dict.fromkeys(LOCALIZATION_VARIANTS, "val"),
@@ -235,4 +235,4 @@ rule bas_localization_table:
         scale=SCALE,
         seed=config["seed"],
     script:
-        "../workflow_scripts/result_table.py"
+        "../workflow_scripts/results/result_table.py"

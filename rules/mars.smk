@@ -19,10 +19,10 @@ rule image_centroids:
         runtime=growing(120),
     params:
         **only(config["mars"], "k_foreground", "k_background", "samples", "kmeans", "few_samples"),
-        code=code("image_centroids.py"),
+        code=code("mars/image_centroids.py"),
         seed=config["seed"],
     script:
-        "../workflow_scripts/image_centroids.py"
+        "../workflow_scripts/mars/image_centroids.py"
 
 
 rule debiased_centroids:
@@ -42,9 +42,9 @@ rule debiased_centroids:
         runtime=growing(10),
     params:
         **only(config["mars"], "alpha", "normalise_centroids"),
-        code=code("debiased_centroids.py"),
+        code=code("mars/debiased_centroids.py"),
     script:
-        "../workflow_scripts/debiased_centroids.py"
+        "../workflow_scripts/mars/debiased_centroids.py"
 
 
 rule debias_labels:
@@ -68,8 +68,8 @@ rule debias_labels:
         runtime=growing(120),
     params:
         **only(config["mars"], "refine", "background", "gamma", "rescale"),
-        code=code("debias_labels.py"),
+        code=code("mars/debias_labels.py"),
         crf=config["crf"]["deeplab"],
         short_side=short_side,
     script:
-        "../workflow_scripts/debias_labels.py"
+        "../workflow_scripts/mars/debias_labels.py"

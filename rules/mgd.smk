@@ -31,14 +31,14 @@ rule train_cps_teacher:
         **varied("mgd", "augmentation", "cutmix", "pairing", "optimizer", "weight_decay", "cps_weight"),
         **varied("mgd", "new_factor", "warm_up_epochs", "statistics"),
         **training(),
-        code=code("train_cps_teacher.py"),
+        code=code("few_masks/train_cps_teacher.py"),
         network=mgd_network("teachers", "teacher", "network"),
         lr=mgd_network("teachers", "teacher", "lr"),
         epochs=mgd_teacher_epochs,
         batch_size=setting("mgd", "teacher_batch_size"),
         ohem=mgd_ohem("teacher"),
     script:
-        "../workflow_scripts/train_cps_teacher.py"
+        "../workflow_scripts/few_masks/train_cps_teacher.py"
 
 
 rule cache_batches:
@@ -65,10 +65,10 @@ rule cache_batches:
         **varied("mgd", "augmentation", "cutmix", "pairing", "batch_size"),
         **varied("mgd", "teacher_batchnorm", "padding_counts", "min_confidence"),
         **training(),
-        code=code("cache_batches.py"),
+        code=code("few_masks/cache_batches.py"),
         epochs=mgd_cached_epochs,
     script:
-        "../workflow_scripts/cache_batches.py"
+        "../workflow_scripts/few_masks/cache_batches.py"
 
 
 rule train_supervised_student:
@@ -93,7 +93,7 @@ rule train_supervised_student:
     params:
         **varied("mgd", "augmentation", "optimizer", "new_factor", "weight_decay", "batch_size"),
         **training(),
-        code=code("train_supervised.py"),
+        code=code("few_masks/train_supervised.py"),
         epochs=mgd_epochs,
         architecture="DeepLabV3PlusMGD",
         decay_norms=False,
@@ -101,7 +101,7 @@ rule train_supervised_student:
         lr=mgd_network("students", "student", "lr"),
         ohem=mgd_ohem("student"),
     script:
-        "../workflow_scripts/train_supervised.py"
+        "../workflow_scripts/few_masks/train_supervised.py"
 
 
 rule train_mgd_student:
@@ -133,7 +133,7 @@ rule train_mgd_student:
         **varied("mgd", "new_factor", "teacher_batchnorm", "extra_passes", "images_per_device", "padding_counts"),
         **varied("mgd", "min_confidence"),
         **training(),
-        code=code("train_mgd_student.py"),
+        code=code("few_masks/train_mgd_student.py"),
         epochs=mgd_epochs,
         cached_epochs=lambda wildcards: mgd_cached_epochs(wildcards) if wildcards.mode == "cached" else None,
         network=mgd_network("students", "student", "network"),
@@ -142,4 +142,4 @@ rule train_mgd_student:
         lambda_2=mgd_network("students", "student", "lambda_2"),
         ohem=mgd_ohem("student"),
     script:
-        "../workflow_scripts/train_mgd_student.py"
+        "../workflow_scripts/few_masks/train_mgd_student.py"

@@ -35,12 +35,12 @@ rule train_mixreorg:
         **only(config["mixreorg"], "network", "own_words", "prompt", "augmentation", "nouns"),
         **only(config["mixreorg"], "lr", "lr_start", "lr_end", "weight_decay", "decay_scalars", "max_norm"),
         **only(config["mixreorg"], "epochs", "warmup_epochs", "batch_size"),
-        code=code("train_mixreorg.py"),
+        code=code("open_vocabulary/train_mixreorg.py"),
         mixing=lambda wildcards: config["mixreorg"]["mixing"] if wildcards.row == "mixreorg" else None,
         max_iterations=config["max_iterations"],
         seed=config["seed"],
     script:
-        "../workflow_scripts/train_mixreorg.py"
+        "../workflow_scripts/open_vocabulary/train_mixreorg.py"
 
 
 rule measure_mixing:
@@ -63,10 +63,10 @@ rule measure_mixing:
     params:
         **only(config["mixreorg"], "augmentation", "nouns", "mixing"),
         **config["mixreorg"]["health"],
-        code=code("measure_mixing.py"),
+        code=code("open_vocabulary/measure_mixing.py"),
         seed=config["seed"],
     script:
-        "../workflow_scripts/measure_mixing.py"
+        "../workflow_scripts/open_vocabulary/measure_mixing.py"
 
 
 rule embed_classes:
@@ -84,11 +84,11 @@ rule embed_classes:
         mem_mb=growing(4000),
         runtime=growing(20),
     params:
-        code=code("embed_classes.py"),
+        code=code("open_vocabulary/embed_classes.py"),
         names=prompt_names("mixreorg"),
         templates=setting("mixreorg", "templates"),
     script:
-        "../workflow_scripts/embed_classes.py"
+        "../workflow_scripts/open_vocabulary/embed_classes.py"
 
 
 rule predict_zero_shot:
@@ -115,9 +115,9 @@ rule predict_zero_shot:
         gpu=config["resources"]["gpu"],
     params:
         **varied("mixreorg", "threshold", "side", "window", "stride"),
-        code=code("predict_zero_shot.py"),
+        code=code("open_vocabulary/predict_zero_shot.py"),
     script:
-        "../workflow_scripts/predict_zero_shot.py"
+        "../workflow_scripts/open_vocabulary/predict_zero_shot.py"
 
 
 rule predict_chance:
@@ -137,12 +137,12 @@ rule predict_chance:
         mem_mb=growing(1000),
         runtime=growing(60),
     params:
-        code=code("predict_chance.py"),
+        code=code("open_vocabulary/predict_chance.py"),
         class_ids=lambda wildcards: list(prompt_names("mixreorg")(wildcards)),
         background=finds_background("mixreorg"),
         seed=config["seed"],
     script:
-        "../workflow_scripts/predict_chance.py"
+        "../workflow_scripts/open_vocabulary/predict_chance.py"
 
 
 rule threshold_curve:
@@ -165,8 +165,8 @@ rule threshold_curve:
         gpu=config["resources"]["gpu"],
     params:
         **varied("mixreorg", "side", "window", "stride"),
-        code=code("threshold_curve.py"),
+        code=code("open_vocabulary/threshold_curve.py"),
         thresholds=config["mixreorg"]["thresholds"],
         images=config["mixreorg"]["curve_images"],
     script:
-        "../workflow_scripts/threshold_curve.py"
+        "../workflow_scripts/open_vocabulary/threshold_curve.py"

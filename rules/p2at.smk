@@ -31,13 +31,13 @@ rule train_p2at:
         **varied("p2at", "augmentation", "optimizer", "new_factor", "weight_decay", "epochs", "poly_epochs"),
         **varied("p2at", "batch_size", "ohem", "class_weights"),
         **training(),
-        code=code("train_p2at.py"),
+        code=code("p2at/train_p2at.py"),
         architecture=p2at_variant("architecture"),
         network=p2at_network,
         lr=p2at_variant("lr"),
         balance=p2at_variant("balance"),
     script:
-        "../workflow_scripts/train_p2at.py"
+        "../workflow_scripts/p2at/train_p2at.py"
 
 
 rule predict_p2at:
@@ -60,10 +60,10 @@ rule predict_p2at:
         runtime=growing(240),
         gpu=config["resources"]["gpu"],
     params:
-        code=code("predict_labels.py"),
+        code=code("results/predict_labels.py"),
         short_side=short_side,
     script:
-        "../workflow_scripts/predict_labels.py"
+        "../workflow_scripts/results/predict_labels.py"
 
 
 # Nothing else may run beside it: the whole machine is asked for.
@@ -86,7 +86,7 @@ rule measure_speed:
         runtime=growing(60),
         gpu=config["resources"]["gpu"],
     params:
-        code=code("measure_speed.py"),
+        code=code("p2at/measure_speed.py"),
         method="p2at",
         variants=P2AT_VARIANTS,
         scale=SCALE,
@@ -95,4 +95,4 @@ rule measure_speed:
         warm_up=speed_setting("warm_up"),
         passes=speed_setting("passes"),
     script:
-        "../workflow_scripts/measure_speed.py"
+        "../workflow_scripts/p2at/measure_speed.py"

@@ -22,9 +22,9 @@ rule draw_pairs:
         runtime=growing(30),
     params:
         **config["pairs"]["scenes"],
-        code=code("draw_pairs.py"),
+        code=code("open_vocabulary/draw_pairs.py"),
     script:
-        "../workflow_scripts/draw_pairs.py"
+        "../workflow_scripts/open_vocabulary/draw_pairs.py"
 
 
 rule caption_tags:
@@ -44,10 +44,10 @@ rule caption_tags:
         runtime=growing(30),
     params:
         **config["pairs"]["tags"],
-        code=code("caption_tags.py"),
+        code=code("open_vocabulary/caption_tags.py"),
         names=class_words("zeroseg", config["pairs"]["tags"]["dataset"]),
     script:
-        "../workflow_scripts/caption_tags.py"
+        "../workflow_scripts/open_vocabulary/caption_tags.py"
 
 
 rule list_images:
@@ -63,10 +63,10 @@ rule list_images:
         mem_mb=growing(4000),
         runtime=growing(60),
     params:
-        code=code("list_images.py"),
+        code=code("data/list_images.py"),
         root=config["pairs"]["imagenet"]["root"],
     script:
-        "../workflow_scripts/list_images.py"
+        "../workflow_scripts/data/list_images.py"
 
 
 # No digest of the code: dead links are not asked for again after an edit.
@@ -91,7 +91,7 @@ rule download_pairs:
         columns=lambda wildcards: config["pairs"][wildcards.source]["columns"],
         folder=lambda wildcards: f"downloads/pairs/{wildcards.source}",
     script:
-        "../workflow_scripts/download_pairs.py"
+        "../workflow_scripts/open_vocabulary/download_pairs.py"
 
 
 rule pack_pairs:
@@ -112,7 +112,7 @@ rule pack_pairs:
         mem_mb=growing(4000),
         runtime=growing(240),
     params:
-        code=code("pack_pairs.py"),
+        code=code("open_vocabulary/pack_pairs.py"),
         captioned=lambda wildcards: wildcards.source != "imagenet",
     script:
-        "../workflow_scripts/pack_pairs.py"
+        "../workflow_scripts/open_vocabulary/pack_pairs.py"

@@ -24,11 +24,11 @@ rule partition:
         mem_mb=growing(500),
         runtime=growing(10),
     params:
-        code=code("partition.py"),
+        code=code("few_masks/partition.py"),
         sources=list_sources,
         sha256=lambda wildcards: config["partitions"][wildcards.dataset]["sha256"],
     script:
-        "../workflow_scripts/partition.py"
+        "../workflow_scripts/few_masks/partition.py"
 
 
 rule partition_own:
@@ -49,9 +49,9 @@ rule partition_own:
         mem_mb=growing(500),
         runtime=growing(10),
     params:
-        code=code("partition_own.py"),
+        code=code("few_masks/partition_own.py"),
     script:
-        "../workflow_scripts/partition_own.py"
+        "../workflow_scripts/few_masks/partition_own.py"
 
 
 rule predict_labels:
@@ -72,11 +72,11 @@ rule predict_labels:
         runtime=growing(240),
         gpu=config["resources"]["gpu"],
     params:
-        code=code("predict_labels.py"),
+        code=code("results/predict_labels.py"),
         short_side=short_side,
         window=window,
     script:
-        "../workflow_scripts/predict_labels.py"
+        "../workflow_scripts/results/predict_labels.py"
 
 
 rule measure_cost:
@@ -95,7 +95,7 @@ rule measure_cost:
         runtime=growing(20),
         gpu=config["resources"]["gpu"],
     params:
-        code=code("measure_cost.py"),
+        code=code("results/measure_cost.py"),
         size=crop_of,
     script:
-        "../workflow_scripts/measure_cost.py"
+        "../workflow_scripts/results/measure_cost.py"

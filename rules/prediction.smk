@@ -23,10 +23,10 @@ rule predict:
         gpu=config["resources"]["gpu"],
     params:
         **config["prediction"],
-        code=code("predict.py"),
+        code=code("mars/predict.py"),
         short_side=short_side,
     script:
-        "../workflow_scripts/predict.py"
+        "../workflow_scripts/mars/predict.py"
 
 
 rule crf_predictions:
@@ -47,11 +47,11 @@ rule crf_predictions:
         mem_mb=growing(2000),
         runtime=growing(120),
     params:
-        code=code("crf_predictions.py"),
+        code=code("mars/crf_predictions.py"),
         crf=config["crf"]["deeplab"],
         short_side=short_side,
     script:
-        "../workflow_scripts/crf_predictions.py"
+        "../workflow_scripts/mars/crf_predictions.py"
 
 
 localrules:
@@ -76,9 +76,9 @@ rule merge_maps:
         mem_mb=growing(500),
         runtime=growing(10),
     params:
-        code=code("merge_maps.py"),
+        code=code("data/merge_maps.py"),
     script:
-        "../workflow_scripts/merge_maps.py"
+        "../workflow_scripts/data/merge_maps.py"
 
 
 rule evaluate:
@@ -100,11 +100,11 @@ rule evaluate:
         mem_mb=growing(2000),
         runtime=growing(60),
     params:
-        code=code("evaluate.py"),
+        code=code("results/evaluate.py"),
         classes=averaged_classes,
         counted=config["evaluation"]["counted"],
         background=background_counts,
         boundary=lambda wildcards: wildcards.store.startswith("partitions/"),
         left_out=left_out_classes,
     script:
-        "../workflow_scripts/evaluate.py"
+        "../workflow_scripts/results/evaluate.py"

@@ -182,7 +182,7 @@ for method, table in TABLES.items():
             mem_mb=growing(500),
             runtime=growing(10),
         params:
-            code=code("result_table.py"),
+            code=code("results/result_table.py"),
             method=method,
             roles=table["roles"],
             published=table["published"],
@@ -192,7 +192,7 @@ for method, table in TABLES.items():
             scale=SCALE,
             seed=config["seed"],
         script:
-            "../workflow_scripts/result_table.py"
+            "../workflow_scripts/results/result_table.py"
 
 
 # Its tables are no inputs: asking for the summary of what is there must not start what is missing.
@@ -210,11 +210,11 @@ rule summary:
         mem_mb=growing(500),
         runtime=growing(10),
     params:
-        code=code("summary.py"),
+        code=code("results/summary.py"),
         tables=finished_tables,
         contents=finished_contents,
     script:
-        "../workflow_scripts/summary.py"
+        "../workflow_scripts/results/summary.py"
 
 
 rule select_gallery:
@@ -234,10 +234,10 @@ rule select_gallery:
         mem_mb=growing(1000),
         runtime=growing(20),
     params:
-        code=code("select_gallery.py"),
+        code=code("mars/select_gallery.py"),
         images=config["gallery"]["images"],
     script:
-        "../workflow_scripts/select_gallery.py"
+        "../workflow_scripts/mars/select_gallery.py"
 
 
 rule mars_gallery:
@@ -260,8 +260,8 @@ rule mars_gallery:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        code=code("mars_gallery.py"),
+        code=code("mars/mars_gallery.py"),
         scale=SCALE,
         short_side=short_side,
     script:
-        "../workflow_scripts/mars_gallery.py"
+        "../workflow_scripts/mars/mars_gallery.py"

@@ -22,10 +22,10 @@ rule train_student:
         gpu=config["resources"]["gpu"],
     params:
         **training(),
-        code=code("train_student.py"),
+        code=code("mars/train_student.py"),
         student=config["student"],
     script:
-        "../workflow_scripts/train_student.py"
+        "../workflow_scripts/mars/train_student.py"
 
 
 rule train_mars_student:
@@ -52,8 +52,8 @@ rule train_mars_student:
     params:
         **config["mars"]["teacher"],
         **training(),
-        code=code("train_mars_student.py"),
+        code=code("mars/train_mars_student.py"),
         student=config["student"],
         crf=config["crf"]["deeplab"],
     script:
-        "../workflow_scripts/train_mars_student.py"
+        "../workflow_scripts/mars/train_mars_student.py"

@@ -20,4 +20,4 @@ rule prepare_weights:
         mem_mb=growing(2000),
         runtime=growing(60),
     script:
-        "../workflow_scripts/prepare_weights.py"
+        "../workflow_scripts/data/prepare_weights.py"

@@ -32,11 +32,11 @@ rule train_tiny_clip:
         gpu=config["resources"]["gpu"],
     params:
         **without(config["tiny_clip"], "pairs", "pretrained"),
-        code=code("train_tiny_clip.py"),
+        code=code("open_vocabulary/train_tiny_clip.py"),
         max_iterations=config["max_iterations"],
         seed=config["seed"],
     script:
-        "../workflow_scripts/train_tiny_clip.py"
+        "../workflow_scripts/open_vocabulary/train_tiny_clip.py"
 
 
 rule cache_views:
@@ -58,9 +58,9 @@ rule cache_views:
         gpu=config["resources"]["gpu"],
     params:
         **only(config["zeroseg"], "teacher", "grids"),
-        code=code("cache_views.py"),
+        code=code("open_vocabulary/cache_views.py"),
     script:
-        "../workflow_scripts/cache_views.py"
+        "../workflow_scripts/open_vocabulary/cache_views.py"
 
 
 rule train_zeroseg:
@@ -88,13 +88,13 @@ rule train_zeroseg:
     params:
         **only(config["zeroseg"], "teacher", "network", "loss", "lr", "betas", "weight_decay"),
         **only(config["zeroseg"], "stem_frozen", "epochs", "warmup_epochs", "batch_size"),
-        code=code("train_zeroseg.py"),
+        code=code("open_vocabulary/train_zeroseg.py"),
         multi_scale=lambda wildcards: config["zeroseg"]["variants"][wildcards.row]["multi_scale"],
         match=lambda wildcards: config["zeroseg"]["variants"][wildcards.row]["match"],
         max_iterations=config["max_iterations"],
         seed=config["seed"],
     script:
-        "../workflow_scripts/train_zeroseg.py"
+        "../workflow_scripts/open_vocabulary/train_zeroseg.py"
 
 
 rule measure_views:
@@ -116,11 +116,11 @@ rule measure_views:
         runtime=growing(60),
         gpu=config["resources"]["gpu"],
     params:
-        code=code("measure_views.py"),
+        code=code("open_vocabulary/measure_views.py"),
         images=config["zeroseg"]["health_images"],
         seed=config["seed"],
     script:
-        "../workflow_scripts/measure_views.py"
+        "../workflow_scripts/open_vocabulary/measure_views.py"
 
 
 use rule embed_classes as embed_classes_zeroseg with:
@@ -133,7 +133,7 @@ use rule embed_classes as embed_classes_zeroseg with:
     benchmark:
         f"benchmarks/{SCALE}/{{dataset}}/embed_classes_zeroseg.tsv"
     params:
-        code=code("embed_classes.py"),
+        code=code("open_vocabulary/embed_classes.py"),
         teacher=config["zeroseg"]["teacher"],
         names=prompt_names("zeroseg"),
         templates=setting("zeroseg", "templates"),
@@ -157,7 +157,7 @@ use rule predict_zero_shot as predict_zeroseg with:
         row="|".join(ZEROSEG_ROWS),
     params:
         **varied("zeroseg", "threshold", "side", "window", "stride"),
-        code=code("predict_zero_shot.py"),
+        code=code("open_vocabulary/predict_zero_shot.py"),
 
 
 use rule predict_chance as predict_chance_zeroseg with:
@@ -184,6 +184,6 @@ use rule threshold_curve as threshold_curve_zeroseg with:
         f"benchmarks/{SCALE}/{{dataset}}/threshold_curve_zeroseg/{{row}}.tsv"
     params:
         **varied("zeroseg", "side", "window", "stride"),
-        code=code("threshold_curve.py"),
+        code=code("open_vocabulary/threshold_curve.py"),
         thresholds=config["zeroseg"]["thresholds"],
         images=config["zeroseg"]["curve_images"],

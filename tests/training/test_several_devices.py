@@ -132,7 +132,7 @@ def test_zerosegs_ablations_learn_on_two_devices(tmp_path):
         **{"epochs": 3, "warmup-epochs": 1, "batch-size": 4, "training": {"accelerator": "cpu", "devices": 2}},
         "checkpoint": tmp_path / "network.safetensors",
     }
-    command = [sys.executable, "workflow_scripts/train_zeroseg.py"]
+    command = [sys.executable, "workflow_scripts/open_vocabulary/train_zeroseg.py"]
     for name, value in options.items():
         command += [f"--{name}", str(value) if isinstance(value, Path | str) else json.dumps(value)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd=ROOT)

@@ -145,7 +145,7 @@ def test_editing_reporting_reruns_only_the_pictures(finished):
 
 
 def test_editing_a_script_reruns_its_rule_and_what_follows(finished):
-    assert set(edited(finished, "workflow_scripts/debias_labels.py")) == {"debias_labels"} | AFTER_DEBIASING
+    assert set(edited(finished, "workflow_scripts/mars/debias_labels.py")) == {"debias_labels"} | AFTER_DEBIASING
 
 
 @pytest.mark.parametrize(

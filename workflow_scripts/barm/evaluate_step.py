@@ -1,0 +1,76 @@
+"""Score a network that has learned the steps up to one, on the validation images (spec BARM 0.3, 1.1).
+
+In: index, id list, checkpoint of `BARM`. Out: CSV with columns metric, class_name, value (percent), and CSV of pixel
+counts, rows truth and columns prediction. Params: `steps`, class ids of each of them; `eval_policy`, whole images
+(full) or, as in the field's tables, centre crops of 513 pixels (crop513).
+"""
+
+import numpy as np
+import pandas as pd
+import torch
+
+from maskmill.data.catalog import DATASETS
+from maskmill.data.images import read_image, read_mask
+from maskmill.data.incremental import channel_classes
+from maskmill.data.index import read_ids, read_index
+from maskmill.data.transforms import Geometry, network_input, scaled
+from maskmill.errors import InputError
+from maskmill.evaluation.incremental import known_truth, step_scores
+from maskmill.evaluation.segmentation import confusion
+from maskmill.methods.barm import probabilities
+from maskmill.networks.barm import BARM
+from maskmill.networks.device import inference_device
+from maskmill.progress import progress
+from maskmill.storage.atomic import atomic_path
+from maskmill.storage.checkpoints import load_network
+from maskmill.workflow import stage
+
+CROP = 513
+
+
+@torch.inference_mode()
+def main(
+    dataset: str,
+    index: str,
+    ids: str,
+    checkpoint: str,
+    scores_table: str,
+    confusion_table: str,
+    steps: list[list[int]],
+    eval_policy: str = "full",
+    counted: str = "occurring",
+    short_side: int | None = None,
+) -> None:
+    names, num_classes = DATASETS[dataset].classes, DATASETS[dataset].num_classes
+    records, device = read_index(index), inference_device()
+    model = load_network(checkpoint, BARM).to(device)
+    learned = channel_classes(model.arguments["steps"])
+    if learned != channel_classes(steps):
+        raise InputError(f"{checkpoint}: learned the steps {model.arguments['steps']}, not {steps}; delete it")
+    class_of = np.array(learned, np.uint8)
+    matrix = np.zeros((num_classes, num_classes), np.int64)
+    for image_id in progress(read_ids(ids), "evaluate"):
+        image = read_image(records[image_id].image, None if eval_policy == "crop513" else short_side)
+        truth = read_mask(records[image_id].mask, num_classes)
+        if eval_policy == "crop513":
+            crop = centre_crop(image.shape[:2])
+            pixels = crop.image(image, model.backbone.mean, model.backbone.std)[None]
+            truth = crop.label(truth).numpy().astype(np.uint8)
+        else:
+            pixels = network_input(image, model.backbone.mean, model.backbone.std)
+        best = probabilities(model(pixels.to(device)).logits, truth.shape)[0].argmax(dim=0)
+        matrix += confusion(known_truth(truth, steps), class_of[best.cpu().numpy()], num_classes)
+    with atomic_path(confusion_table) as path:
+        pd.DataFrame(matrix, index=pd.Index(names, name="truth"), columns=names).to_csv(path)
+    with atomic_path(scores_table) as path:
+        pd.DataFrame(step_scores(matrix, names, steps, counted=counted)).to_csv(path, index=False)
+
+
+def centre_crop(size: tuple[int, int]) -> Geometry:
+    """The middle square of an image whose shorter side is resized, bilinearly, to 513 pixels."""
+    height, width = scaled(size, CROP / min(size))
+    return Geometry((height, width), False, ((height - CROP) // 2, (width - CROP) // 2), CROP, "bilinear")
+
+
+if __name__ == "__main__":
+    stage.run(main, globals().get("snakemake"))

@@ -1,0 +1,40 @@
+"""The forgetting matrix of a task: IoU of each class after each step.
+
+In: scores after each step, of all variants one after the other. Out: CSV with columns variant, step, class_name,
+learned_in (step), iou (percent), and the same as heat maps. Params: `steps`, class ids of each step; `variants`.
+"""
+
+import pandas as pd
+
+from maskmill.data.catalog import DATASETS
+from maskmill.evaluation.incremental import forgetting_table
+from maskmill.reporting.incremental import draw_forgetting
+from maskmill.storage.atomic import atomic_path
+from maskmill.workflow import stage
+
+
+def main(
+    dataset: str,
+    task: str,
+    scores: list[str],
+    matrix: str,
+    picture: str,
+    steps: list[list[int]],
+    variants: list[str],
+    scheme: str,
+    scale: str,
+) -> None:
+    names, tables = DATASETS[dataset].classes, [pd.read_csv(path, keep_default_na=False) for path in scores]
+    parts = [
+        forgetting_table(tables[start : start + len(steps)], names, steps).assign(variant=variant)
+        for variant, start in zip(variants, range(0, len(tables), len(steps)), strict=True)
+    ]
+    rows = pd.concat(parts, ignore_index=True)[["variant", "step", "class_name", "learned_in", "iou"]]
+    with atomic_path(matrix) as path:
+        rows.to_csv(path, index=False, float_format="%.3f")
+    title = f"{dataset} {task}, {scheme}, scale {scale}: IoU of each class after each step"
+    draw_forgetting(rows, picture, title)
+
+
+if __name__ == "__main__":
+    stage.run(main, globals().get("snakemake"))

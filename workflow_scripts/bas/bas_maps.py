@@ -1,0 +1,51 @@
+"""Seeds of BAS for one shard's images: its maps at several scales and mirrored, with the classifier's (spec 4.6).
+
+In: BAS, index, id list, the maps of `cams`. Out: map store of kind `cam`, as that of `cams`: per image float16
+[k, ceil(H/4), ceil(W/4)] in 0..1, one plane for each tag, each divided by its own maximum; attribute `classes` names
+the planes. Params: `add_cams`: true adds the classifier's maps, as released; false leaves the maps of BAS alone.
+"""
+
+import numpy as np
+import torch
+
+from maskmill.data.images import read_image
+from maskmill.data.index import read_ids, read_index, shard
+from maskmill.data.transforms import network_input, scaled
+from maskmill.methods.bas import fused
+from maskmill.methods.cam import merge_scales
+from maskmill.networks.bas import BASSeeds
+from maskmill.networks.device import inference_device
+from maskmill.progress import progress
+from maskmill.storage.checkpoints import load_network
+from maskmill.storage.maps import create_maps, open_maps
+from maskmill.workflow import stage
+
+
+@torch.inference_mode()
+def main(
+    index: str,
+    ids: str,
+    cams: str,
+    checkpoint: str,
+    maps: str,
+    scales: list[float],
+    add_cams: bool,
+    scatteritem: str = "1-of-1",
+    short_side: int | None = None,
+) -> None:
+    records, seeds, device = read_index(index), open_maps(cams), inference_device()
+    bas = load_network(checkpoint, BASSeeds).to(device)
+    parameters = {"scales": scales, "add_cams": add_cams, "short_side": short_side}
+    with create_maps(maps, "cam", producer="bas_maps", parameters=parameters, inputs=[checkpoint, cams]) as store:
+        for image_id in progress(shard(read_ids(ids), scatteritem), f"BAS maps {scatteritem}"):
+            image = read_image(records[image_id].image, short_side)
+            size, classes = image.shape[:2], records[image_id].classes
+            inputs = (network_input(image, bas.mean, bas.std, scaled(size, s)).to(device) for s in scales)
+            merged = merge_scales([bas.cam(pixels) for pixels in inputs], size, classes).cpu()
+            if add_cams:
+                merged = fused(torch.from_numpy(seeds[image_id].astype(np.float32)), merged)
+            store.write(image_id, merged.half().numpy(), classes=classes)
+
+
+if __name__ == "__main__":
+    stage.run(main, globals().get("snakemake"))

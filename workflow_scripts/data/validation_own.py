@@ -1,0 +1,24 @@
+"""List the images of the user's own that scores are measured on.
+
+In: index. Out: id list. It is a stage of its own so that whoever has tags alone gets labels without it.
+"""
+
+from maskmill.data.index import read_index
+from maskmill.data.voc import list_text
+from maskmill.errors import InputError
+from maskmill.storage.atomic import write_text
+from maskmill.workflow import stage
+
+
+def main(index: str, val: str, scale: str) -> None:
+    ids = [image_id for image_id, record in read_index(index).items() if "val" in record.splits]
+    if not ids:
+        raise InputError(
+            "config: data.mine.val is not set, so there is nothing to score on; set it to a list of images with masks, "
+            f"or ask for labels instead of a table: work/{scale}/mine/mars/irn/pseudo_labels.h5 (BAS: .../mine/bas/...)"
+        )
+    write_text(val, list_text(ids))
+
+
+if __name__ == "__main__":
+    stage.run(main, globals().get("snakemake"))

@@ -1,0 +1,158 @@
+"""Compare two stores of labels of the same images: how much they agree, what changed, which of them is right.
+
+By hand: python workflow_scripts/compare_labels.py --first work/sample/voc/irn/pseudo_labels.h5 \\
+             --second work/sample/voc/mars/irn/pseudo_labels.h5 --output changes.csv
+In: `first`, `second`, stores of kind label. Out: `output`, CSV, or the same on stdout. Columns, all values in percent:
+    image_id, class_name   both empty: all images and classes; then one row a class; then the `images` that changed most
+    changed                pixels with another label; in a class's row, those that had the class in `first`
+    agreement              mIoU (of one class, IoU) of the one store against the other; 255 in either does not count
+    first, second          mIoU (IoU) of each store against the masks, where there are any
+`index`, `dataset`: default, those of the work folder that `first` lies in. `classes`: names that scores are restricted
+to, as `data.<dataset>.classes` in the configuration. In the scores, pixels removed as biased (254) and, against the
+masks, ignored ones (255) count as background, as in every table. Maps of different sizes are compared at the size of
+those of `first`.
+"""
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from maskmill.data.catalog import averaged_ids
+from maskmill.data.images import BIASED, IGNORE, read_mask
+from maskmill.data.work_folder import dataset_of, find_index, located_records
+from maskmill.errors import InputError
+from maskmill.evaluation.segmentation import confusion, scores
+from maskmill.progress import progress
+from maskmill.refinement.resize import resize_labels
+from maskmill.storage.atomic import atomic_path
+from maskmill.storage.maps import Maps, open_labels
+from maskmill.workflow import stage
+
+logger = logging.getLogger(__name__)
+
+Score = Callable[[np.ndarray], list[dict]]  # a confusion matrix to its scores
+MATRICES = ("agreement", "first", "second")
+
+
+@dataclass
+class Counts:
+    """Pixels of one image or of many: labels [256] in the first store, of them changed [256], and confusion matrices:
+    second against first, first and second against the truth (None where there is no mask)."""
+
+    labels: np.ndarray
+    changed: np.ndarray
+    agreement: np.ndarray
+    first: np.ndarray | None
+    second: np.ndarray | None
+
+
+def main(
+    first: str,
+    second: str,
+    output: str | None = None,
+    images: int = 20,
+    index: str | None = None,
+    dataset: str | None = None,
+    classes: list[str] | None = None,
+) -> None:
+    index = index or find_index(first)
+    found = dataset_of(dataset, index)
+    if found is None:
+        raise InputError(f"{first}: not in the work folder of a data set; say whose classes it has with --dataset")
+    score = partial(scores, class_names=found.classes, averaged=averaged_ids(found, classes))
+    before, after = open_labels(first), open_labels(second)
+    check_same_images(before, after)
+    records = located_records(index) if index else {}
+    counts = {}
+    for image_id in progress(sorted(before), "compare"):
+        mask = records[image_id].mask if image_id in records else None
+        truth = None if mask is None else read_mask(mask, found.num_classes)
+        counts[image_id] = count(before[image_id], after[image_id], truth, found.num_classes)
+    table = pd.DataFrame(rows_of(counts, score, found.classes, images))
+    if output is None:
+        table.to_csv(sys.stdout, index=False, float_format="%.2f")
+        return
+    with atomic_path(output) as path:
+        table.to_csv(path, index=False, float_format="%.2f")
+    logger.info("%s: %d images, %.2f %% of the pixels changed", output, len(counts), table["changed"].iloc[0])
+
+
+def check_same_images(first: Maps, second: Maps) -> None:
+    """Raises InputError where two stores hold maps of different images."""
+    alone = sorted(set(first) ^ set(second))
+    if alone:
+        where = first if alone[0] in first else second
+        raise InputError(
+            f"{first.path} and {second.path}: {len(alone)} images are in one of them only, e.g. {alone[0]} in "
+            f"{where.path}; give stores of the same images"
+        )
+
+
+def count(first: np.ndarray, second: np.ndarray, truth: np.ndarray | None, num_classes: int) -> Counts:
+    """Counts of one image's labels, uint8 [H, W] each."""
+    against_truth = [None, None]
+    if truth is not None:
+        against_truth = [confusion(truth, resize_labels(one, truth.shape), num_classes) for one in (first, second)]
+    second = resize_labels(second, first.shape)
+    reference = np.where(second == IGNORE, IGNORE, np.where(first == BIASED, 0, first))
+    return Counts(
+        np.bincount(first.ravel(), minlength=256),
+        np.bincount(first[first != second], minlength=256),
+        confusion(reference, second, num_classes),
+        *against_truth,
+    )
+
+
+def rows_of(counts: dict[str, Counts], score: Score, names: Sequence[str], images: int) -> list[dict]:
+    """All images; each class that occurs; the images that changed most."""
+    total = summed(list(counts.values()))
+    masks = sum(one.first is not None for one in counts.values())
+    logger.info("%d of %d images have a mask", masks, len(counts))
+    rows = [{"image_id": "", "class_name": "", **means(total, score)}]
+    of_class = {name: class_ious(getattr(total, name), score) for name in MATRICES}
+    for number, name in enumerate(names):
+        if any(name in ious for ious in of_class.values()):
+            changed = share(total.changed[number], total.labels[number])
+            ious = {column: of.get(name, np.nan) for column, of in of_class.items()}
+            rows.append({"image_id": "", "class_name": name, "changed": changed, **ious})
+    of_image = [{"image_id": image_id, "class_name": "", **means(one, score)} for image_id, one in counts.items()]
+    return rows + sorted(of_image, key=lambda row: -row["changed"])[:images]
+
+
+def summed(counts: list[Counts]) -> Counts:
+    """Counts of many images; the truth's over those that have masks."""
+
+    def total(name: str) -> np.ndarray | None:
+        parts = [part for one in counts if (part := getattr(one, name)) is not None]
+        return sum(parts[1:], parts[0].copy()) if parts else None
+
+    return Counts(*(total(name) for name in ("labels", "changed", *MATRICES)))
+
+
+def means(counts: Counts, score: Score) -> dict[str, float]:
+    """Changed pixels and the mIoUs."""
+    values = {"changed": share(counts.changed.sum(), counts.labels.sum())}
+    for name in MATRICES:
+        matrix = getattr(counts, name)
+        values[name] = np.nan if matrix is None else score(matrix)[0]["value"]
+    return values
+
+
+def class_ious(matrix: np.ndarray | None, score: Score) -> dict[str, float]:
+    """IoU in percent of the classes that occur; of none where there is no matrix."""
+    rows = [] if matrix is None else score(matrix)
+    return {row["class_name"]: row["value"] for row in rows if row["metric"] == "iou"}
+
+
+def share(part: int, whole: int) -> float:
+    """Percent; NaN of nothing."""
+    return 100 * part / whole if whole else np.nan
+
+
+if __name__ == "__main__":
+    stage.run(main, globals().get("snakemake"))

@@ -1,0 +1,215 @@
+"""Runs a stage's `main` under Snakemake or by hand, with the same arguments.
+
+Under Snakemake, the rule's named inputs, outputs, parameters and wildcards become keyword arguments, as far as `main`
+takes them. By hand, `python workflow_scripts/<folder>/<stage>.py --help` lists them as options. Values are YAML, but
+text is taken as it is: `--image 2007_000032` is no number. Lists are written `--scales [0.5,1.0]` or
+`--stores a.h5 b.h5`.
+
+A parameter whose type is a dataclass, such as `run: TrainingRun`, stands for the fields of that class.
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import inspect
+import itertools
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_origin
+
+import yaml
+
+from maskmill.errors import InputError, Paused
+from maskmill.processes import end_with_parent
+from maskmill.workflow.digest import SCRIPTS, code_digest
+from maskmill.workflow.options import SHARED_OPTIONS, documented
+
+MAIN_PROCESS = os.environ.get("LOCAL_RANK", "0") == "0"  # of a training on several devices
+
+
+def run(main: Callable, snakemake=None) -> None:
+    """Call `main`; a bad input ends the process with its one line on stderr (and in the rule's log).
+
+    Under Snakemake the process ends with it: one that outlived it would write the files of the next call's job.
+    """
+    if snakemake is not None:
+        end_with_parent()
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    if snakemake is not None and snakemake.log:
+        Path(snakemake.log[0]).parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(snakemake.log[0], mode="w" if MAIN_PROCESS else "a"))
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=handlers, force=True)
+    try:
+        if snakemake is None:
+            arguments = from_command_line(main)
+        else:
+            _check_code(main, snakemake)
+            arguments = _from_rule(main, snakemake)
+        main(**arguments)
+    except InputError as error:
+        if isinstance(error, Paused) and not MAIN_PROCESS:
+            return  # one process speaks for all
+        print(file=sys.stderr)  # a progress bar may stand in the line
+        logging.error("error: %s", error)
+        if isinstance(error, Paused) and snakemake is not None and snakemake.resources.get("requeue_paused"):
+            _requeue()
+        sys.exit(1)
+
+
+def _check_code(main: Callable, snakemake) -> None:
+    """Refuse to run other code than the job was planned with: its result would count as the planned code's.
+
+    Raises:
+        InputError: a statement of the stage or of a module that it imports was changed after Snakemake had read it.
+    """
+    planned = snakemake.params.get("code")
+    script = Path(sys.modules[main.__module__].__file__).resolve()
+    if planned is not None and planned != code_digest(str(script.relative_to(SCRIPTS))):
+        raise InputError(
+            f"{script}: this file or a module that it imports was edited after the run began; "
+            "start the same command again, which makes what the edit concerns anew"
+        )
+
+
+def _requeue() -> None:
+    """Have SLURM run this job again, which ends this process; where it will not, the job fails."""
+    if subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=False).returncode == 0:
+        signal.pause()
+
+
+def _from_rule(main: Callable, snakemake) -> dict:
+    given = {"threads": snakemake.threads, "run_id": _run_id(snakemake), **_hardware(snakemake)}
+    for group in (snakemake.wildcards, snakemake.input, snakemake.output, snakemake.params):
+        given |= {name: _plain(value) for name, value in group.items()}
+    missing = [name for name, p in _options(main).items() if name not in given and p.default is p.empty]
+    if missing:
+        raise TypeError(f"rule {snakemake.rule} gives no {', '.join(missing)}")
+    return _grouped(main, given)
+
+
+def _hardware(snakemake) -> dict:
+    """How to train, not what: these are no parameters of a rule, so that changing them reruns nothing."""
+    training = {**snakemake.config["training"], "devices": snakemake.resources.get("gpu", 0) or 1}
+    return {**training, "max_minutes": _max_minutes(training, snakemake.resources)}
+
+
+def _max_minutes(training: dict, resources) -> float | None:
+    """When a training pauses: `training.max_minutes`, and before the time limit of a job that SLURM runs again.
+
+    What is left for the start and for the last state is the larger of 10 minutes and twice `training.save_minutes`, but
+    never more than half of the limit.
+    """
+    given, limit = training["max_minutes"], resources.get("runtime")
+    if not resources.get("requeue_paused") or limit is None:
+        return given
+    in_time = limit - min(max(10, 2 * training["save_minutes"]), limit / 2)
+    return in_time if given is None else min(given, in_time)
+
+
+def _plain(value):
+    """Snakemake's lists of files as lists, everything else as it is."""
+    return list(value) if isinstance(value, (list, tuple)) and not isinstance(value, str) else value
+
+
+def _run_id(snakemake) -> str:
+    """A digest of what shapes the result: parameters (code digest among them), wildcards, and the input files'
+    names, sizes and times."""
+    inputs = [(name, Path(name).stat().st_size, Path(name).stat().st_mtime_ns) for name in map(str, snakemake.input)]
+    parameters = [dict(snakemake.params.items()), dict(snakemake.wildcards.items())]
+    return hashlib.sha256(json.dumps([parameters, inputs], sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _options(main: Callable) -> dict[str, inspect.Parameter]:
+    """The parameters of `main`, with the fields of a dataclass in its place."""
+    options = {}
+    for name, parameter in inspect.signature(main).parameters.items():
+        if dataclasses.is_dataclass(parameter.annotation):
+            options |= inspect.signature(parameter.annotation).parameters
+        else:
+            options[name] = parameter
+    return options
+
+
+def _grouped(main: Callable, given: dict[str, Any]) -> dict[str, Any]:
+    """The keyword arguments of `main` from the values of its options; a dataclass is made of its fields."""
+    arguments = {}
+    for name, parameter in inspect.signature(main).parameters.items():
+        if dataclasses.is_dataclass(parameter.annotation):
+            fields = [field.name for field in dataclasses.fields(parameter.annotation)]
+            arguments[name] = parameter.annotation(**{field: given[field] for field in fields if field in given})
+        elif name in given:
+            arguments[name] = given[name]
+    return arguments
+
+
+def from_command_line(main: Callable, words: list[str] | None = None, program: str | None = None) -> dict:
+    """The keyword arguments of `main`, read from the command line.
+
+    Args:
+        main: a function whose docstring explains its parameters under `Args:`.
+        words: the words of the command line; default: those of this process.
+        program: what the help calls the program; default: the script's name.
+    """
+    module = sys.modules[main.__module__]
+    parser = argparse.ArgumentParser(program, description=module.__doc__, formatter_class=_Formatter)
+    texts = option_texts(main)
+    for name, parameter in _options(main).items():
+        required = parameter.default is parameter.empty
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            dest=name,
+            required=required,
+            default=None if required else parameter.default,
+            help=texts.get(name, "") + ("" if required else f" (default: {parameter.default})"),
+            **_reading(parameter.annotation),
+        )
+    return _grouped(main, vars(parser.parse_args(words)))
+
+
+def option_texts(main: Callable) -> dict[str, str]:
+    """What `--help` says of each option: `Args:` of `main`, `Attributes:` of its dataclasses, or the shared text."""
+    texts = dict(SHARED_OPTIONS)
+    for parameter in inspect.signature(main).parameters.values():
+        if dataclasses.is_dataclass(parameter.annotation):
+            texts |= documented(parameter.annotation)
+    return texts | documented(main)
+
+
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """The description's lines as they are; the options' texts wrapped, percent signs taken literally."""
+
+    def _split_lines(self, text, width):
+        return textwrap.wrap(text, width)
+
+    def _expand_help(self, action):
+        return action.help
+
+
+def _reading(annotation) -> dict:
+    """How argparse reads an option of this type."""
+    if get_origin(annotation) is list:
+        return {"nargs": "+", "action": _Joined, "type": _words if annotation == list[str] else yaml.safe_load}
+    if annotation is str:
+        return {"type": str}
+    if annotation == str | None:
+        return {"type": lambda text: None if text == "null" else text}
+    return {"type": yaml.safe_load}
+
+
+def _words(text: str) -> str | list[str]:
+    return yaml.load(text, yaml.BaseLoader) if text.startswith("[") else text
+
+
+class _Joined(argparse.Action):
+    """One list of all that an option names: values, lists of values, or both."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        lists = (value if isinstance(value, list) else [value] for value in values)
+        setattr(namespace, self.dest, list(itertools.chain.from_iterable(lists)))

@@ -1,0 +1,149 @@
+"""How fast trained networks are on this machine, in the ways they can be run, all measured in turn in one process.
+
+In: checkpoints of the variants. Out: CSV, one row per variant and way, with the protocol it was measured by: one image
+of `height` x `width` pixels of random values in memory, `warm_up` passes that do not count, then `passes` rounds in
+each of which every way has one pass, so that what else the machine does meets all alike; logits at the image's size.
+`speedup` is the median latency of the variant's row `eager` over the row's. Params: `ways`, see `WAYS`.
+"""
+
+import logging
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from maskmill.evaluation.cost import device_name, macs, parameters
+from maskmill.networks.deploy import deployed, export_onnx
+from maskmill.networks.device import inference_device
+from maskmill.networks.segmentation import load_segmentation, logits_of
+from maskmill.progress import progress
+from maskmill.storage.atomic import atomic_path
+from maskmill.storage.onnx_models import OnnxModel
+from maskmill.workflow import stage
+
+logger = logging.getLogger(__name__)
+
+Pass = Callable[[], object]
+
+# What each way does to the network. `eager` is the network as trained, without its auxiliary heads.
+WAYS = {
+    "eager": {},
+    "folded": {"folded": True},
+    "fused": {"folded": True, "bn_fused": True},
+    "channels_last": {"folded": True, "bn_fused": True, "channels_last": True},
+    "bfloat16": {"folded": True, "bn_fused": True, "channels_last": True, "dtype": "bfloat16"},
+    "compiled": {"folded": True, "bn_fused": True, "channels_last": True},
+    "onnxruntime": {"folded": True, "bn_fused": True},
+}
+UNCHANGED = {"folded": False, "bn_fused": False, "channels_last": False, "dtype": "float32"}
+
+
+def main(
+    checkpoints: list[str],
+    variants: list[str],
+    speed_table: str,
+    dataset: str,
+    scale: str,
+    method: str,
+    size: list[int],
+    ways: list[str],
+    warm_up: int,
+    passes: int,
+    threads: int = 1,
+) -> None:
+    torch.set_num_threads(threads)
+    rows = []
+    for variant, checkpoint in zip(variants, checkpoints, strict=True):
+        network = load_segmentation(checkpoint)
+        with tempfile.TemporaryDirectory() as folder:
+            prepared = {way: prepare(network, way, size, threads, Path(folder)) for way in ways}
+        prepared = {way: ready for way, ready in prepared.items() if ready}
+        latencies = measure({way: run for way, (run, _) in prepared.items()}, warm_up, passes, variant)
+        constants = {
+            **{"method": method, "dataset": dataset, "scale": scale, "variant": variant},
+            **{"height": size[0], "width": size[1], "batch": 1, "includes_upsample": True},
+            **{"warm_up": warm_up, "passes": passes, "threads": threads},
+        }
+        for way, (_, facts) in prepared.items():
+            rows.append({**constants, "way": way, **UNCHANGED, **WAYS[way], **facts, **summary(latencies[way])})
+            rows[-1]["speedup"] = statistics.median(latencies["eager"]) / rows[-1]["latency_ms"]
+    table = pd.DataFrame(rows)
+    with atomic_path(speed_table) as path:
+        table.to_csv(path, index=False, float_format="%.4g")
+    shown = ["variant", "way", "device", "parameters_m", "gmacs", "latency_ms", "latency_p95_ms", "fps", "speedup"]
+    print(f"\n{speed_table}\n{table[shown].to_string(index=False, float_format='%.4g')}\n", flush=True)
+
+
+def prepare(network: nn.Module, way: str, size: list[int], threads: int, folder: Path) -> tuple[Pass, dict] | None:
+    """One pass of a network as a function of nothing, and what it costs and runs on; None, with a warning, where this
+    machine cannot run it."""
+    changes = {**UNCHANGED, **WAYS[way]}
+    model = deployed(network, fold=changes["folded"], fuse=changes["bn_fused"])
+    facts = cost(network, changes["folded"], changes["bn_fused"], *size)
+    device, pixels = inference_device(), torch.rand(1, 3, *size)
+    if way == "onnxruntime":
+        export_onnx(model, folder / "network.onnx", {"classes": [], "colours": [], "short_side": None})
+        exported, array = OnnxModel(folder / "network.onnx", threads), pixels.numpy()
+        return lambda: exported.logits(array), {**facts, "device": device_name(exported.on_gpu)}
+    facts = {**facts, "device": device_name(device.type == "cuda")}
+    if changes["dtype"] == "bfloat16" and not has_bfloat16(device):
+        logger.warning("%s: left out, %s has no bfloat16", way, facts["device"])
+        return None
+    memory_format = torch.channels_last if changes["channels_last"] else torch.contiguous_format
+    placement = {"device": device, "dtype": getattr(torch, changes["dtype"]), "memory_format": memory_format}
+    model, pixels = model.to(**placement), pixels.to(**placement)
+    model = torch.compile(model) if way == "compiled" else model
+
+    @torch.inference_mode()
+    def one_pass() -> None:
+        logits_of(model, pixels)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    if way == "compiled":
+        try:
+            one_pass()
+        except Exception as error:  # whatever the compiler lacks on this machine
+            logger.warning("%s: left out, torch.compile fails here (%s)", way, str(error).strip().splitlines()[0])
+            return None
+    return one_pass, facts
+
+
+@lru_cache(maxsize=3)  # counting takes seconds, and several ways cost the same
+def cost(network: nn.Module, folded: bool, fused: bool, height: int, width: int) -> dict[str, float]:
+    model = deployed(network, fold=folded, fuse=fused)
+    return {"parameters_m": parameters(model) / 1e6, "gmacs": macs(model, height, width) / 1e9}
+
+
+def measure(runs: dict[str, Pass], warm_up: int, passes: int, title: str) -> dict[str, list[float]]:
+    """Milliseconds of every counted pass of each run."""
+    latencies = {way: [] for way in runs}
+    for _ in progress(range(warm_up + passes), f"speed {title}", unit="round"):
+        for way, run in runs.items():
+            start = time.perf_counter()
+            run()
+            latencies[way].append(1000 * (time.perf_counter() - start))
+    return {way: values[warm_up:] for way, values in latencies.items()}
+
+
+def summary(milliseconds: list[float]) -> dict[str, float]:
+    median = statistics.median(milliseconds)
+    return {"latency_ms": median, "latency_p95_ms": float(np.percentile(milliseconds, 95)), "fps": 1000 / median}
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the device computes in bfloat16, not only stores it."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+if __name__ == "__main__":
+    stage.run(main, globals().get("snakemake"))

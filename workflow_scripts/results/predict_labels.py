@@ -1,0 +1,47 @@
+"""Labels of one shard's images: the argmax of a segmentation network at the working size, of the whole image or of
+sliding windows whose logits are summed (spec 2.5).
+
+In: index, id list, checkpoint. Out: map store of kind `label`.
+"""
+
+import torch
+from torch.nn import functional as F
+
+from maskmill.data.images import read_image
+from maskmill.data.index import read_ids, read_index, shard
+from maskmill.data.transforms import network_input
+from maskmill.networks.device import inference_device
+from maskmill.networks.segmentation import load_segmentation, logits_of
+from maskmill.networks.sliding import sliding_logits
+from maskmill.progress import progress
+from maskmill.storage.maps import create_maps
+from maskmill.workflow import stage
+
+
+@torch.inference_mode()
+def main(
+    index: str,
+    ids: str,
+    checkpoint: str,
+    maps: str,
+    window: int | None = None,
+    scatteritem: str = "1-of-1",
+    short_side: int | None = None,
+) -> None:
+    records, device = read_index(index), inference_device()
+    model = load_segmentation(checkpoint).to(device)
+    mean, std = model.backbone.mean, model.backbone.std
+    origin = {"producer": "predict_labels", "parameters": {"window": window}, "inputs": [checkpoint]}
+    with create_maps(maps, "label", **origin) as store:
+        for image_id in progress(shard(read_ids(ids), scatteritem), f"labels {scatteritem}"):
+            image = read_image(records[image_id].image, short_side)
+            pixels = network_input(image, mean, std).to(device)
+            if window is None:
+                logits = F.interpolate(logits_of(model, pixels), image.shape[:2], mode="bilinear")
+            else:
+                logits = sliding_logits(lambda x: logits_of(model, x), pixels, window)
+            store.write(image_id, logits[0].argmax(dim=0).byte().cpu().numpy())
+
+
+if __name__ == "__main__":
+    stage.run(main, globals().get("snakemake"))

@@ -1,0 +1,65 @@
+"""Class activation maps of one shard's images, at several scales and mirrored (spec 2.2).
+
+In: classifier, index, id list. Out: map store of kind `cam`: per image float16 [k, ceil(H/4), ceil(W/4)] in 0..1, one
+plane for each tag, each divided by its own maximum; attribute `classes` names the planes.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maskmill.data.images import read_image
+from maskmill.data.index import read_ids, read_index, shard
+from maskmill.data.transforms import network_input, scaled
+from maskmill.methods.cam import merge_scales
+from maskmill.networks.classifier import Classifier
+from maskmill.networks.device import inference_device
+from maskmill.networks.norms import fuse_norms
+from maskmill.progress import progress
+from maskmill.storage.checkpoints import load_network
+from maskmill.storage.maps import create_maps
+from maskmill.workflow import stage
+
+
+@torch.inference_mode()
+def main(
+    index: str,
+    ids: str,
+    checkpoint: str,
+    maps: str,
+    scales: list[float],
+    scatteritem: str = "1-of-1",
+    short_side: int | None = None,
+) -> None:
+    records = read_index(index)
+    device = inference_device()
+    classifier = prepared(load_network(checkpoint, Classifier)).to(device)
+    parameters = {"scales": scales, "short_side": short_side}
+    with create_maps(maps, "cam", producer="cams", parameters=parameters, inputs=[checkpoint]) as store:
+        for image_id in progress(shard(read_ids(ids), scatteritem), f"cams {scatteritem}"):
+            image = read_image(records[image_id].image, short_side)
+            classes = records[image_id].classes
+            cams = activation_maps(classifier, image, scales, classes)
+            store.write(image_id, cams.half().cpu().numpy(), classes=classes)
+
+
+def prepared(classifier: Classifier) -> Classifier:
+    """The same maps but for rounding, in three quarters of the time on a CPU."""
+    fuse_norms(classifier)
+    return classifier.to(memory_format=torch.channels_last)
+
+
+def activation_maps(
+    classifier: Classifier, image: np.ndarray, scales: Sequence[float], classes: Sequence[int]
+) -> Tensor:
+    """float [len(classes), ceil(H/4), ceil(W/4)] in 0..1 of an image uint8 [H, W, 3]."""
+    backbone, size = classifier.backbone, image.shape[:2]
+    device = classifier.classifier.weight.device
+    inputs = (network_input(image, backbone.mean, backbone.std, scaled(size, scale)) for scale in scales)
+    return merge_scales([classifier.cam(pixels.to(device)) for pixels in inputs], size, classes)
+
+
+if __name__ == "__main__":
+    stage.run(main, globals().get("snakemake"))
