@@ -1,11 +1,14 @@
 # make demo    set up, then the first target at sample scale: a table and a picture in minutes
 # make test    set up, then lint and tests
-# make verify  all targets on VOC's scenes but P2AT's, and the boxes, at sample scale with three seeds, and each claim with
-#              its figure and threshold
+# make lint    set up, then style, types, the workflow's rules, the documentation, the Dockerfile
+# make verify  all targets on VOC's scenes except P2AT's, and the boxes, at sample scale with three seeds; prints each
+#              claim with its number and threshold
+# make setup   create .venv: Python, the packages of envs/, maskmill itself
 
 SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 CORES ?= all
 VERIFY_DIR ?= verify
 
@@ -20,19 +23,26 @@ test: setup lint
 verify: setup
 	$(BIN)/python tests/verify.py --folder $(VERIFY_DIR) --cores $(CORES)
 
+# .pre-commit-config.yaml has the same commands.
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint --config scale=sample
+	$(BIN)/mypy
+	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/hadolint Dockerfile
 
 setup: $(VENV)/.complete
 
-# The compiler is for pydensecrf2, which has no wheels.
-$(VENV)/.complete: envs/requirements.txt envs/constraints.txt pyproject.toml envs/find_python.sh
-	@command -v cc gcc clang >/dev/null || { echo "error: no C/C++ compiler (pydensecrf2 needs one); install gcc and g++, e.g. apt-get install g++" >&2; exit 1; }
-	python=$$(bash envs/find_python.sh $(PYTHON)) && "$$python" -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r envs/requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+# Numba compiles the dense CRF's kernels here, so that the first job need not.
+$(VENV)/.complete: $(VENV)/.packages pyproject.toml
+	$(PIP) --no-build-isolation --no-deps -e .
 	$(BIN)/python -c "from maskmill.refinement.dense_crf import compile_kernels; compile_kernels()"
+	touch $@
+
+$(VENV)/.packages: envs/requirements.txt envs/requirements-pydensecrf.txt envs/constraints.txt envs/find_python.sh envs/install_pydensecrf.sh
+	python=$$(bash envs/find_python.sh $(PYTHON)) && "$$python" -m venv --clear $(VENV)
+	$(PIP) -r envs/requirements.txt
+	@bash envs/install_pydensecrf.sh $(BIN)/python
 	touch $@

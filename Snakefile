@@ -14,25 +14,23 @@ scattergather:
 
 
 include: "rules/data.smk"
-include: "rules/pairs.smk"
 include: "rules/weights.smk"
-include: "rules/classifier.smk"
-include: "rules/irn.smk"
-include: "rules/bas.smk"
-include: "rules/features.smk"
+include: "rules/tags.smk"
 include: "rules/mars.smk"
-include: "rules/student.smk"
-include: "rules/prediction.smk"
+include: "rules/bas.smk"
+include: "rules/boxes.smk"
 include: "rules/deeplab.smk"
-include: "rules/partitions.smk"
+include: "rules/few_masks.smk"
 include: "rules/cwbass.smk"
 include: "rules/mgd.smk"
-include: "rules/localization.smk"
 include: "rules/p2at.smk"
-include: "rules/export.smk"
 include: "rules/barm.smk"
+include: "rules/pairs.smk"
+include: "rules/open_vocabulary.smk"
 include: "rules/mixreorg.smk"
 include: "rules/zeroseg.smk"
+include: "rules/stores.smk"
+include: "rules/export.smk"
 include: "rules/results.smk"
 include: "rules/figures.smk"
 
@@ -40,4 +38,5 @@ include: "rules/figures.smk"
 rule all:
     default_target: True
     input:
-        expand("results/{target}.csv", target=[*TARGETS, "costs"]),
+        all_targets(),
+        "results/costs.csv",

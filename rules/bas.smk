@@ -1,20 +1,54 @@
 """BAS: seeds that cover whole objects; and the chain of IRN's rules on them, which makes `bas` a provider of labels."""
 
-BAS = f"{WORK}/{{dataset}}/bas"
-BAS_IRN = merged(config["irn"], config["bas"]["irn"])
+BAS = work("{dataset}/bas")
+
+
+def bas_rows(dataset: str) -> list[Row]:
+    """Seeds and labels of CAM and IRN and of BAS, and the plain student on BAS' labels."""
+    scores = {
+        "seed/cam": "seed_scores.csv",
+        "seed/bas": "bas/seed_scores.csv",
+        "label/irn": "irn/pseudo_labels_scores.csv",
+        "label/bas": "bas/pseudo_labels_scores.csv",
+    }
+    seeds_and_labels = [Row(name, work(f"{dataset}/{path}"), "labelled_train") for name, path in scores.items()]
+    student = Row("student/bas", work(f"{dataset}/students/bas/baseline/val/predictions_scores.csv"))
+    return scored_rows(dataset, [*seeds_and_labels, student])
+
+
+def bas_trainings(dataset: str) -> list[str]:
+    """The checkpoints behind the table."""
+    names = ["classifier/classifier", "irn/irn", "bas/bas", "bas/irn", "students/bas/baseline/student"]
+    return [work(f"{dataset}/{name}.safetensors") for name in names]
+
+
+def bas_extras(dataset: str) -> list[str]:
+    """The picture of the seeds' scores over thresholds, where training images have masks."""
+    return [f"results/bas_{dataset}_curves.png"] if "labelled_train" in scored_roles(dataset) else []
+
+
+TABLES["bas"] = Table(
+    title="BAS (Wu et al., CVPR 2022)",
+    datasets=WITH_BACKGROUND,
+    rows=bas_rows,
+    compared=lambda dataset: [["seed/cam", "seed/bas"], ["label/irn", "label/bas"]],
+    trainings=bas_trainings,
+    curves={"CAM": work("{dataset}/seed_miou.csv"), "BAS": work("{dataset}/bas/seed_miou.csv")},
+    extras=bas_extras,
+)
 
 
 rule train_bas:
     input:
-        **bas_start(),
-        index=f"{WORK}/{{dataset}}/index.csv",
+        **starting_points(config["bas"]["init"], config["bas"]["network"]["backbone"]),
+        index=work("{dataset}/index.csv"),
         ids=ids_of("train"),
     output:
         checkpoint=f"{BAS}/bas.safetensors",
     log:
-        f"logs/{SCALE}/{{dataset}}/train_bas.log",
+        logs("{dataset}/train_bas"),
     benchmark:
-        f"benchmarks/{SCALE}/{{dataset}}/train_bas.tsv"
+        benchmarks("{dataset}/train_bas")
     conda:
         "../envs/maskmill.yaml"
     threads: config["resources"]["threads_train"]
@@ -23,25 +57,23 @@ rule train_bas:
         runtime=1440,
         gpu=config["resources"]["gpu"],
     params:
-        **without(config["bas"], "init", "scales", "add_cams", "irn"),
-        **training(),
-        code=code("bas/train_bas.py"),
+        **settings_for("bas/train_bas.py", "bas"),
     script:
         "../workflow_scripts/bas/train_bas.py"
 
 
 rule bas_maps:
     input:
-        index=f"{WORK}/{{dataset}}/index.csv",
+        index=work("{dataset}/index.csv"),
         ids=ids_of("train"),
-        cams=f"{WORK}/{{dataset}}/cams.h5",
+        cams=work("{dataset}/cams.h5"),
         checkpoint=f"{BAS}/bas.safetensors",
     output:
         maps=f"{BAS}/cams/{{scatteritem}}.h5",
     log:
-        f"logs/{SCALE}/{{dataset}}/bas_maps/{{scatteritem}}.log",
+        logs("{dataset}/bas_maps/{scatteritem}"),
     benchmark:
-        f"benchmarks/{SCALE}/{{dataset}}/bas_maps/{{scatteritem}}.tsv"
+        benchmarks("{dataset}/bas_maps/{scatteritem}")
     conda:
         "../envs/maskmill.yaml"
     resources:
@@ -49,67 +81,65 @@ rule bas_maps:
         runtime=growing(120),
         gpu=config["resources"]["gpu"],
     params:
-        **only(config["bas"], "scales", "add_cams"),
-        code=code("bas/bas_maps.py"),
-        short_side=short_side,
+        **settings_for("bas/bas_maps.py", "bas"),
     script:
         "../workflow_scripts/bas/bas_maps.py"
 
 
 use rule evaluate_seeds as evaluate_bas_seeds with:
     input:
-        index=f"{WORK}/{{dataset}}/index.csv",
+        index=work("{dataset}/index.csv"),
         ids=ids_of("labelled_train"),
         maps=f"{BAS}/cams.h5",
     output:
         curve=f"{BAS}/seed_miou.csv",
         scores_table=f"{BAS}/seed_scores.csv",
     log:
-        f"logs/{SCALE}/{{dataset}}/evaluate_bas_seeds.log",
+        logs("{dataset}/evaluate_bas_seeds"),
     benchmark:
-        f"benchmarks/{SCALE}/{{dataset}}/evaluate_bas_seeds.tsv"
+        benchmarks("{dataset}/evaluate_bas_seeds")
 
 
 use rule affinity_labels as bas_affinity_labels with:
     input:
-        index=f"{WORK}/{{dataset}}/index.csv",
+        index=work("{dataset}/index.csv"),
         ids=ids_of("train"),
         cams=f"{BAS}/cams.h5",
     output:
         maps=f"{BAS}/affinity_labels/{{scatteritem}}.h5",
     log:
-        f"logs/{SCALE}/{{dataset}}/bas_affinity_labels/{{scatteritem}}.log",
+        logs("{dataset}/bas_affinity_labels/{scatteritem}"),
     benchmark:
-        f"benchmarks/{SCALE}/{{dataset}}/bas_affinity_labels/{{scatteritem}}.tsv"
+        benchmarks("{dataset}/bas_affinity_labels/{scatteritem}")
     params:
-        **affinity(BAS_IRN),
+        **settings_for("tags/affinity_labels.py", "irn", "bas.irn", crf=config["crf"]["irn"]),
 
 
 use rule train_irn as train_bas_irn with:
     input:
-        **irn_start(),
-        index=f"{WORK}/{{dataset}}/index.csv",
+        **IRN_START,
+        index=work("{dataset}/index.csv"),
         ids=ids_of("train"),
         labels=f"{BAS}/affinity_labels.h5",
     output:
         checkpoint=f"{BAS}/irn.safetensors",
     log:
-        f"logs/{SCALE}/{{dataset}}/train_bas_irn.log",
+        logs("{dataset}/train_bas_irn"),
     benchmark:
-        f"benchmarks/{SCALE}/{{dataset}}/train_bas_irn.tsv"
+        benchmarks("{dataset}/train_bas_irn")
 
 
 use rule random_walk as bas_random_walk with:
     input:
-        index=f"{WORK}/{{dataset}}/index.csv",
+        index=work("{dataset}/index.csv"),
         ids=ids_of("train"),
         cams=f"{BAS}/cams.h5",
         checkpoint=f"{BAS}/irn.safetensors",
     output:
         maps=f"{BAS}/pseudo_labels/{{scatteritem}}.h5",
     log:
-        f"logs/{SCALE}/{{dataset}}/bas_random_walk/{{scatteritem}}.log",
+        logs("{dataset}/bas_random_walk/{scatteritem}"),
     benchmark:
-        f"benchmarks/{SCALE}/{{dataset}}/bas_random_walk/{{scatteritem}}.tsv"
+        benchmarks("{dataset}/bas_random_walk/{scatteritem}")
     params:
-        **walking(BAS_IRN),
+        **settings_for("tags/random_walk.py", "irn", "bas.irn"),

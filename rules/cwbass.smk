@@ -2,21 +2,54 @@
 
 CWBASS = f"{PARTITION}/cwbass"
 CWBASS_TEACHER = f"{CWBASS}/supervised/network.safetensors"
-CWBASS_CACHE = ("labels", "confidence")
+
+
+def cwbass_names(dataset: str) -> list[str]:
+    """The rows of CW-BASS's table: its teacher, and the student of every ablation."""
+    return ["supervised", *kept("cwbass", "ablations", dataset)]
+
+
+TABLES["cwbass"] = Table(
+    title="CW-BASS (IJCNN 2025)",
+    datasets=PARTITIONED,
+    rows=lambda dataset: partition_rows("cwbass", cwbass_names(dataset), dataset),
+    compared=lambda dataset: [["supervised", "cwbass"]],
+    trainings=lambda dataset: partition_trainings("cwbass", cwbass_names(dataset), dataset),
+    published=False,
+    manifest=partition_manifest,
+    exported=lambda dataset: f"{partition_of(dataset)}/cwbass/{{network}}/network.safetensors",
+)
+
+
+def cwbass_weights(wildcards) -> list[str]:
+    """The published weights that CW-BASS's network starts from."""
+    settings = section("cwbass", wildcards.dataset)
+    return pretrained(settings["network"]["backbone"], settings["pretrained"])
+
+
+def stored_by_teacher(file: str):
+    """A file that only the variant `paper` reads: the teacher, its labels or its confidence. The others' teacher is online."""
+    return lambda wildcards: [file] if section("cwbass", wildcards.dataset)["variant"] == "paper" else []
+
+
+def cwbass_loss(wildcards) -> dict:
+    """The loss of one of CW-BASS's ablations."""
+    settings = section("cwbass", wildcards.dataset)
+    return merged(settings["loss"], settings["ablations"][wildcards.ablation])
 
 
 rule train_supervised:
     input:
-        index=f"{WORK}/{{dataset}}/index.csv",
+        index=work("{dataset}/index.csv"),
         labelled=f"{PARTITION}/labelled.txt",
         unlabelled=f"{PARTITION}/unlabelled.txt",
         weights=cwbass_weights,
     output:
         checkpoint=CWBASS_TEACHER,
     log:
-        f"logs/{SCALE}/{{dataset}}/train_supervised/{{protocol}}_{{part}}.log",
+        logs("{dataset}/train_supervised/{protocol}_{part}"),
     benchmark:
-        f"benchmarks/{SCALE}/{{dataset}}/train_supervised/{{protocol}}_{{part}}.tsv"
+        benchmarks("{dataset}/train_supervised/{protocol}_{part}")
     conda:
         "../envs/maskmill.yaml"
     threads: config["resources"]["threads_train"]
@@ -25,36 +58,23 @@ rule train_supervised:
         runtime=1440,
         gpu=config["resources"]["gpu"],
     params:
-        **varied(
-            "cwbass",
-            "network",
-            "augmentation",
-            "optimizer",
-            "lr",
-            "new_factor",
-            "weight_decay",
-            "epochs",
-            "batch_size",
-        ),
-        **training(),
-        code=code("few_masks/train_supervised.py"),
-        architecture="DeepLabV3Plus",
+        **settings_for("few_masks/train_supervised.py", "cwbass", architecture="DeepLabV3Plus"),
     script:
         "../workflow_scripts/few_masks/train_supervised.py"
 
 
 rule cache_labels:
     input:
-        index=f"{WORK}/{{dataset}}/index.csv",
+        index=work("{dataset}/index.csv"),
         ids=f"{PARTITION}/unlabelled.txt",
         checkpoint=CWBASS_TEACHER,
     output:
         label_maps=f"{CWBASS}/cache/labels/{{scatteritem}}.h5",
         confidence_maps=f"{CWBASS}/cache/confidence/{{scatteritem}}.h5",
     log:
-        f"logs/{SCALE}/{{dataset}}/cache_labels/{{protocol}}_{{part}}/{{scatteritem}}.log",
+        logs("{dataset}/cache_labels/{protocol}_{part}/{scatteritem}"),
     benchmark:
-        f"benchmarks/{SCALE}/{{dataset}}/cache_labels/{{protocol}}_{{part}}/{{scatteritem}}.tsv"
+        benchmarks("{dataset}/cache_labels/{protocol}_{part}/{scatteritem}")
     conda:
         "../envs/maskmill.yaml"
     resources:
@@ -62,28 +82,26 @@ rule cache_labels:
         runtime=growing(240),
         gpu=config["resources"]["gpu"],
     params:
-        **varied_in("cwbass", "labelling", "scales", "flip"),
-        code=code("few_masks/cache_labels.py"),
-        short_side=short_side,
+        **settings_for("few_masks/cache_labels.py", "cwbass.labelling"),
     script:
         "../workflow_scripts/few_masks/cache_labels.py"
 
 
 rule train_cwbass:
     input:
-        index=f"{WORK}/{{dataset}}/index.csv",
+        index=work("{dataset}/index.csv"),
         labelled=f"{PARTITION}/labelled.txt",
         unlabelled=f"{PARTITION}/unlabelled.txt",
-        teacher=cwbass_teacher(CWBASS_TEACHER),
-        labels=cwbass_teacher(f"{CWBASS}/cache/labels.h5"),
-        confidence=cwbass_teacher(f"{CWBASS}/cache/confidence.h5"),
+        teacher=stored_by_teacher(CWBASS_TEACHER),
+        labels=stored_by_teacher(f"{CWBASS}/cache/labels.h5"),
+        confidence=stored_by_teacher(f"{CWBASS}/cache/confidence.h5"),
         weights=cwbass_weights,
     output:
         checkpoint=f"{CWBASS}/{{ablation}}/network.safetensors",
     log:
-        f"logs/{SCALE}/{{dataset}}/train_cwbass/{{protocol}}_{{part}}_{{ablation}}.log",
+        logs("{dataset}/train_cwbass/{protocol}_{part}_{ablation}"),
     benchmark:
-        f"benchmarks/{SCALE}/{{dataset}}/train_cwbass/{{protocol}}_{{part}}_{{ablation}}.tsv"
+        benchmarks("{dataset}/train_cwbass/{protocol}_{part}_{ablation}")
     wildcard_constraints:
         ablation="|".join(config["cwbass"]["ablations"]),
     conda:
@@ -94,12 +112,6 @@ rule train_cwbass:
         runtime=1440,
         gpu=config["resources"]["gpu"],
     params:
-        **varied(
-            "cwbass", "variant", "network", "augmentation", "strong", "optimizer", "lr", "new_factor", "weight_decay"
-        ),
-        **varied("cwbass", "epochs", "batch_size", "threshold", "adaptive_threshold", "lambda_u", "ramp_epochs", "ema"),
-        **training(),
-        code=code("few_masks/train_cwbass.py"),
-        loss=cwbass_loss,
+        **settings_for("few_masks/train_cwbass.py", "cwbass", loss=cwbass_loss),
     script:
         "../workflow_scripts/few_masks/train_cwbass.py"

@@ -1,13 +1,74 @@
 """Data: download or draw a data set, then index it.
 
-A root that the workflow makes is represented by the flag file `.complete` in it, written last: its tens of thousands
-of files are never stat'ed. A user's root has no such flag: its path and its split lists' digests are parameters
-instead, so that another root or an edited list rebuilds the index, and the script says in one line what is missing.
+The flag file `.complete`, which is written last, stands for a root that the workflow makes: Snakemake never looks at
+its tens of thousands of files. A user's root has no such flag. Its path and the digests of its split lists are
+parameters instead, so that another root or an edited list rebuilds the index, and the script says in one line what is
+missing.
 """
 
+from maskmill.data.own import training_masks
+from maskmill.workflow.user_files import list_digest, own_digests, sizes_digest
 
-localrules:
-    download_voc,
+# The role that a split list plays in the workflow, and the key of `data.<data set>` that names the list.
+ROLES = {"train": "train_split", "labelled_train": "eval_split", "val": "val_split"}
+
+
+def root_of(dataset: str) -> str | None:
+    """A data set's folder: the user's own, the drawn one, or the downloaded one; None for one still to be named."""
+    about = DATASETS[dataset]
+    root = config["data"][dataset]["root"]
+    if root:
+        return work(f"{dataset}/converted") if about.converted else root
+    if SCALE == "sample":
+        return work(f"{dataset}/{about.folder}")
+    return f"downloads/{dataset}/{about.folder}" if about.downloadable else None
+
+
+def makes_root(dataset: str) -> bool:
+    """Whether a rule makes the root."""
+    given = config["data"][dataset]["root"] and not DATASETS[dataset].converted
+    return not given and root_of(dataset) is not None
+
+
+def complete_flag(wildcards) -> list[str]:
+    """The flag of a root that a rule makes; nothing for the user's own."""
+    return [f"{root_of(wildcards.dataset)}/.complete"] if makes_root(wildcards.dataset) else []
+
+
+def lists_of(wildcards) -> dict[str, str]:
+    """Each role and the list that plays it."""
+    return {role: config["data"][wildcards.dataset][key] for role, key in ROLES.items()}
+
+
+def list_digests(wildcards) -> list[str | None]:
+    """Digests of the user's split lists; nothing for a root that a rule makes."""
+    root = config["data"][wildcards.dataset]["root"]
+    if makes_root(wildcards.dataset) or not root:
+        return []
+    return [list_digest(root, wildcards.dataset, name) for name in lists_of(wildcards).values()]
+
+
+def subset(wildcards) -> bool:
+    """Whether a part of the data set will do: the user says so, or the workflow draws fewer scenes than there are cities."""
+    return config["data"][wildcards.dataset].get("subset", False) or makes_root(wildcards.dataset)
+
+
+@cache  # every mask is read
+def digests_of_own() -> list[str | None]:
+    """What tells that the user's own images, masks, tags or list changed."""
+    return own_digests(**config["data"][OWN])
+
+
+@cache  # every row of a table needs it; the folder of masks may be large
+def scored_roles(dataset: str) -> list[str]:
+    """The roles whose images have masks to score on; of the user's own training images, perhaps none has."""
+    own = config["data"][OWN]
+    return ["val"] if dataset == OWN and not training_masks(own["masks"], own["val"]) else list(ROLES)
+
+
+def scored_rows(dataset: str, rows: list[Row]) -> list[Row]:
+    """Those rows of a table that can be scored."""
+    return [row for row in rows if row.role in scored_roles(dataset)]
 
 
 # No digest of the code here: the checksum vouches for the file, and 2 GB are not fetched again for an edit.
@@ -20,6 +81,7 @@ rule download_voc:
         "benchmarks/downloads/download_voc_{archive}.tsv"
     wildcard_constraints:
         archive=r"VOCtrainval_11-May-2012\.tar|benchmark\.tgz",
+    localrule: True
     conda:
         "../envs/maskmill.yaml"
     resources:
@@ -46,7 +108,7 @@ rule prepare_voc:
         mem_mb=growing(2000),
         runtime=growing(60),
     params:
-        code=code("data/prepare_voc.py"),
+        **settings_for("data/prepare_voc.py"),
     script:
         "../workflow_scripts/data/prepare_voc.py"
 
@@ -66,8 +128,7 @@ rule draw_scenes:
         mem_mb=growing(1000),
         runtime=growing(10),
     params:
-        code=code("data/draw_scenes.py"),
-        scenes=config["data"]["sample"],
+        **settings_for("data/draw_scenes.py", scenes=config["data"]["sample"]),
     script:
         "../workflow_scripts/data/draw_scenes.py"
 
@@ -75,11 +136,11 @@ rule draw_scenes:
 # A user's copy of CamVid, in either release, becomes a root in VOC's layout.
 rule prepare_camvid:
     output:
-        complete=f"{WORK}/camvid/converted/.complete",
+        complete=work("camvid/converted/.complete"),
     log:
-        f"logs/{SCALE}/camvid/prepare_camvid.log",
+        logs("camvid/prepare_camvid"),
     benchmark:
-        f"benchmarks/{SCALE}/camvid/prepare_camvid.tsv"
+        benchmarks("camvid/prepare_camvid")
     conda:
         "../envs/maskmill.yaml"
     threads: 4
@@ -87,9 +148,11 @@ rule prepare_camvid:
         mem_mb=growing(1000),
         runtime=growing(30),
     params:
-        code=code("data/prepare_camvid.py"),
-        root=config["data"]["camvid"]["root"],
-        digest=files_digest(config["data"]["camvid"]["root"], "*/*.png"),
+        **settings_for(
+            "data/prepare_camvid.py",
+            root=config["data"]["camvid"]["root"],
+            digest=sizes_digest(config["data"]["camvid"]["root"], "*/*.png"),
+        ),
     script:
         "../workflow_scripts/data/prepare_camvid.py"
 
@@ -97,11 +160,11 @@ rule prepare_camvid:
 # A user's copy of MS COCO becomes a root in VOC's layout.
 rule prepare_coco:
     output:
-        complete=f"{WORK}/coco/converted/.complete",
+        complete=work("coco/converted/.complete"),
     log:
-        f"logs/{SCALE}/coco/prepare_coco.log",
+        logs("coco/prepare_coco"),
     benchmark:
-        f"benchmarks/{SCALE}/coco/prepare_coco.tsv"
+        benchmarks("coco/prepare_coco")
     conda:
         "../envs/maskmill.yaml"
     threads: 4
@@ -109,9 +172,11 @@ rule prepare_coco:
         mem_mb=growing(4000),
         runtime=growing(240),
     params:
-        **only(config["data"]["coco"], "root", "overlap", "crowd"),
-        code=code("data/prepare_coco.py"),
-        digest=files_digest(config["data"]["coco"]["root"], "annotations/instances_*2014.json"),
+        **settings_for(
+            "data/prepare_coco.py",
+            "data.coco",
+            digest=sizes_digest(config["data"]["coco"]["root"], "annotations/instances_*2014.json"),
+        ),
     script:
         "../workflow_scripts/data/prepare_coco.py"
 
@@ -120,13 +185,13 @@ rule build_index:
     input:
         complete_flag,
     output:
-        index=f"{WORK}/{{dataset}}/index.csv",
-        splits=[f"{WORK}/{{dataset}}/splits/{role}.txt" for role in ROLES],
-        manifest=f"{WORK}/{{dataset}}/splits/manifest.json",
+        index=work("{dataset}/index.csv"),
+        splits=[ids_of(role) for role in ROLES],
+        manifest=work("{dataset}/splits/manifest.json"),
     log:
-        f"logs/{SCALE}/{{dataset}}/build_index.log",
+        logs("{dataset}/build_index"),
     benchmark:
-        f"benchmarks/{SCALE}/{{dataset}}/build_index.tsv"
+        benchmarks("{dataset}/build_index")
     wildcard_constraints:
         dataset="|".join(DATASETS),
     conda:
@@ -136,26 +201,28 @@ rule build_index:
         mem_mb=growing(1000),
         runtime=growing(30),
     params:
-        code=code("data/build_index.py"),
-        root=lambda wildcards: root_of(wildcards.dataset),
-        lists=lists_of,
-        digests=list_digests,
-        subset=subset,
+        **settings_for(
+            "data/build_index.py",
+            root=lambda wildcards: root_of(wildcards.dataset),
+            lists=lists_of,
+            digests=list_digests,
+            subset=subset,
+        ),
     script:
         "../workflow_scripts/data/build_index.py"
 
 
 rule index_own:
     output:
-        index=f"{WORK}/{OWN}/index.csv",
-        class_list=f"{WORK}/{OWN}/classes.txt",
-        train=f"{WORK}/{OWN}/splits/train.txt",
-        labelled_train=f"{WORK}/{OWN}/splits/labelled_train.txt",
-        manifest_file=f"{WORK}/{OWN}/splits/manifest.json",
+        index=work(f"{OWN}/index.csv"),
+        class_list=work(f"{OWN}/classes.txt"),
+        train=work(f"{OWN}/splits/train.txt"),
+        labelled_train=work(f"{OWN}/splits/labelled_train.txt"),
+        manifest_file=work(f"{OWN}/splits/manifest.json"),
     log:
-        f"logs/{SCALE}/{OWN}/index_own.log",
+        logs(f"{OWN}/index_own"),
     benchmark:
-        f"benchmarks/{SCALE}/{OWN}/index_own.tsv"
+        benchmarks(f"{OWN}/index_own")
     conda:
         "../envs/maskmill.yaml"
     threads: 4
@@ -163,9 +230,7 @@ rule index_own:
         mem_mb=growing(1000),
         runtime=growing(30),
     params:
-        **without(config["data"][OWN], "short_side"),
-        code=code("data/index_own.py"),
-        digests=lambda wildcards: own_digests(),
+        **settings_for("data/index_own.py", f"data.{OWN}", digests=lambda wildcards: digests_of_own()),
     script:
         "../workflow_scripts/data/index_own.py"
 
@@ -173,13 +238,13 @@ rule index_own:
 # Runs before all else that is ready: that a table has no images to score on should be known before the trainings.
 rule validation_own:
     input:
-        index=f"{WORK}/{OWN}/index.csv",
+        index=work(f"{OWN}/index.csv"),
     output:
-        val=f"{WORK}/{OWN}/splits/val.txt",
+        val=work(f"{OWN}/splits/val.txt"),
     log:
-        f"logs/{SCALE}/{OWN}/validation_own.log",
+        logs(f"{OWN}/validation_own"),
     benchmark:
-        f"benchmarks/{SCALE}/{OWN}/validation_own.tsv"
+        benchmarks(f"{OWN}/validation_own")
     priority: 1
     conda:
         "../envs/maskmill.yaml"
@@ -187,7 +252,6 @@ rule validation_own:
         mem_mb=growing(500),
         runtime=growing(10),
     params:
-        code=code("data/validation_own.py"),
-        scale=SCALE,
+        **settings_for("data/validation_own.py"),
     script:
         "../workflow_scripts/data/validation_own.py"

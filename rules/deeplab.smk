@@ -1,44 +1,89 @@
 """DeepLab v2: variants of its head trained on true masks, and the dense CRF with a searched setting."""
 
-DEEPLAB = f"{WORK}/{{dataset}}/deeplab/{{variant}}"
-DEEPLAB_SCORES = {
-    row: f"{WORK}/{{dataset}}/deeplab/{variant}/val/{store}_scores.csv"
-    for variant in config["deeplab"]["variants"]
-    for row, store in ((variant, "argmax"), (f"{variant}+crf", "predictions"))
-}
+DEEPLAB = work("{dataset}/deeplab/{variant}")
+DEEPLAB_VARIANTS = config["deeplab"]["variants"]
+
+
+def deeplab_rows(dataset: str) -> list[Row]:
+    """Each variant without and with the CRF."""
+    stores = {"": "argmax", "+crf": "predictions"}
+    return [
+        Row(f"{variant}{suffix}", work(f"{dataset}/deeplab/{variant}/val/{store}_scores.csv"))
+        for variant in DEEPLAB_VARIANTS
+        for suffix, store in stores.items()
+    ]
+
+
+def deeplab_extras(dataset: str) -> list[str]:
+    """The picture of the search for the CRF's setting."""
+    return [f"results/deeplab_{dataset}_crf_search.png"] if config["deeplab"]["crf"] == "search" else []
+
+
+def deeplab_trainings(dataset: str) -> list[str]:
+    """The checkpoints behind the table."""
+    return [work(f"{dataset}/deeplab/{variant}/network.safetensors") for variant in DEEPLAB_VARIANTS]
+
+
+TABLES["deeplab"] = Table(
+    title="DeepLab v2 (Chen et al., TPAMI 2017)",
+    datasets=list(DATASETS),
+    rows=deeplab_rows,
+    compared=lambda dataset: [["largefov", "aspp_l", "aspp_l+crf"]],
+    trainings=deeplab_trainings,
+    extras=deeplab_extras,
+)
+
+
+def deeplab_head(wildcards) -> dict:
+    """Rates and scales of a variant of DeepLab v2."""
+    return DEEPLAB_VARIANTS[wildcards.variant]
+
+
+def deeplab_ids(wildcards) -> str:
+    """The id list of the images to predict: a split, or the images that the CRF's setting is searched on."""
+    folder = "deeplab" if wildcards.split == "crf_search" else "splits"
+    return work(f"{wildcards.dataset}/{folder}/{wildcards.split}.txt")
+
+
+def deeplab_weights() -> list[str]:
+    """What DeepLab's backbone starts from: nothing, published weights, or the user's .caffemodel."""
+    backbone, init = config["deeplab"]["network"]["backbone"], config["deeplab"]["init"]
+    if init != "none" and backbone.endswith("_caffe"):
+        return [work(f"weights/caffe/{backbone}.safetensors")]
+    return pretrained(backbone, init != "none")
 
 
 rule convert_caffe_weights:
     input:
-        caffemodel=caffe_weights(),
+        caffemodel=config["deeplab"]["caffe_weights"] or [],
     output:
-        weights=f"{WORK}/weights/caffe/{{backbone}}.safetensors",
+        weights=work("weights/caffe/{backbone}.safetensors"),
     log:
-        f"logs/{SCALE}/convert_caffe_weights/{{backbone}}.log",
+        logs("convert_caffe_weights/{backbone}"),
     benchmark:
-        f"benchmarks/{SCALE}/convert_caffe_weights/{{backbone}}.tsv"
+        benchmarks("convert_caffe_weights/{backbone}")
     conda:
         "../envs/maskmill.yaml"
     resources:
         mem_mb=growing(4000),
         runtime=growing(10),
     params:
-        code=code("deeplab/convert_caffe_weights.py"),
+        **settings_for("deeplab/convert_caffe_weights.py"),
     script:
         "../workflow_scripts/deeplab/convert_caffe_weights.py"
 
 
 rule train_deeplab:
     input:
-        index=f"{WORK}/{{dataset}}/index.csv",
+        index=work("{dataset}/index.csv"),
         ids=ids_of("train"),
         weights=deeplab_weights(),
     output:
         checkpoint=f"{DEEPLAB}/network.safetensors",
     log:
-        f"logs/{SCALE}/{{dataset}}/train_deeplab/{{variant}}.log",
+        logs("{dataset}/train_deeplab/{variant}"),
     benchmark:
-        f"benchmarks/{SCALE}/{{dataset}}/train_deeplab/{{variant}}.tsv"
+        benchmarks("{dataset}/train_deeplab/{variant}")
     conda:
         "../envs/maskmill.yaml"
     threads: config["resources"]["threads_train"]
@@ -47,25 +92,22 @@ rule train_deeplab:
         runtime=1440,
         gpu=config["resources"]["gpu"],
     params:
-        **without(config["deeplab"], "variants", "init", "caffe_weights", "crf", "crf_search"),
-        **training(),
-        code=code("deeplab/train_deeplab.py"),
-        head=deeplab_head,
+        **settings_for("deeplab/train_deeplab.py", "deeplab", head=deeplab_head),
     script:
         "../workflow_scripts/deeplab/train_deeplab.py"
 
 
 rule predict_logits:
     input:
-        index=f"{WORK}/{{dataset}}/index.csv",
+        index=work("{dataset}/index.csv"),
         ids=deeplab_ids,
         checkpoint=f"{DEEPLAB}/network.safetensors",
     output:
         maps=f"{DEEPLAB}/{{split}}/logits/{{scatteritem}}.h5",
     log:
-        f"logs/{SCALE}/{{dataset}}/predict_logits/{{variant}}_{{split}}/{{scatteritem}}.log",
+        logs("{dataset}/predict_logits/{variant}_{split}/{scatteritem}"),
     benchmark:
-        f"benchmarks/{SCALE}/{{dataset}}/predict_logits/{{variant}}_{{split}}/{{scatteritem}}.tsv"
+        benchmarks("{dataset}/predict_logits/{variant}_{split}/{scatteritem}")
     conda:
         "../envs/maskmill.yaml"
     resources:
@@ -73,47 +115,45 @@ rule predict_logits:
         runtime=growing(240),
         gpu=config["resources"]["gpu"],
     params:
-        code=code("deeplab/predict_logits.py"),
-        short_side=short_side,
+        **settings_for("deeplab/predict_logits.py"),
     script:
         "../workflow_scripts/deeplab/predict_logits.py"
 
 
 rule label_logits:
     input:
-        index=f"{WORK}/{{dataset}}/index.csv",
+        index=work("{dataset}/index.csv"),
         ids=deeplab_ids,
         logits=f"{DEEPLAB}/{{split}}/logits/{{scatteritem}}.h5",
     output:
         maps=f"{DEEPLAB}/{{split}}/argmax/{{scatteritem}}.h5",
     log:
-        f"logs/{SCALE}/{{dataset}}/label_logits/{{variant}}_{{split}}/{{scatteritem}}.log",
+        logs("{dataset}/label_logits/{variant}_{split}/{scatteritem}"),
     benchmark:
-        f"benchmarks/{SCALE}/{{dataset}}/label_logits/{{variant}}_{{split}}/{{scatteritem}}.tsv"
+        benchmarks("{dataset}/label_logits/{variant}_{split}/{scatteritem}")
     conda:
         "../envs/maskmill.yaml"
     resources:
         mem_mb=growing(1000),
         runtime=growing(60),
     params:
-        code=code("deeplab/label_logits.py"),
-        short_side=short_side,
+        **settings_for("deeplab/label_logits.py"),
     script:
         "../workflow_scripts/deeplab/label_logits.py"
 
 
 rule crf_logits:
     input:
-        index=f"{WORK}/{{dataset}}/index.csv",
+        index=work("{dataset}/index.csv"),
         ids=deeplab_ids,
         logits=f"{DEEPLAB}/{{split}}/logits/{{scatteritem}}.h5",
-        setting=[f"{WORK}/{{dataset}}/deeplab/crf_setting.json"] if config["deeplab"]["crf"] == "search" else [],
+        setting=[work("{dataset}/deeplab/crf_setting.json")] if config["deeplab"]["crf"] == "search" else [],
     output:
         maps=f"{DEEPLAB}/{{split}}/predictions/{{scatteritem}}.h5",
     log:
-        f"logs/{SCALE}/{{dataset}}/crf_logits/{{variant}}_{{split}}/{{scatteritem}}.log",
+        logs("{dataset}/crf_logits/{variant}_{split}/{scatteritem}"),
     benchmark:
-        f"benchmarks/{SCALE}/{{dataset}}/crf_logits/{{variant}}_{{split}}/{{scatteritem}}.tsv"
+        benchmarks("{dataset}/crf_logits/{variant}_{split}/{scatteritem}")
     conda:
         "../envs/maskmill.yaml"
     threads: config["resources"]["threads_crf"]
@@ -121,9 +161,7 @@ rule crf_logits:
         mem_mb=growing(300 * config["resources"]["threads_crf"]),
         runtime=growing(120),
     params:
-        code=code("deeplab/crf_logits.py"),
-        crf=config["crf"]["deeplab"],
-        short_side=short_side,
+        **settings_for("deeplab/crf_logits.py", crf=config["crf"]["deeplab"]),
     script:
         "../workflow_scripts/deeplab/crf_logits.py"
 
@@ -132,35 +170,34 @@ rule select_search_images:
     input:
         ids=ids_of(config["deeplab"]["crf_search"]["split"]),
     output:
-        selected=f"{WORK}/{{dataset}}/deeplab/crf_search.txt",
+        selected=work("{dataset}/deeplab/crf_search.txt"),
     log:
-        f"logs/{SCALE}/{{dataset}}/select_search_images.log",
+        logs("{dataset}/select_search_images"),
     benchmark:
-        f"benchmarks/{SCALE}/{{dataset}}/select_search_images.tsv"
+        benchmarks("{dataset}/select_search_images")
     conda:
         "../envs/maskmill.yaml"
     resources:
         mem_mb=growing(300),
         runtime=growing(10),
     params:
-        code=code("deeplab/select_search_images.py"),
-        images=config["deeplab"]["crf_search"]["images"],
+        **settings_for("deeplab/select_search_images.py", "deeplab.crf_search"),
     script:
         "../workflow_scripts/deeplab/select_search_images.py"
 
 
 rule crf_search:
     input:
-        index=f"{WORK}/{{dataset}}/index.csv",
-        ids=f"{WORK}/{{dataset}}/deeplab/crf_search.txt",
-        logits=f"{WORK}/{{dataset}}/deeplab/{config['deeplab']['crf_search']['variant']}/crf_search/logits.h5",
+        index=work("{dataset}/index.csv"),
+        ids=work("{dataset}/deeplab/crf_search.txt"),
+        logits=work(f"{{dataset}}/deeplab/{config['deeplab']['crf_search']['variant']}/crf_search/logits.h5"),
     output:
-        setting_file=f"{WORK}/{{dataset}}/deeplab/crf_setting.json",
-        table=f"{WORK}/{{dataset}}/deeplab/crf_search.csv",
+        setting_file=work("{dataset}/deeplab/crf_setting.json"),
+        table=work("{dataset}/deeplab/crf_search.csv"),
     log:
-        f"logs/{SCALE}/{{dataset}}/crf_search.log",
+        logs("{dataset}/crf_search"),
     benchmark:
-        f"benchmarks/{SCALE}/{{dataset}}/crf_search.tsv"
+        benchmarks("{dataset}/crf_search")
     conda:
         "../envs/maskmill.yaml"
     threads: config["resources"]["threads_crf"]
@@ -168,10 +205,35 @@ rule crf_search:
         mem_mb=growing(300 * config["resources"]["threads_crf"]),
         runtime=growing(480),
     params:
-        **only(config["deeplab"]["crf_search"], "coarse", "fine_steps"),
-        code=code("deeplab/crf_search.py"),
-        crf={**config["crf"]["deeplab"], **config["deeplab"]["crf_search"]["fixed"]},
-        classes=averaged_classes,
-        short_side=short_side,
+        **settings_for(
+            "deeplab/crf_search.py",
+            "deeplab.crf_search",
+            crf=config["crf"]["deeplab"] | config["deeplab"]["crf_search"]["fixed"],
+            classes=averaged_classes,
+        ),
     script:
         "../workflow_scripts/deeplab/crf_search.py"
+
+
+rule draw_crf_search:
+    input:
+        tried=work("{dataset}/deeplab/crf_search.csv"),
+    output:
+        picture=report(
+            "results/deeplab_{dataset}_crf_search.png",
+            **in_report("deeplab", "search for the CRF's setting", "crf_search"),
+        ),
+    log:
+        logs("{dataset}/draw_crf_search"),
+    benchmark:
+        benchmarks("{dataset}/draw_crf_search")
+    localrule: True
+    conda:
+        "../envs/maskmill.yaml"
+    resources:
+        mem_mb=growing(500),
+        runtime=growing(10),
+    params:
+        **settings_for("deeplab/draw_crf_search.py"),
+    script:
+        "../workflow_scripts/deeplab/draw_crf_search.py"

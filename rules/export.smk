@@ -1,4 +1,4 @@
-"""Trained networks as ONNX models, everything folded, by one rule: a model has the name of its row in the method's table."""
+"""Trained networks as ONNX models, everything folded; a model has the name of its row in the method's table."""
 
 for method, dataset in config["export"]["datasets"].items():
 
@@ -6,24 +6,26 @@ for method, dataset in config["export"]["datasets"].items():
         name:
             f"export_{method}"
         input:
-            index=f"{WORK}/{dataset}/index.csv",
-            ids=f"{WORK}/{dataset}/splits/{'train' if dataset == OWN else 'val'}.txt",  # own images need no val
-            checkpoint=exported_checkpoint(method, dataset),
+            index=work(f"{dataset}/index.csv"),
+            ids=work(f"{dataset}/splits/{'train' if dataset == OWN else 'val'}.txt"),  # own images need no val
+            checkpoint=TABLES[method].exported(dataset),
         output:
             model=f"models/{method}_{{network}}.onnx",
         log:
-            f"logs/{SCALE}/export_{method}/{{network}}.log",
+            logs(f"export_{method}/{{network}}"),
         benchmark:
-            f"benchmarks/{SCALE}/export_{method}/{{network}}.tsv"
+            benchmarks(f"export_{method}/{{network}}")
         conda:
             "../envs/maskmill.yaml"
         resources:
             mem_mb=growing(4000),
             runtime=growing(20),
         params:
-            code=code("results/export_onnx.py"),
-            dataset=dataset,
-            images=config["export"]["images"],
-            short_side=config["data"][dataset]["short_side"],
+            **settings_for(
+                "results/export_onnx.py",
+                dataset=dataset,
+                images=config["export"]["images"],
+                short_side=config["data"][dataset]["short_side"],
+            ),
         script:
             "../workflow_scripts/results/export_onnx.py"

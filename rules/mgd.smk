@@ -3,21 +3,99 @@
 MGD = f"{PARTITION}/mgd"
 MGD_TEACHER = f"{MGD}/teacher_{{teacher}}/network.safetensors"
 # L_I compares logits with the deep teacher's, L_R features with the wide one's.
-MGD_CACHE = ("wide_labels", "relation", "deep_labels", "pooled")
+MGD_STORES = ("wide_labels", "relation", "deep_labels", "pooled")
+
+
+wildcard_constraints:
+    student="|".join(config["mgd"]["students"]),
+
+
+def mgd_pairs(dataset: str) -> list[list[str]]:
+    """Each of MGD's students, alone and taught."""
+    mode = section("mgd", dataset)["mode"]
+    return [[f"{student}_supervised", f"{student}_{mode}"] for student in kept("mgd", "students", dataset)]
+
+
+def mgd_names(dataset: str) -> list[str]:
+    """The rows of MGD's table: its teachers, and its students."""
+    return ["teacher_deep", "teacher_wide", *(row for pair in mgd_pairs(dataset) for row in pair)]
+
+
+TABLES["mgd"] = Table(
+    title="MGD (Qin et al., ECCV 2022)",
+    datasets=PARTITIONED,
+    rows=lambda dataset: partition_rows("mgd", mgd_names(dataset), dataset),
+    compared=mgd_pairs,
+    trainings=lambda dataset: partition_trainings("mgd", mgd_names(dataset), dataset),
+    published=False,
+    manifest=partition_manifest,
+    exported=lambda dataset: (
+        f"{partition_of(dataset)}/mgd/{{network}}_{section('mgd', dataset)['mode']}/network.safetensors"
+    ),
+)
+
+
+def of_teacher(key: str):
+    """A value of one of MGD's teachers."""
+    return lambda wildcards: section("mgd", wildcards.dataset)["teachers"][wildcards.teacher][key]
+
+
+def of_student(key: str):
+    """A value of one of MGD's students."""
+    return lambda wildcards: section("mgd", wildcards.dataset)["students"][wildcards.student][key]
+
+
+def mgd_weights(network):
+    """The published weights that a teacher or a student starts from."""
+    return lambda wildcards: pretrained(network(wildcards)["backbone"], section("mgd", wildcards.dataset)["pretrained"])
+
+
+def mgd_ohem(role: str):
+    """Pixels per image that the hard-pixel loss keeps; None for the plain cross entropy."""
+
+    def value(wildcards):
+        pixels = section("mgd", wildcards.dataset)["ohem"]
+        return pixels and pixels[role]
+
+    return value
+
+
+def mgd_epochs(wildcards) -> float:
+    """Epochs of MGD's students: one number, or that of the job's partition."""
+    epochs = section("mgd", wildcards.dataset)["epochs"]
+    if not isinstance(epochs, dict):
+        return epochs
+    by_part = {part_name(part): number for part, number in epochs.items()}
+    if wildcards.part not in by_part:
+        raise WorkflowError(
+            f"config: mgd.epochs has no number for partition {wildcards.protocol}/{wildcards.part} of {wildcards.dataset}, "
+            f"only for {', '.join(map(str, epochs))}; add one there, or give a single number"
+        )
+    return by_part[wildcards.part]
+
+
+def mgd_teacher_epochs(wildcards) -> float:
+    """Epochs of MGD's teachers; as many as the students' by default."""
+    return section("mgd", wildcards.dataset)["teacher_epochs"] or mgd_epochs(wildcards)
+
+
+def mgd_cached_epochs(wildcards) -> float:
+    """Epochs whose batches the teachers label in advance; all of the students' by default."""
+    return section("mgd", wildcards.dataset)["cached_epochs"] or mgd_epochs(wildcards)
 
 
 rule train_cps_teacher:
     input:
-        index=f"{WORK}/{{dataset}}/index.csv",
+        index=work("{dataset}/index.csv"),
         labelled=f"{PARTITION}/labelled.txt",
         unlabelled=f"{PARTITION}/unlabelled.txt",
-        weights=mgd_weights("teachers", "teacher"),
+        weights=mgd_weights(of_teacher("network")),
     output:
         checkpoint=MGD_TEACHER,
     log:
-        f"logs/{SCALE}/{{dataset}}/train_cps_teacher/{{protocol}}_{{part}}_{{teacher}}.log",
+        logs("{dataset}/train_cps_teacher/{protocol}_{part}_{teacher}"),
     benchmark:
-        f"benchmarks/{SCALE}/{{dataset}}/train_cps_teacher/{{protocol}}_{{part}}_{{teacher}}.tsv"
+        benchmarks("{dataset}/train_cps_teacher/{protocol}_{part}_{teacher}")
     wildcard_constraints:
         teacher="deep|wide",
     conda:
@@ -28,32 +106,32 @@ rule train_cps_teacher:
         runtime=2880,
         gpu=config["resources"]["gpu"],
     params:
-        **varied("mgd", "augmentation", "cutmix", "pairing", "optimizer", "weight_decay", "cps_weight"),
-        **varied("mgd", "new_factor", "warm_up_epochs", "statistics"),
-        **training(),
-        code=code("few_masks/train_cps_teacher.py"),
-        network=mgd_network("teachers", "teacher", "network"),
-        lr=mgd_network("teachers", "teacher", "lr"),
-        epochs=mgd_teacher_epochs,
-        batch_size=setting("mgd", "teacher_batch_size"),
-        ohem=mgd_ohem("teacher"),
+        **settings_for(
+            "few_masks/train_cps_teacher.py",
+            "mgd",
+            network=of_teacher("network"),
+            lr=of_teacher("lr"),
+            epochs=mgd_teacher_epochs,
+            batch_size=setting("mgd", "teacher_batch_size"),
+            ohem=mgd_ohem("teacher"),
+        ),
     script:
         "../workflow_scripts/few_masks/train_cps_teacher.py"
 
 
 rule cache_batches:
     input:
-        index=f"{WORK}/{{dataset}}/index.csv",
+        index=work("{dataset}/index.csv"),
         labelled=f"{PARTITION}/labelled.txt",
         unlabelled=f"{PARTITION}/unlabelled.txt",
         wide=f"{MGD}/teacher_wide/network.safetensors",
         deep=f"{MGD}/teacher_deep/network.safetensors",
     output:
-        **{name: f"{MGD}/cache/{name}/{{scatteritem}}.h5" for name in MGD_CACHE},
+        **{name: f"{MGD}/cache/{name}/{{scatteritem}}.h5" for name in MGD_STORES},
     log:
-        f"logs/{SCALE}/{{dataset}}/cache_batches/{{protocol}}_{{part}}/{{scatteritem}}.log",
+        logs("{dataset}/cache_batches/{protocol}_{part}/{scatteritem}"),
     benchmark:
-        f"benchmarks/{SCALE}/{{dataset}}/cache_batches/{{protocol}}_{{part}}/{{scatteritem}}.tsv"
+        benchmarks("{dataset}/cache_batches/{protocol}_{part}/{scatteritem}")
     conda:
         "../envs/maskmill.yaml"
     threads: config["resources"]["threads_train"]  # crops are made as for a training
@@ -62,27 +140,23 @@ rule cache_batches:
         runtime=growing(480),
         gpu=config["resources"]["gpu"],
     params:
-        **varied("mgd", "augmentation", "cutmix", "pairing", "batch_size"),
-        **varied("mgd", "teacher_batchnorm", "padding_counts", "min_confidence"),
-        **training(),
-        code=code("few_masks/cache_batches.py"),
-        epochs=mgd_cached_epochs,
+        **settings_for("few_masks/cache_batches.py", "mgd", epochs=mgd_cached_epochs),
     script:
         "../workflow_scripts/few_masks/cache_batches.py"
 
 
 rule train_supervised_student:
     input:
-        index=f"{WORK}/{{dataset}}/index.csv",
+        index=work("{dataset}/index.csv"),
         labelled=f"{PARTITION}/labelled.txt",
         unlabelled=f"{PARTITION}/unlabelled.txt",
-        weights=mgd_weights("students", "student"),
+        weights=mgd_weights(of_student("network")),
     output:
         checkpoint=f"{MGD}/{{student}}_supervised/network.safetensors",
     log:
-        f"logs/{SCALE}/{{dataset}}/train_supervised_student/{{protocol}}_{{part}}_{{student}}.log",
+        logs("{dataset}/train_supervised_student/{protocol}_{part}_{student}"),
     benchmark:
-        f"benchmarks/{SCALE}/{{dataset}}/train_supervised_student/{{protocol}}_{{part}}_{{student}}.tsv"
+        benchmarks("{dataset}/train_supervised_student/{protocol}_{part}_{student}")
     conda:
         "../envs/maskmill.yaml"
     threads: config["resources"]["threads_train"]
@@ -91,34 +165,35 @@ rule train_supervised_student:
         runtime=1440,
         gpu=config["resources"]["gpu"],
     params:
-        **varied("mgd", "augmentation", "optimizer", "new_factor", "weight_decay", "batch_size"),
-        **training(),
-        code=code("few_masks/train_supervised.py"),
-        epochs=mgd_epochs,
-        architecture="DeepLabV3PlusMGD",
-        decay_norms=False,
-        network=mgd_network("students", "student", "network"),
-        lr=mgd_network("students", "student", "lr"),
-        ohem=mgd_ohem("student"),
+        **settings_for(
+            "few_masks/train_supervised.py",
+            "mgd",
+            architecture="DeepLabV3PlusMGD",
+            decay_norms=False,
+            network=of_student("network"),
+            lr=of_student("lr"),
+            epochs=mgd_epochs,
+            ohem=mgd_ohem("student"),
+        ),
     script:
         "../workflow_scripts/few_masks/train_supervised.py"
 
 
 rule train_mgd_student:
     input:
-        index=f"{WORK}/{{dataset}}/index.csv",
+        index=work("{dataset}/index.csv"),
         labelled=f"{PARTITION}/labelled.txt",
         unlabelled=f"{PARTITION}/unlabelled.txt",
         wide=f"{MGD}/teacher_wide/network.safetensors",
         deep=f"{MGD}/teacher_deep/network.safetensors",
-        stores=mgd_stores([f"{MGD}/cache/{name}.h5" for name in MGD_CACHE]),
-        weights=mgd_weights("students", "student"),
+        stores=lambda wildcards: [f"{MGD}/cache/{name}.h5" for name in MGD_STORES] if wildcards.mode == "cached" else [],
+        weights=mgd_weights(of_student("network")),
     output:
         checkpoint=f"{MGD}/{{student}}_{{mode}}/network.safetensors",
     log:
-        f"logs/{SCALE}/{{dataset}}/train_mgd_student/{{protocol}}_{{part}}_{{student}}_{{mode}}.log",
+        logs("{dataset}/train_mgd_student/{protocol}_{part}_{student}_{mode}"),
     benchmark:
-        f"benchmarks/{SCALE}/{{dataset}}/train_mgd_student/{{protocol}}_{{part}}_{{student}}_{{mode}}.tsv"
+        benchmarks("{dataset}/train_mgd_student/{protocol}_{part}_{student}_{mode}")
     wildcard_constraints:
         mode="cached|online",
     conda:
@@ -129,17 +204,16 @@ rule train_mgd_student:
         runtime=1440,
         gpu=config["resources"]["gpu"],
     params:
-        **varied("mgd", "augmentation", "cutmix", "pairing", "optimizer", "weight_decay", "batch_size"),
-        **varied("mgd", "new_factor", "teacher_batchnorm", "extra_passes", "images_per_device", "padding_counts"),
-        **varied("mgd", "min_confidence"),
-        **training(),
-        code=code("few_masks/train_mgd_student.py"),
-        epochs=mgd_epochs,
-        cached_epochs=lambda wildcards: mgd_cached_epochs(wildcards) if wildcards.mode == "cached" else None,
-        network=mgd_network("students", "student", "network"),
-        lr=mgd_network("students", "student", "lr"),
-        lambda_1=mgd_network("students", "student", "lambda_1"),
-        lambda_2=mgd_network("students", "student", "lambda_2"),
-        ohem=mgd_ohem("student"),
+        **settings_for(
+            "few_masks/train_mgd_student.py",
+            "mgd",
+            network=of_student("network"),
+            lr=of_student("lr"),
+            lambda_1=of_student("lambda_1"),
+            lambda_2=of_student("lambda_2"),
+            epochs=mgd_epochs,
+            cached_epochs=lambda wildcards: mgd_cached_epochs(wildcards) if wildcards.mode == "cached" else None,
+            ohem=mgd_ohem("student"),
+        ),
     script:
         "../workflow_scripts/few_masks/train_mgd_student.py"

@@ -1,14 +1,36 @@
 """MixReorg and its baseline GroupViT: pre-training on image-text pairs, zero-shot labels, bars, threshold curve."""
 
-MIXREORG = f"{WORK}/pairs/mixreorg/{{row}}"
-ZERO_SHOT = f"{WORK}/{{dataset}}/mixreorg/{{row}}"
-MIXREORG_DATASETS = [name for name in config["mixreorg"]["datasets"] if name in DATASETS]
-MIXREORG_SCORES = {
-    "groupvit": f"{WORK}/{{dataset}}/mixreorg/groupvit/val/argmax_scores.csv",
-    "mixreorg": f"{WORK}/{{dataset}}/mixreorg/mixreorg/val/argmax_scores.csv",
-    "image_level": f"{WORK}/{{dataset}}/mixreorg/mixreorg/image_level/val/argmax_scores.csv",
-    "chance": f"{WORK}/{{dataset}}/mixreorg/chance/val/argmax_scores.csv",
-}
+MIXREORG = work("pairs/mixreorg/{row}")
+MIXREORG_ROWS = ("groupvit", "mixreorg")
+ZERO_SHOT = work("{dataset}/mixreorg/{row}")
+
+
+def mixreorg_rows(dataset: str) -> list[Row]:
+    """The two networks, and two bars: one label for the whole image, and labels drawn at random."""
+    trained = [
+        Row(
+            row,
+            work(f"{dataset}/mixreorg/{row}/val/argmax_scores.csv"),
+            cost=work(f"pairs/mixreorg/{row}/mixing.csv"),
+        )
+        for row in MIXREORG_ROWS
+    ]
+    bars = {"image_level": "mixreorg/image_level", "chance": "chance"}
+    return trained + [
+        Row(name, work(f"{dataset}/mixreorg/{folder}/val/argmax_scores.csv")) for name, folder in bars.items()
+    ]
+
+
+TABLES["mixreorg"] = Table(
+    title="MixReorg (ICCV 2023)",
+    datasets=[name for name in config["mixreorg"]["datasets"] if name in DATASETS],
+    rows=mixreorg_rows,
+    compared=lambda dataset: [list(MIXREORG_ROWS)],
+    trainings=lambda dataset: [work(f"pairs/mixreorg/{row}/network.safetensors") for row in MIXREORG_ROWS],
+    curves={row: work(f"{{dataset}}/mixreorg/{row}/thresholds.csv") for row in MIXREORG_ROWS},
+    extras=threshold_picture("mixreorg"),
+)
+SCORINGS["mixreorg"] = Scoring(background=finds_background("mixreorg"), foreground=foreground_store)
 
 
 rule train_mixreorg:
@@ -19,11 +41,11 @@ rule train_mixreorg:
     output:
         checkpoint=f"{MIXREORG}/network.safetensors",
     log:
-        f"logs/{SCALE}/train_mixreorg/{{row}}.log",
+        logs("train_mixreorg/{row}"),
     benchmark:
-        f"benchmarks/{SCALE}/train_mixreorg/{{row}}.tsv"
+        benchmarks("train_mixreorg/{row}")
     wildcard_constraints:
-        row="groupvit|mixreorg",
+        row="|".join(MIXREORG_ROWS),
     conda:
         "../envs/maskmill.yaml"
     threads: config["resources"]["threads_train"]
@@ -32,13 +54,11 @@ rule train_mixreorg:
         runtime=2880,
         gpu=config["resources"]["gpu"],
     params:
-        **only(config["mixreorg"], "network", "own_words", "prompt", "augmentation", "nouns"),
-        **only(config["mixreorg"], "lr", "lr_start", "lr_end", "weight_decay", "decay_scalars", "max_norm"),
-        **only(config["mixreorg"], "epochs", "warmup_epochs", "batch_size"),
-        code=code("open_vocabulary/train_mixreorg.py"),
-        mixing=lambda wildcards: config["mixreorg"]["mixing"] if wildcards.row == "mixreorg" else None,
-        max_iterations=config["max_iterations"],
-        seed=config["seed"],
+        **settings_for(
+            "open_vocabulary/train_mixreorg.py",
+            "mixreorg",
+            mixing=lambda wildcards: config["mixreorg"]["mixing"] if wildcards.row == "mixreorg" else None,
+        ),
     script:
         "../workflow_scripts/open_vocabulary/train_mixreorg.py"
 
@@ -51,9 +71,9 @@ rule measure_mixing:
     output:
         mixing_table=f"{MIXREORG}/mixing.csv",
     log:
-        f"logs/{SCALE}/measure_mixing/{{row}}.log",
+        logs("measure_mixing/{row}"),
     benchmark:
-        f"benchmarks/{SCALE}/measure_mixing/{{row}}.tsv"
+        benchmarks("measure_mixing/{row}")
     conda:
         "../envs/maskmill.yaml"
     resources:
@@ -61,10 +81,7 @@ rule measure_mixing:
         runtime=growing(60),
         gpu=config["resources"]["gpu"],
     params:
-        **only(config["mixreorg"], "augmentation", "nouns", "mixing"),
-        **config["mixreorg"]["health"],
-        code=code("open_vocabulary/measure_mixing.py"),
-        seed=config["seed"],
+        **settings_for("open_vocabulary/measure_mixing.py", "mixreorg", "mixreorg.health"),
     script:
         "../workflow_scripts/open_vocabulary/measure_mixing.py"
 
@@ -75,25 +92,23 @@ rule embed_classes:
     output:
         vectors=f"{ZERO_SHOT}/classes.safetensors",
     log:
-        f"logs/{SCALE}/{{dataset}}/embed_classes/{{row}}.log",
+        logs("{dataset}/embed_classes/{row}"),
     benchmark:
-        f"benchmarks/{SCALE}/{{dataset}}/embed_classes/{{row}}.tsv"
+        benchmarks("{dataset}/embed_classes/{row}")
     conda:
         "../envs/maskmill.yaml"
     resources:
         mem_mb=growing(4000),
         runtime=growing(20),
     params:
-        code=code("open_vocabulary/embed_classes.py"),
-        names=prompt_names("mixreorg"),
-        templates=setting("mixreorg", "templates"),
+        **settings_for("open_vocabulary/embed_classes.py", "mixreorg", names=prompt_names("mixreorg")),
     script:
         "../workflow_scripts/open_vocabulary/embed_classes.py"
 
 
 rule predict_zero_shot:
     input:
-        index=f"{WORK}/{{dataset}}/index.csv",
+        index=work("{dataset}/index.csv"),
         ids=ids_of("val"),
         checkpoint=f"{MIXREORG}/network.safetensors",
         vectors=f"{ZERO_SHOT}/classes.safetensors",
@@ -102,11 +117,11 @@ rule predict_zero_shot:
         foreground=f"{ZERO_SHOT}/foreground/val/argmax/{{scatteritem}}.h5",
         image_level=f"{ZERO_SHOT}/image_level/val/argmax/{{scatteritem}}.h5",
     log:
-        f"logs/{SCALE}/{{dataset}}/predict_zero_shot/{{row}}/{{scatteritem}}.log",
+        logs("{dataset}/predict_zero_shot/{row}/{scatteritem}"),
     benchmark:
-        f"benchmarks/{SCALE}/{{dataset}}/predict_zero_shot/{{row}}/{{scatteritem}}.tsv"
+        benchmarks("{dataset}/predict_zero_shot/{row}/{scatteritem}")
     wildcard_constraints:
-        row="groupvit|mixreorg",
+        row="|".join(MIXREORG_ROWS),
     conda:
         "../envs/maskmill.yaml"
     resources:
@@ -114,49 +129,49 @@ rule predict_zero_shot:
         runtime=growing(240),
         gpu=config["resources"]["gpu"],
     params:
-        **varied("mixreorg", "threshold", "side", "window", "stride"),
-        code=code("open_vocabulary/predict_zero_shot.py"),
+        **settings_for("open_vocabulary/predict_zero_shot.py", "mixreorg"),
     script:
         "../workflow_scripts/open_vocabulary/predict_zero_shot.py"
 
 
 rule predict_chance:
     input:
-        index=f"{WORK}/{{dataset}}/index.csv",
+        index=work("{dataset}/index.csv"),
         ids=ids_of("val"),
     output:
-        maps=f"{WORK}/{{dataset}}/mixreorg/chance/val/argmax/{{scatteritem}}.h5",
-        foreground=f"{WORK}/{{dataset}}/mixreorg/chance/foreground/val/argmax/{{scatteritem}}.h5",
+        maps=work("{dataset}/mixreorg/chance/val/argmax/{scatteritem}.h5"),
+        foreground=work("{dataset}/mixreorg/chance/foreground/val/argmax/{scatteritem}.h5"),
     log:
-        f"logs/{SCALE}/{{dataset}}/predict_chance/{{scatteritem}}.log",
+        logs("{dataset}/predict_chance/{scatteritem}"),
     benchmark:
-        f"benchmarks/{SCALE}/{{dataset}}/predict_chance/{{scatteritem}}.tsv"
+        benchmarks("{dataset}/predict_chance/{scatteritem}")
     conda:
         "../envs/maskmill.yaml"
     resources:
         mem_mb=growing(1000),
         runtime=growing(60),
     params:
-        code=code("open_vocabulary/predict_chance.py"),
-        class_ids=lambda wildcards: list(prompt_names("mixreorg")(wildcards)),
-        background=finds_background("mixreorg"),
-        seed=config["seed"],
+        **settings_for(
+            "open_vocabulary/predict_chance.py",
+            class_ids=lambda wildcards: list(prompt_names("mixreorg")(wildcards)),
+            background=lambda wildcards: finds_background("mixreorg")(wildcards.dataset),
+        ),
     script:
         "../workflow_scripts/open_vocabulary/predict_chance.py"
 
 
 rule threshold_curve:
     input:
-        index=f"{WORK}/{{dataset}}/index.csv",
+        index=work("{dataset}/index.csv"),
         ids=ids_of("labelled_train"),
         checkpoint=f"{MIXREORG}/network.safetensors",
         vectors=f"{ZERO_SHOT}/classes.safetensors",
     output:
         curve=f"{ZERO_SHOT}/thresholds.csv",
     log:
-        f"logs/{SCALE}/{{dataset}}/threshold_curve/{{row}}.log",
+        logs("{dataset}/threshold_curve/{row}"),
     benchmark:
-        f"benchmarks/{SCALE}/{{dataset}}/threshold_curve/{{row}}.tsv"
+        benchmarks("{dataset}/threshold_curve/{row}")
     conda:
         "../envs/maskmill.yaml"
     resources:
@@ -164,9 +179,6 @@ rule threshold_curve:
         runtime=growing(240),
         gpu=config["resources"]["gpu"],
     params:
-        **varied("mixreorg", "side", "window", "stride"),
-        code=code("open_vocabulary/threshold_curve.py"),
-        thresholds=config["mixreorg"]["thresholds"],
-        images=config["mixreorg"]["curve_images"],
+        **settings_for("open_vocabulary/threshold_curve.py", "mixreorg", images=config["mixreorg"]["curve_images"]),
     script:
         "../workflow_scripts/open_vocabulary/threshold_curve.py"

@@ -1,23 +1,68 @@
 """P2AT: real-time segmentation of images with true masks; its speed, and networks for deployment."""
 
-P2AT = f"{WORK}/{{dataset}}/p2at/{{variant}}"
-P2AT_DATASETS = ["camvid", "cityscapes", "voc"]
+P2AT = work("{dataset}/p2at/{variant}")
 P2AT_VARIANTS = [name for name, variant in config["p2at"]["variants"].items() if variant]
-P2AT_SCORES = {row: f"{WORK}/{{dataset}}/p2at/{row}/val/argmax_scores.csv" for row in P2AT_VARIANTS}
+
+
+def p2at_files(dataset: str, name: str) -> dict[str, str]:
+    """A file of each variant."""
+    return {variant: work(f"{dataset}/p2at/{variant}/{name}") for variant in P2AT_VARIANTS}
+
+
+TABLES["p2at"] = Table(
+    title="P2AT (Elhassan et al., 2024)",
+    datasets=["camvid", "cityscapes", "voc"],
+    rows=lambda dataset: [Row(*item) for item in p2at_files(dataset, "val/argmax_scores.csv").items()],
+    compared=lambda dataset: [["plain_decoder", "s", "m", "l"]],
+    trainings=lambda dataset: list(p2at_files(dataset, "network.safetensors").values()),
+    exported=lambda dataset: work(f"{dataset}/p2at/{{network}}/network.safetensors"),
+)
+MORE_TARGETS.append("results/p2at_voc_speed.csv")
+
+
+def of_variant(key: str):
+    """A value of one of P2AT's variants."""
+    return lambda wildcards: section("p2at", wildcards.dataset)["variants"][wildcards.variant][key]
+
+
+def p2at_network(wildcards) -> dict:
+    """What a variant's network is built with; the plain baseline has none of P2AT's switches."""
+    variant = section("p2at", wildcards.dataset)["variants"][wildcards.variant]
+    switches = config["p2at"]["network"] if variant["architecture"] == "P2AT" else {}
+    return {"backbone": variant["backbone"], **switches}
+
+
+def p2at_weights(wildcards) -> list[str]:
+    """The published weights that a variant starts from; the paper's L has torchvision's second ones for ResNet-50."""
+    backbone = of_variant("backbone")(wildcards)
+    name = "resnet50_v2" if backbone == "resnet50" else backbone
+    return pretrained(name, section("p2at", wildcards.dataset)["init"] == "imagenet")
+
+
+def p2at_start(wildcards) -> list[str]:
+    """The same variant trained on Cityscapes, where a data set's training starts from that."""
+    if section("p2at", wildcards.dataset)["init"] != "cityscapes":
+        return []
+    return [work(f"cityscapes/p2at/{wildcards.variant}/network.safetensors")]
+
+
+def all_cores() -> int:
+    """This machine's cores, for a stage that measures time; on a cluster, as many as a training has."""
+    return workflow.resource_settings.cores or config["resources"]["threads_train"]
 
 
 rule train_p2at:
     input:
-        index=f"{WORK}/{{dataset}}/index.csv",
+        index=work("{dataset}/index.csv"),
         ids=ids_of("train"),
         weights=p2at_weights,
         start=p2at_start,
     output:
         checkpoint=f"{P2AT}/network.safetensors",
     log:
-        f"logs/{SCALE}/{{dataset}}/train_p2at/{{variant}}.log",
+        logs("{dataset}/train_p2at/{variant}"),
     benchmark:
-        f"benchmarks/{SCALE}/{{dataset}}/train_p2at/{{variant}}.tsv"
+        benchmarks("{dataset}/train_p2at/{variant}")
     wildcard_constraints:
         variant="|".join(P2AT_VARIANTS),
     conda:
@@ -28,29 +73,29 @@ rule train_p2at:
         runtime=1440,
         gpu=config["resources"]["gpu"],
     params:
-        **varied("p2at", "augmentation", "optimizer", "new_factor", "weight_decay", "epochs", "poly_epochs"),
-        **varied("p2at", "batch_size", "ohem", "class_weights"),
-        **training(),
-        code=code("p2at/train_p2at.py"),
-        architecture=p2at_variant("architecture"),
-        network=p2at_network,
-        lr=p2at_variant("lr"),
-        balance=p2at_variant("balance"),
+        **settings_for(
+            "p2at/train_p2at.py",
+            "p2at",
+            architecture=of_variant("architecture"),
+            network=p2at_network,
+            lr=of_variant("lr"),
+            balance=of_variant("balance"),
+        ),
     script:
         "../workflow_scripts/p2at/train_p2at.py"
 
 
 rule predict_p2at:
     input:
-        index=f"{WORK}/{{dataset}}/index.csv",
+        index=work("{dataset}/index.csv"),
         ids=ids_of("val"),
         checkpoint=f"{P2AT}/network.safetensors",
     output:
         maps=f"{P2AT}/val/argmax/{{scatteritem}}.h5",
     log:
-        f"logs/{SCALE}/{{dataset}}/predict_p2at/{{variant}}/{{scatteritem}}.log",
+        logs("{dataset}/predict_p2at/{variant}/{scatteritem}"),
     benchmark:
-        f"benchmarks/{SCALE}/{{dataset}}/predict_p2at/{{variant}}/{{scatteritem}}.tsv"
+        benchmarks("{dataset}/predict_p2at/{variant}/{scatteritem}")
     wildcard_constraints:
         variant="|".join(P2AT_VARIANTS),
     conda:
@@ -60,8 +105,7 @@ rule predict_p2at:
         runtime=growing(240),
         gpu=config["resources"]["gpu"],
     params:
-        code=code("results/predict_labels.py"),
-        short_side=short_side,
+        **settings_for("results/predict_labels.py"),
     script:
         "../workflow_scripts/results/predict_labels.py"
 
@@ -69,15 +113,15 @@ rule predict_p2at:
 # Nothing else may run beside it: the whole machine is asked for.
 rule measure_speed:
     input:
-        checkpoints=[f"{WORK}/{{dataset}}/p2at/{variant}/network.safetensors" for variant in P2AT_VARIANTS],
+        checkpoints=list(p2at_files("{dataset}", "network.safetensors").values()),
     output:
-        speed_table=report("results/p2at_{dataset}_speed.csv", **shown("p2at", "speed", "speed")),
+        speed_table=report("results/p2at_{dataset}_speed.csv", **in_report("p2at", "speed", "speed")),
     log:
-        f"logs/{SCALE}/{{dataset}}/measure_speed.log",
+        logs("{dataset}/measure_speed"),
     benchmark:
-        f"benchmarks/{SCALE}/{{dataset}}/measure_speed.tsv"
+        benchmarks("{dataset}/measure_speed")
     wildcard_constraints:
-        dataset="|".join(P2AT_DATASETS),
+        dataset="|".join(TABLES["p2at"].datasets),
     conda:
         "../envs/maskmill.yaml"
     threads: all_cores()
@@ -86,13 +130,6 @@ rule measure_speed:
         runtime=growing(60),
         gpu=config["resources"]["gpu"],
     params:
-        code=code("p2at/measure_speed.py"),
-        method="p2at",
-        variants=P2AT_VARIANTS,
-        scale=SCALE,
-        size=speed_setting("size"),
-        ways=speed_setting("ways"),
-        warm_up=speed_setting("warm_up"),
-        passes=speed_setting("passes"),
+        **settings_for("p2at/measure_speed.py", "p2at.speed", method="p2at", variants=P2AT_VARIANTS),
     script:
         "../workflow_scripts/p2at/measure_speed.py"

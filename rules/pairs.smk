@@ -1,10 +1,28 @@
 """Images with captions, or without, for open-vocabulary pre-training: drawn, listed or downloaded, then packed in shards."""
 
-PAIRS = f"{WORK}/pairs/{{source}}/{{scatteritem}}"
+from maskmill.data.sample_scenes import stand_in_ids
+
+PAIRS = work("pairs/{source}/{scatteritem}")
+TAGGED = config["pairs"]["tags"]["dataset"]
 
 
-localrules:
-    download_pairs,
+wildcard_constraints:
+    source="scenes|tags|imagenet|cc3m|cc12m",
+
+
+def pair_files(sources: list[str], suffix: str) -> list[str]:
+    """The shards of image-text pairs (.tar), or their indices (.json)."""
+    return [path for source in sources for path in gather.images(work(f"pairs/{source}/{{scatteritem}}{suffix}"))]
+
+
+def class_words(method: str, dataset: str) -> dict[int, str]:
+    """What texts call a data set's classes, by mask id; drawn scenes are called what their captions say."""
+    about = DATASETS[dataset]
+    if drawn(dataset):
+        ids = stand_in_ids(about)
+        return {int(ids[i]): name for i, name in enumerate(DATASETS["voc"].classes) if i}
+    words = section(method, dataset).get("names", {})
+    return {i: words.get(name, name) for i, name in enumerate(about.classes) if i or not about.has_background}
 
 
 rule draw_pairs:
@@ -21,65 +39,62 @@ rule draw_pairs:
         mem_mb=growing(1000),
         runtime=growing(30),
     params:
-        **config["pairs"]["scenes"],
-        code=code("open_vocabulary/draw_pairs.py"),
+        **settings_for("open_vocabulary/draw_pairs.py", "pairs.scenes"),
     script:
         "../workflow_scripts/open_vocabulary/draw_pairs.py"
 
 
 rule caption_tags:
     input:
-        index=f"{WORK}/{config['pairs']['tags']['dataset']}/index.csv",
-        ids=f"{WORK}/{config['pairs']['tags']['dataset']}/splits/train.txt",
+        index=work(f"{TAGGED}/index.csv"),
+        ids=work(f"{TAGGED}/splits/train.txt"),
     output:
-        pairs=f"{WORK}/pairs/tags/{{scatteritem}}.csv",
+        pairs=work("pairs/tags/{scatteritem}.csv"),
     log:
-        f"logs/{SCALE}/pairs/caption_tags/{{scatteritem}}.log",
+        logs("pairs/caption_tags/{scatteritem}"),
     benchmark:
-        f"benchmarks/{SCALE}/pairs/caption_tags/{{scatteritem}}.tsv"
+        benchmarks("pairs/caption_tags/{scatteritem}")
     conda:
         "../envs/maskmill.yaml"
     resources:
         mem_mb=growing(1000),
         runtime=growing(30),
     params:
-        **config["pairs"]["tags"],
-        code=code("open_vocabulary/caption_tags.py"),
-        names=class_words("zeroseg", config["pairs"]["tags"]["dataset"]),
+        **settings_for("open_vocabulary/caption_tags.py", "pairs.tags", names=class_words("zeroseg", TAGGED)),
     script:
         "../workflow_scripts/open_vocabulary/caption_tags.py"
 
 
 rule list_images:
     output:
-        pairs=f"{WORK}/pairs/imagenet/{{scatteritem}}.csv",
+        pairs=work("pairs/imagenet/{scatteritem}.csv"),
     log:
-        f"logs/{SCALE}/pairs/list_images/{{scatteritem}}.log",
+        logs("pairs/list_images/{scatteritem}"),
     benchmark:
-        f"benchmarks/{SCALE}/pairs/list_images/{{scatteritem}}.tsv"
+        benchmarks("pairs/list_images/{scatteritem}")
     conda:
         "../envs/maskmill.yaml"
     resources:
         mem_mb=growing(4000),
         runtime=growing(60),
     params:
-        code=code("data/list_images.py"),
-        root=config["pairs"]["imagenet"]["root"],
+        **settings_for("data/list_images.py", "pairs.imagenet"),
     script:
         "../workflow_scripts/data/list_images.py"
 
 
-# No digest of the code: dead links are not asked for again after an edit.
+# No digest of the code, so that an edit does not try dead links again.
 rule download_pairs:
     output:
-        pairs=f"{WORK}/pairs/{{source}}/{{scatteritem}}.csv",
-        report=f"{WORK}/pairs/{{source}}/{{scatteritem}}_report.json",
+        pairs=work("pairs/{source}/{scatteritem}.csv"),
+        report=work("pairs/{source}/{scatteritem}_report.json"),
     log:
-        f"logs/{SCALE}/pairs/download_pairs/{{source}}_{{scatteritem}}.log",
+        logs("pairs/download_pairs/{source}_{scatteritem}"),
     benchmark:
-        f"benchmarks/{SCALE}/pairs/download_pairs/{{source}}_{{scatteritem}}.tsv"
+        benchmarks("pairs/download_pairs/{source}_{scatteritem}")
     wildcard_constraints:
         source="cc3m|cc12m",
+    localrule: True
     conda:
         "../envs/maskmill.yaml"
     threads: 16
@@ -101,9 +116,9 @@ rule pack_pairs:
         shard=f"{PAIRS}.tar",
         index=f"{PAIRS}.json",
     log:
-        f"logs/{SCALE}/pairs/pack_pairs/{{source}}_{{scatteritem}}.log",
+        logs("pairs/pack_pairs/{source}_{scatteritem}"),
     benchmark:
-        f"benchmarks/{SCALE}/pairs/pack_pairs/{{source}}_{{scatteritem}}.tsv"
+        benchmarks("pairs/pack_pairs/{source}_{scatteritem}")
     wildcard_constraints:
         source="tags|imagenet|cc3m|cc12m",
     conda:
@@ -112,7 +127,6 @@ rule pack_pairs:
         mem_mb=growing(4000),
         runtime=growing(240),
     params:
-        code=code("open_vocabulary/pack_pairs.py"),
-        captioned=lambda wildcards: wildcards.source != "imagenet",
+        **settings_for("open_vocabulary/pack_pairs.py", captioned=lambda wildcards: wildcards.source != "imagenet"),
     script:
         "../workflow_scripts/open_vocabulary/pack_pairs.py"

@@ -1,42 +1,58 @@
 """ZeroSeg: a teacher's views of images, pre-training with ablations, zero-shot labels by MixReorg's stages."""
 
-ZEROSEG_VIEWS = f"{WORK}/pairs/{{source}}/views/{config['zeroseg']['teacher']}/{{scatteritem}}.h5"
-ZEROSEG = f"{WORK}/pairs/zeroseg/{{row}}"
-ZEROSEG_LABELS = f"{WORK}/{{dataset}}/zeroseg/{{row}}"
+ZEROSEG_VIEWS = work(f"pairs/{{source}}/views/{config['zeroseg']['teacher']}/{{scatteritem}}.h5")
+ZEROSEG = work("pairs/zeroseg/{row}")
+ZEROSEG_LABELS = work("{dataset}/zeroseg/{row}")
 ZEROSEG_ROWS = list(config["zeroseg"]["variants"])
-ZEROSEG_DATASETS = [name for name in config["zeroseg"]["datasets"] if name in DATASETS]
-ZEROSEG_SCORES = {
-    **{row: f"{WORK}/{{dataset}}/zeroseg/{row}/val/argmax_scores.csv" for row in ZEROSEG_ROWS},
-    "image_level": f"{WORK}/{{dataset}}/zeroseg/zeroseg/image_level/val/argmax_scores.csv",
-    "chance": f"{WORK}/{{dataset}}/zeroseg/chance/val/argmax_scores.csv",
-}
 
 
-rule train_tiny_clip:
-    input:
-        pair_files(config["tiny_clip"]["pairs"], ".json"),
-        shards=pair_files(config["tiny_clip"]["pairs"], ".tar"),
-        weights=pretrained(weights_of(config["tiny_clip"]["network"]["backbone"]), config["tiny_clip"]["pretrained"]),
-    output:
-        checkpoint=TINY_CLIP,
-    log:
-        f"logs/{SCALE}/train_tiny_clip.log",
-    benchmark:
-        f"benchmarks/{SCALE}/train_tiny_clip.tsv"
-    conda:
-        "../envs/maskmill.yaml"
-    threads: config["resources"]["threads_train"]
-    resources:
-        mem_mb=growing(8000),
-        runtime=240,
-        gpu=config["resources"]["gpu"],
-    params:
-        **without(config["tiny_clip"], "pairs", "pretrained"),
-        code=code("open_vocabulary/train_tiny_clip.py"),
-        max_iterations=config["max_iterations"],
-        seed=config["seed"],
-    script:
-        "../workflow_scripts/open_vocabulary/train_tiny_clip.py"
+def zeroseg_rows(dataset: str) -> list[Row]:
+    """The ablations, and two bars: one label for the whole image, and labels drawn at random."""
+    trained = [
+        Row(row, work(f"{dataset}/zeroseg/{row}/val/argmax_scores.csv"), cost=work(f"pairs/zeroseg/{row}/views.csv"))
+        for row in ZEROSEG_ROWS
+    ]
+    bars = {"image_level": "zeroseg/image_level", "chance": "chance"}
+    return trained + [
+        Row(name, work(f"{dataset}/zeroseg/{folder}/val/argmax_scores.csv")) for name, folder in bars.items()
+    ]
+
+
+def zeroseg_trainings(dataset: str) -> list[str]:
+    """The checkpoints behind the table, the teacher's first where it is trained here."""
+    teacher = [TINY_CLIP] if config["zeroseg"]["teacher"] == "tiny" else []
+    return [*teacher, *(work(f"pairs/zeroseg/{row}/network.safetensors") for row in ZEROSEG_ROWS)]
+
+
+def classes_without_captions(dataset: str) -> list[str]:
+    """The classes that no caption named, where ZeroSeg learned from a data set's tags."""
+    return config["pairs"]["tags"]["left_out"] if dataset == TAGGED and "tags" in config["zeroseg"]["pairs"] else []
+
+
+TABLES["zeroseg"] = Table(
+    title="ZeroSeg (ICCV 2023)",
+    datasets=[name for name in config["zeroseg"]["datasets"] if name in DATASETS],
+    rows=zeroseg_rows,
+    compared=lambda dataset: [["base", "zeroseg"]],
+    trainings=zeroseg_trainings,
+    curves={"zeroseg": work("{dataset}/zeroseg/zeroseg/thresholds.csv")},
+    extras=threshold_picture("zeroseg"),
+)
+SCORINGS["zeroseg"] = Scoring(
+    background=finds_background("zeroseg"),
+    foreground=foreground_store,
+    left_out=classes_without_captions,
+)
+
+
+def zeroseg_teacher() -> str | list:
+    """The weights of ZeroSeg's teacher: the user's file, or those of the model that is trained here."""
+    return TINY_CLIP if config["zeroseg"]["teacher"] == "tiny" else config["zeroseg"]["teacher_weights"] or []
+
+
+def of_row(key: str):
+    """A value of one of ZeroSeg's ablations."""
+    return lambda wildcards: config["zeroseg"]["variants"][wildcards.row][key]
 
 
 rule cache_views:
@@ -47,9 +63,9 @@ rule cache_views:
     output:
         features=ZEROSEG_VIEWS,
     log:
-        f"logs/{SCALE}/cache_views/{{source}}_{{scatteritem}}.log",
+        logs("cache_views/{source}_{scatteritem}"),
     benchmark:
-        f"benchmarks/{SCALE}/cache_views/{{source}}_{{scatteritem}}.tsv"
+        benchmarks("cache_views/{source}_{scatteritem}")
     conda:
         "../envs/maskmill.yaml"
     resources:
@@ -57,8 +73,7 @@ rule cache_views:
         runtime=growing(1440),
         gpu=config["resources"]["gpu"],
     params:
-        **only(config["zeroseg"], "teacher", "grids"),
-        code=code("open_vocabulary/cache_views.py"),
+        **settings_for("open_vocabulary/cache_views.py", "zeroseg"),
     script:
         "../workflow_scripts/open_vocabulary/cache_views.py"
 
@@ -73,9 +88,9 @@ rule train_zeroseg:
     output:
         checkpoint=f"{ZEROSEG}/network.safetensors",
     log:
-        f"logs/{SCALE}/train_zeroseg/{{row}}.log",
+        logs("train_zeroseg/{row}"),
     benchmark:
-        f"benchmarks/{SCALE}/train_zeroseg/{{row}}.tsv"
+        benchmarks("train_zeroseg/{row}")
     wildcard_constraints:
         row="|".join(ZEROSEG_ROWS),
     conda:
@@ -86,13 +101,9 @@ rule train_zeroseg:
         runtime=2880,
         gpu=config["resources"]["gpu"],
     params:
-        **only(config["zeroseg"], "teacher", "network", "loss", "lr", "betas", "weight_decay"),
-        **only(config["zeroseg"], "stem_frozen", "epochs", "warmup_epochs", "batch_size"),
-        code=code("open_vocabulary/train_zeroseg.py"),
-        multi_scale=lambda wildcards: config["zeroseg"]["variants"][wildcards.row]["multi_scale"],
-        match=lambda wildcards: config["zeroseg"]["variants"][wildcards.row]["match"],
-        max_iterations=config["max_iterations"],
-        seed=config["seed"],
+        **settings_for(
+            "open_vocabulary/train_zeroseg.py", "zeroseg", multi_scale=of_row("multi_scale"), match=of_row("match")
+        ),
     script:
         "../workflow_scripts/open_vocabulary/train_zeroseg.py"
 
@@ -106,9 +117,9 @@ rule measure_views:
     output:
         views_table=f"{ZEROSEG}/views.csv",
     log:
-        f"logs/{SCALE}/measure_views/{{row}}.log",
+        logs("measure_views/{row}"),
     benchmark:
-        f"benchmarks/{SCALE}/measure_views/{{row}}.tsv"
+        benchmarks("measure_views/{row}")
     conda:
         "../envs/maskmill.yaml"
     resources:
@@ -116,9 +127,7 @@ rule measure_views:
         runtime=growing(60),
         gpu=config["resources"]["gpu"],
     params:
-        code=code("open_vocabulary/measure_views.py"),
-        images=config["zeroseg"]["health_images"],
-        seed=config["seed"],
+        **settings_for("open_vocabulary/measure_views.py", images=config["zeroseg"]["health_images"]),
     script:
         "../workflow_scripts/open_vocabulary/measure_views.py"
 
@@ -127,63 +136,56 @@ use rule embed_classes as embed_classes_zeroseg with:
     input:
         checkpoint=zeroseg_teacher(),
     output:
-        vectors=f"{WORK}/{{dataset}}/zeroseg/classes.safetensors",
+        vectors=work("{dataset}/zeroseg/classes.safetensors"),
     log:
-        f"logs/{SCALE}/{{dataset}}/embed_classes_zeroseg.log",
+        logs("{dataset}/embed_classes_zeroseg"),
     benchmark:
-        f"benchmarks/{SCALE}/{{dataset}}/embed_classes_zeroseg.tsv"
+        benchmarks("{dataset}/embed_classes_zeroseg")
     params:
-        code=code("open_vocabulary/embed_classes.py"),
-        teacher=config["zeroseg"]["teacher"],
-        names=prompt_names("zeroseg"),
-        templates=setting("zeroseg", "templates"),
+        **settings_for("open_vocabulary/embed_classes.py", "zeroseg", names=prompt_names("zeroseg")),
 
 
 use rule predict_zero_shot as predict_zeroseg with:
     input:
-        index=f"{WORK}/{{dataset}}/index.csv",
+        index=work("{dataset}/index.csv"),
         ids=ids_of("val"),
         checkpoint=f"{ZEROSEG}/network.safetensors",
-        vectors=f"{WORK}/{{dataset}}/zeroseg/classes.safetensors",
+        vectors=work("{dataset}/zeroseg/classes.safetensors"),
     output:
         maps=f"{ZEROSEG_LABELS}/val/argmax/{{scatteritem}}.h5",
         foreground=f"{ZEROSEG_LABELS}/foreground/val/argmax/{{scatteritem}}.h5",
         image_level=f"{ZEROSEG_LABELS}/image_level/val/argmax/{{scatteritem}}.h5",
     log:
-        f"logs/{SCALE}/{{dataset}}/predict_zeroseg/{{row}}/{{scatteritem}}.log",
+        logs("{dataset}/predict_zeroseg/{row}/{scatteritem}"),
     benchmark:
-        f"benchmarks/{SCALE}/{{dataset}}/predict_zeroseg/{{row}}/{{scatteritem}}.tsv"
+        benchmarks("{dataset}/predict_zeroseg/{row}/{scatteritem}")
     wildcard_constraints:
         row="|".join(ZEROSEG_ROWS),
     params:
-        **varied("zeroseg", "threshold", "side", "window", "stride"),
-        code=code("open_vocabulary/predict_zero_shot.py"),
+        **settings_for("open_vocabulary/predict_zero_shot.py", "zeroseg"),
 
 
 use rule predict_chance as predict_chance_zeroseg with:
     output:
-        maps=f"{WORK}/{{dataset}}/zeroseg/chance/val/argmax/{{scatteritem}}.h5",
-        foreground=f"{WORK}/{{dataset}}/zeroseg/chance/foreground/val/argmax/{{scatteritem}}.h5",
+        maps=work("{dataset}/zeroseg/chance/val/argmax/{scatteritem}.h5"),
+        foreground=work("{dataset}/zeroseg/chance/foreground/val/argmax/{scatteritem}.h5"),
     log:
-        f"logs/{SCALE}/{{dataset}}/predict_chance_zeroseg/{{scatteritem}}.log",
+        logs("{dataset}/predict_chance_zeroseg/{scatteritem}"),
     benchmark:
-        f"benchmarks/{SCALE}/{{dataset}}/predict_chance_zeroseg/{{scatteritem}}.tsv"
+        benchmarks("{dataset}/predict_chance_zeroseg/{scatteritem}")
 
 
 use rule threshold_curve as threshold_curve_zeroseg with:
     input:
-        index=f"{WORK}/{{dataset}}/index.csv",
+        index=work("{dataset}/index.csv"),
         ids=ids_of("labelled_train"),
         checkpoint=f"{ZEROSEG}/network.safetensors",
-        vectors=f"{WORK}/{{dataset}}/zeroseg/classes.safetensors",
+        vectors=work("{dataset}/zeroseg/classes.safetensors"),
     output:
         curve=f"{ZEROSEG_LABELS}/thresholds.csv",
     log:
-        f"logs/{SCALE}/{{dataset}}/threshold_curve_zeroseg/{{row}}.log",
+        logs("{dataset}/threshold_curve_zeroseg/{row}"),
     benchmark:
-        f"benchmarks/{SCALE}/{{dataset}}/threshold_curve_zeroseg/{{row}}.tsv"
+        benchmarks("{dataset}/threshold_curve_zeroseg/{row}")
     params:
-        **varied("zeroseg", "side", "window", "stride"),
-        code=code("open_vocabulary/threshold_curve.py"),
-        thresholds=config["zeroseg"]["thresholds"],
-        images=config["zeroseg"]["curve_images"],
+        **settings_for("open_vocabulary/threshold_curve.py", "zeroseg", images=config["zeroseg"]["curve_images"]),

@@ -1,7 +1,6 @@
 """The pages in docs/methods name what there is: configuration keys with their values, rules with the files they make,
-scripts, targets, published numbers."""
+scripts, targets, published numbers. tests/docs/ has what concerns all pages: commands, links, the built site."""
 
-import copy
 import re
 import shlex
 from pathlib import Path
@@ -13,11 +12,15 @@ from snakemake.api import SnakemakeApi
 from snakemake.settings.types import ConfigSettings, OutputSettings, Quietness, ResourceSettings
 
 from maskmill.evaluation.papers import PAPERS, PaperValue
+from maskmill.workflow.settings import merged, read_yaml, with_defaults
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {page.stem: page for page in sorted((ROOT / "docs/methods").glob("*.md"))}
-METHODS = [name for name in PAGES if name != "README"]
-HEADINGS = ["The idea", "Stages", "Command", "Switches", "Reconstructed", "Measured here", "What the paper says"]
+METHODS = [name for name in PAGES if name != "index"]
+HEADINGS = [
+    *("The idea", "Stages", "Command", "Switches", "Reconstructed", "Sources", "Measured here"),
+    "What the paper says",
+]
 SCRIPTS = ("workflow_scripts", "workflow_scripts/maskmill", ".")  # what paths of scripts start from
 FILLED = {
     **{"scale": "sample", "dataset": "voc", "boxset": "cub", "provider": "irn", "scatteritem": "1-of-2"},
@@ -59,13 +62,6 @@ def spelled_out(path: str) -> list[str]:
     return [p for one in choice[1].split(",") for p in spelled_out(path[: choice.start()] + one + path[choice.end() :])]
 
 
-def overlaid(base: dict, changes: dict) -> dict:
-    both = copy.deepcopy(base)
-    for key, value in changes.items():
-        both[key] = overlaid(both.get(key) or {}, value) if isinstance(value, dict) else value
-    return both
-
-
 def nested(key: str, value) -> dict:
     for part in reversed(key.split(".")):
         value = {part: value}
@@ -78,10 +74,11 @@ def found(settings: dict, key: str):
     return settings
 
 
-CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
-SCALES = CONFIG.pop("scales")
-PAPER = overlaid(CONFIG, SCALES["paper"])
-SCHEMA = jsonschema.Draft202012Validator(yaml.safe_load((ROOT / "rules/config.schema.yaml").read_text()))
+CONFIG = read_yaml(ROOT / "config.yaml")
+SCALES = {path.stem: read_yaml(path) for path in (ROOT / "scales").glob("*.yaml")}
+EXAMPLES = {path.name: read_yaml(path) for path in (ROOT / "examples").glob("*.yaml")}
+PAPER = with_defaults(merged(CONFIG, SCALES["paper"] or {}))
+SCHEMA = jsonschema.Draft202012Validator(read_yaml(ROOT / "rules/config.schema.yaml"))
 
 
 def faults(settings: dict) -> list[str]:
@@ -105,7 +102,7 @@ def made_by(workflow, path: str) -> list[str]:
 
 
 def test_every_target_has_a_page(workflow):
-    assert sorted({target.split("_")[0] for target in workflow.globals["TARGETS"]}) == METHODS
+    assert sorted(workflow.globals["TABLES"]) == METHODS
 
 
 @pytest.mark.parametrize("page", METHODS)
@@ -126,7 +123,7 @@ def test_other_values_of_switches_are_allowed(page):
         (key,) = ticked(row[0])
         for value in ticked(row[2]):
             assert yaml.safe_load(value) != found(PAPER, key), f"{key}: {value} is the value here"
-            assert not faults(overlaid(PAPER, nested(key, yaml.safe_load(value)))), f"{key}: {value}"
+            assert not faults(merged(PAPER, nested(key, yaml.safe_load(value)))), f"{key}: {value}"
 
 
 @pytest.mark.parametrize("page", METHODS)
@@ -134,7 +131,7 @@ def test_switches_named_elsewhere_stand_in_the_configuration(page):
     sections = "|".join(CONFIG)
     for key, value in re.findall(rf"`((?:{sections})(?:\.\w+)+)(?:: ([^`]+))?`", text(page)):
         if value:
-            assert not faults(overlaid(PAPER, nested(key, yaml.safe_load(value)))), f"{key}: {value}"
+            assert not faults(merged(PAPER, nested(key, yaml.safe_load(value)))), f"{key}: {value}"
         elif not key.endswith((".h5", ".csv")):
             found(PAPER, key)
 
@@ -144,6 +141,9 @@ def test_values_of_the_smaller_scales_are_those_of_the_overlay(page):
     for scale, changes in re.findall(r"At `scale=(\w+)`: ([^#]*?)\.\n", section(page, "Switches")):
         for key, value in (change.split(": ", 1) for change in ticked(changes)):
             assert found(SCALES[scale], key) == yaml.safe_load(value), f"{scale}: {key}"
+    for name, changes in re.findall(r"In `examples/([\w.]+)`: ([^#]*?)\.\n", section(page, "Switches") + "\n"):
+        for key, value in (change.split(": ", 1) for change in ticked(changes)):
+            assert found(EXAMPLES[name], key) == yaml.safe_load(value), f"{name}: {key}"
 
 
 @pytest.mark.parametrize("page", METHODS)
@@ -172,11 +172,10 @@ def test_paths_and_targets_are_made_by_a_rule(page, workflow):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_scripts_and_links_exist(page):
-    for script in set(re.findall(r"[\w/]+\.(?:py|smk|yaml)\b", text(page))) - {"mine.yaml"}:
+def test_scripts_exist(page):
+    sources = section(page, "Sources") if page in METHODS else ""  # names files of others
+    for script in set(re.findall(r"[\w/]+\.(?:py|smk|yaml)\b", text(page).replace(sources, ""))) - {"mine.yaml"}:
         assert any((ROOT / folder / script).is_file() for folder in SCRIPTS), script
-    for link in re.findall(r"\]\(([^)#]+)\)", text(page)):
-        assert (PAGES[page].parent / link).is_file(), link
 
 
 @pytest.mark.parametrize("page", METHODS)
@@ -190,7 +189,7 @@ def test_commands_ask_for_targets_with_a_configuration_that_is_valid(page, workf
         assert targets and all(made_by(workflow, target) for target in targets), command
         changes = dict(word.split("=", 1) for word in words[end + 1 :])
         changes = {key: yaml.safe_load(value) for key, value in changes.items()}
-        assert not faults(overlaid(PAPER, changes)), command
+        assert not faults(merged(PAPER, changes)), command
 
 
 @pytest.mark.parametrize("page", METHODS)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import download_cub
+from boxes import download_cub
 from maskmill.data.index import read_index, write_index
 from maskmill.data.localization import (
     CUB,

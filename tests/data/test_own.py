@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from image_centroids import main as image_centroids
-from index_own import main as index_own
+from data.index_own import main as index_own
+from data.validation_own import main as validation_own
+from few_masks.partition_own import main as partition_own
+from mars.image_centroids import main as image_centroids
 from maskmill.data.catalog import find_dataset
 from maskmill.data.index import read_ids, read_index
 from maskmill.data.own import find_images, id_of, read_own, read_tags, training_masks
@@ -16,8 +18,6 @@ from maskmill.data.voc import write_mask
 from maskmill.errors import InputError
 from maskmill.storage.maps import create_maps, merge_maps, open_maps
 from maskmill.storage.tables import read_tables
-from partition_own import main as partition_own
-from validation_own import main as validation_own
 
 CLASSES = ("background", "cat", "traffic light")
 CAT, LIGHT = 1, 2
@@ -120,7 +120,7 @@ def test_which_training_images_have_masks_is_known_before_anything_runs(own):
     ("text", "line"),
     [
         ("image,tags\ne.jpg,cat\n", "tags.csv: line 2: no image 'e.jpg' below data.mine.images; correct the name"),
-        ("image,tags\na,cat\na.jpg,cat\n", "tags.csv: line 3: names image 'a.jpg' again; keep one line an image"),
+        ("image,tags\na,cat\na.jpg,cat\n", "tags.csv: line 3: names image 'a.jpg' again; keep one line per image"),
         ("image,tags\na,cat;dogg\n", "tags.csv: line 2: unknown class 'dogg'; choose from cat, traffic light"),
         ("image,tags\na,trafic light\n", "tags.csv: line 2: unknown class 'trafic light'; did you mean"),
         ("image,tags\na,background\n", "tags.csv: line 2: unknown class 'background'"),
@@ -140,7 +140,7 @@ def test_a_wrong_table_of_tags_is_refused_with_the_line_that_is_wrong(own, text,
         ("d\ne\n", "val.txt: line 2: no image 'e' below data.mine.images; correct the name"),
         ("d\nd.webp\n", "val.txt: names d twice; remove one of the lines"),
         ("d\na.jpg\n", "val.txt: image a has no mask to be scored on; draw one, or remove its line"),
-        ("\n", "val.txt: is empty; put one image a line there, or set data.mine.val to null"),
+        ("\n", "val.txt: is empty; put one image per line there, or set data.mine.val to null"),
     ],
 )
 def test_a_wrong_list_of_images_to_score_on_is_refused(own, text, line):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import partition as stage_script
+from few_masks import partition as stage_script
 from maskmill.data.catalog import DATASETS
 from maskmill.data.index import Record, read_ids
 from maskmill.data.partitions import (

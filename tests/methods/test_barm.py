@@ -166,5 +166,5 @@ def test_15_1_sees_244_of_487_images_in_its_first_step():
 
 
 def test_an_unknown_parity_mode_is_refused():
-    with pytest.raises(ValueError, match="parity_mode is 'paper'; choose official or intended"):
+    with pytest.raises(ValueError, match="parity_mode is 'paper'; choose one of official, intended"):
         seen_images(["a"], parity_mode="paper")

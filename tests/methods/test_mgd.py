@@ -1,4 +1,4 @@
-"""MGD loss by loss. Golden numbers: the released modules on the inputs of spec 4.3 (G1-G4)."""
+"""MGD loss by loss. Golden numbers are those of the released modules on the same inputs."""
 
 import copy
 import hashlib
@@ -11,8 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from maskmill.data.cutmix import cutmix_masks, partner
 from maskmill.methods import mgd
 from maskmill.networks.deeplab_mgd import DeepLabV3PlusMGD
+from maskmill.storage.caches import BATCH_STORES
 from maskmill.training.losses import cross_entropy, ohem_cross_entropy
 
 CLASSES, BATCH = 4, 2
@@ -52,7 +54,7 @@ def example(side=16):
     images, *unlabelled = torch.randn(3, BATCH, 3, side, side, generator=generator)
     labels = torch.randint(0, CLASSES, (BATCH, side, side), generator=generator)
     labels[:, 0] = 255
-    masks = mgd.cutmix_masks(BATCH, (side, side), np.random.default_rng(0))
+    masks = cutmix_masks(BATCH, (side, side), np.random.default_rng(0))
     return images, labels, tuple(unlabelled), torch.from_numpy(masks)[:, None]
 
 
@@ -68,9 +70,9 @@ def running_means(network):
 
 def distil(student, wide, deep, *, side=16, **settings):
     images, labels, unlabelled, mask = example(side)
-    said = [mgd.ask(teacher, images, unlabelled, mask) for teacher in (wide, deep)]
+    outputs = [mgd.teacher_outputs(teacher, images, unlabelled, mask) for teacher in (wide, deep)]
     settings = {"lambda_1": 0.5, "lambda_2": 100.0} | settings
-    return mgd.student_losses(student, images, labels, unlabelled, mask, *said, **settings)
+    return mgd.student_losses(student, images, labels, unlabelled, mask, *outputs, **settings)
 
 
 # CutMix
@@ -80,20 +82,20 @@ def distil(student, wide, deep, *, side=16, **settings):
     ("seed", "ones", "digest"), [(0, [1282, 786], "e399d5b6e3a0cf64"), (1, [750, 1145], "83e2d6f120f07839")]
 )
 def test_g4_masks_are_those_of_the_released_generator(seed, ones, digest):
-    masks = mgd.cutmix_masks(2, (64, 64), np.random.RandomState(seed))
+    masks = cutmix_masks(2, (64, 64), np.random.RandomState(seed))
     assert masks.sum(axis=(1, 2)).tolist() == ones
     assert hashlib.sha256(masks.astype(np.uint8).tobytes()).hexdigest()[:16] == digest
 
 
 def test_masks_cover_a_quarter_on_average():
-    masks = mgd.cutmix_masks(2000, (32, 48), np.random.default_rng(0))
+    masks = cutmix_masks(2000, (32, 48), np.random.default_rng(0))
     assert masks.mean() == pytest.approx(0.251, abs=0.01)
 
 
 def test_two_crops_of_one_image_are_mixed_or_any_two_images():
     rng = np.random.default_rng(0)
-    assert [mgd.partner(index, 50, rng, pairing="same") for index in range(50)] == list(range(50))
-    drawn = [mgd.partner(7, 5, rng, pairing="independent") for _ in range(200)]
+    assert [partner(index, 50, rng, pairing="same") for index in range(50)] == list(range(50))
+    drawn = [partner(7, 5, rng, pairing="independent") for _ in range(200)]
     assert set(drawn) == {0, 1, 2, 3, 4}
 
 
@@ -108,7 +110,7 @@ def test_labels_mix_as_the_logits_they_are_the_maximum_of():
 
 
 def hard_examples():
-    """Logits and labels of G3."""
+    """Inputs of the golden loss of hard pixels: logits and labels."""
     position = torch.arange(2 * 9 * 9, dtype=torch.float64)
     labels = (7 * torch.arange(2 * 9 * 9) % 19).reshape(2, 9, 9)
     certainty = (6 + 4 * torch.sin(0.5 * position)).reshape(2, 1, 9, 9).float()
@@ -297,18 +299,17 @@ def test_terms_of_the_students_objective():
 
 def test_the_wide_teacher_gives_the_relation_and_the_deep_one_the_pooled_logits():
     images, labels, unlabelled, mask = example()
-    wide, deep, other = (
-        mgd.ask(mgd.freeze_teacher(TinyNetwork(seed), batchnorm="eval"), images, unlabelled, mask) for seed in (2, 3, 4)
-    )
+    teachers = [mgd.freeze_teacher(TinyNetwork(seed), batchnorm="eval") for seed in (2, 3, 4)]
+    wide, deep, other = (mgd.teacher_outputs(teacher, images, unlabelled, mask) for teacher in teachers)
 
-    def losses(*said):
-        terms = mgd.student_losses(TinyNetwork(1), images, labels, unlabelled, mask, *said, lambda_1=1, lambda_2=1)
+    def losses(*outputs):
+        terms = mgd.student_losses(TinyNetwork(1), images, labels, unlabelled, mask, *outputs, lambda_1=1, lambda_2=1)
         return {name: value.item() for name, value in terms.items()}
 
-    given = losses(wide, deep)
-    assert losses(wide._replace(pooled=None), deep._replace(relation=None)) == given
-    for said, changed in (((other, deep), "region"), ((wide, other), "image")):
-        differs = {name for name, value in losses(*said).items() if value != given[name]}
+    expected = losses(wide, deep)
+    assert losses(wide._replace(pooled=None), deep._replace(relation=None)) == expected
+    for outputs, changed in (((other, deep), "region"), ((wide, other), "image")):
+        differs = {name for name, value in losses(*outputs).items() if value != expected[name]}
         assert differs == {"pixel_mixed", "pixel_labelled", changed}
 
 
@@ -334,13 +335,24 @@ def test_extra_passes_change_the_running_statistics_and_no_loss():
     assert not running_means(students[0])[0].equal(running_means(students[1])[0])
 
 
+def test_stored_outputs_are_those_that_students_need():
+    images, _, unlabelled, mask = example()
+    wide, deep = (mgd.teacher_outputs(TinyNetwork(seed).eval(), images, unlabelled, mask) for seed in (2, 3))
+    arrays = mgd.stored_arrays(wide, deep)
+    assert set(arrays) == set(BATCH_STORES) and arrays["wide_labels"].dtype == torch.uint8
+    needed = wide._replace(pooled=None), deep._replace(relation=None)
+    for stored, outputs in zip(mgd.outputs_from_stores(arrays), needed, strict=True):
+        for own, expected in zip(stored, outputs, strict=True):
+            assert own is expected is None or own.equal(expected)
+
+
 def test_padding_counts_or_is_left_out():
     images, _, unlabelled, mask = example()
     teacher = mgd.freeze_teacher(TinyNetwork(2))
     padding = torch.zeros(3, BATCH, 16, 16, dtype=torch.bool)
     padding[0, :, :3], padding[1, :, :5], padding[2, ..., 9:] = True, True, True
-    counted = mgd.ask(teacher, images, unlabelled, mask)
-    without = mgd.ask(teacher, images, unlabelled, mask, tuple(padding))
+    counted = mgd.teacher_outputs(teacher, images, unlabelled, mask)
+    without = mgd.teacher_outputs(teacher, images, unlabelled, mask, tuple(padding))
     assert not (counted.labelled == 255).any() and not (counted.mixed == 255).any()
     assert (without.labelled == 255).equal(padding[0])
     assert (without.mixed == 255).equal(torch.where(mask[:, 0], padding[2], padding[1]))
@@ -352,37 +364,38 @@ def test_labels_of_little_confidence_are_left_out():
     assert mgd.pseudo_labels(logits, 0.7).flatten().tolist() == [0, 255]
     images, _, unlabelled, mask = example()
     teacher = mgd.freeze_teacher(TinyNetwork(2), batchnorm="eval")
-    every, some = (mgd.ask(teacher, images, unlabelled, mask, min_confidence=least) for least in (0.0, 0.4))
-    for chosen, before in ((some.labelled, every.labelled), (some.mixed, every.mixed)):
+    inputs = teacher, images, unlabelled, mask
+    all_labels, some = (mgd.teacher_outputs(*inputs, min_confidence=least) for least in (0.0, 0.4))
+    for chosen, before in ((some.labelled, all_labels.labelled), (some.mixed, all_labels.mixed)):
         assert 0 < (chosen == 255).float().mean() < 1
         assert chosen[chosen != 255].equal(before[chosen != 255])
-    assert some.pooled.equal(every.pooled) and some.relation.equal(every.relation)
+    assert some.pooled.equal(all_labels.pooled) and some.relation.equal(all_labels.relation)
 
 
 def test_padding_that_does_not_count_pulls_neither_the_pooled_logits_nor_the_relation():
     images, labels, unlabelled, mask = example()
     padding = torch.zeros(3, BATCH, 16, 16, dtype=torch.bool)
     padding[1:, :, 8:] = True
-    valid = mgd.shown(tuple(padding), mask)
+    valid = mgd.valid_pixels(tuple(padding), mask)
     assert valid.equal(~padding[1][:, None])
     teacher = mgd.freeze_teacher(TinyNetwork(2), batchnorm="eval")
-    said = mgd.ask(teacher, images, unlabelled, mask, tuple(padding))
+    outputs = mgd.teacher_outputs(teacher, images, unlabelled, mask, tuple(padding))
     logits, features = teacher(mgd.mix(*unlabelled, mask))
-    torch.testing.assert_close(said.pooled, logits[:, :, :8].mean(dim=(2, 3)))
+    torch.testing.assert_close(outputs.pooled, logits[:, :, :8].mean(dim=(2, 3)))
     features[:, :, 4:] = 0
-    torch.testing.assert_close(said.relation, mgd.relation(features))
-    student, given = TinyNetwork(1), (images, labels, unlabelled, mask, said, said)
-    itself = mgd.student_losses(teacher, *given, valid=valid, lambda_1=1, lambda_2=1)
+    torch.testing.assert_close(outputs.relation, mgd.relation(features))
+    student, inputs = TinyNetwork(1), (images, labels, unlabelled, mask, outputs, outputs)
+    itself = mgd.student_losses(teacher, *inputs, valid=valid, lambda_1=1, lambda_2=1)
     assert itself["image"].item() == itself["region"].item() == 0, "the teacher agrees with itself"
-    other = mgd.student_losses(student, *given, valid=valid, lambda_1=1, lambda_2=1)
-    counted = mgd.student_losses(student, *given, lambda_1=1, lambda_2=1)
+    other = mgd.student_losses(student, *inputs, valid=valid, lambda_1=1, lambda_2=1)
+    counted = mgd.student_losses(student, *inputs, lambda_1=1, lambda_2=1)
     assert all(other[name] != counted[name] for name in ("image", "region"))
 
 
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: mgd.partner(0, 2, None, pairing="other"), "pairing is 'other'; choose one of same, independent"),
+        (lambda: partner(0, 2, None, pairing="other"), "pairing is 'other'; choose one of same, independent"),
         (lambda: mgd.freeze_teacher(TinyNetwork(0), batchnorm="off"), "batchnorm is 'off'; choose one of train, eval"),
     ],
 )

@@ -60,7 +60,7 @@ def test_grids_may_weigh_the_same_in_the_distillation(vectors):
     weights = view_weights((1, 2, 3, 4), "grids")
     torch.testing.assert_close(distillation_loss(image, views, weights), expected, rtol=1e-6, atol=0)
     assert view_weights([1], "grids").tolist() == view_weights([1]).tolist() == [1]
-    with pytest.raises(ValueError, match="views is 'cells'; choose equal or grids"):
+    with pytest.raises(ValueError, match="views is 'cells'; choose one of equal, grids"):
         view_weights([1, 2], "cells")
 
 

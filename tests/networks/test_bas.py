@@ -713,7 +713,7 @@ def test_torchvisions_weights_fit_inception(tmp_path):
 @pytest.mark.parametrize("backbone", ["mobilenet_v1", "inception_v3"])
 def test_weights_of_another_network_are_refused(backbone, tmp_path):
     save_tensors(tmp_path / "weights.safetensors", {"a": torch.zeros(1)}, {})
-    with pytest.raises(InputError, match="weights do not fit the backbone"):
+    with pytest.raises(InputError, match="weights do not fit"):
         BASLocalizer(backbone, 20, pretrained=str(tmp_path / "weights.safetensors"))
 
 

@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-import cache_views
 from maskmill.data.shards import Pair, write_indexed_shard
 from maskmill.data.transforms import network_input
 from maskmill.errors import InputError
@@ -20,6 +19,7 @@ from maskmill.networks.zeroseg import ZeroSeg
 from maskmill.storage.checkpoints import save_network
 from maskmill.storage.features import Features
 from maskmill.storage.maps import sha256
+from open_vocabulary import cache_views
 
 NAME = "test-tiny-clip"
 

@@ -186,7 +186,7 @@ def test_official_columns_are_projected_bare_and_intended_ones_as_rows_are():
 
 @pytest.mark.parametrize("switch", ["p2_concat", "column_projection"])
 def test_unknown_values_of_a_switch_are_refused(switch):
-    with pytest.raises(ValueError, match="choose official or intended"):
+    with pytest.raises(ValueError, match="choose one of official, intended"):
         P2AT("sample_cnn_light", 5, **{switch: "fixed"})
 
 

@@ -3,12 +3,14 @@
 import numpy as np
 from PIL import Image
 
-from maskmill.reporting.gallery import Row, draw_gallery, overlay
+from maskmill.reporting.gallery import Row, draw_gallery
+from maskmill.reporting.overlay import overlay
+from maskmill.reporting.style import LABEL_OPACITY
 
 
 def test_overlay_shows_background_as_it_is_and_removed_regions_in_white():
     image = np.full((1, 3, 3), 100, np.uint8)
-    shown = overlay(image, np.array([[0, 254, 255]], np.uint8))
+    shown = overlay(image, np.array([[0, 254, 255]], np.uint8), LABEL_OPACITY)
     assert shown[0].tolist() == [[100] * 3, [208] * 3, [186, 186, 164]]
 
 

@@ -5,13 +5,13 @@ import pytest
 from PIL import Image
 
 from maskmill.data.catalog import CAMVID, VOC
-from maskmill.reporting.gallery import label_colours, overlay
+from maskmill.reporting.overlay import label_colours, overlay
 from maskmill.reporting.stages import Panel, draw_stages, panels_of, principal_components, wrapped
 
 
 def test_labels_of_a_data_set_without_background_are_painted_in_its_own_colours():
     image = np.zeros((1, 2, 3), np.uint8)
-    assert overlay(image, np.array([[0, 8]], np.uint8), CAMVID).tolist() == [[[89, 89, 89], [44, 0, 89]]]
+    assert overlay(image, np.array([[0, 8]], np.uint8), 0.7, dataset=CAMVID).tolist() == [[[89, 89, 89], [44, 0, 89]]]
     assert label_colours(CAMVID)[11].tolist() == label_colours(VOC)[11].tolist(), "no class: as in VOC"
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from maskmill.errors import InputError
-from maskmill.storage.caches import batch_name, open_batches, open_cache
+from maskmill.storage.caches import BATCH_STORES, batch_name, create_batches, open_batches, open_cache, read_batches
 from maskmill.storage.maps import create_maps
 
 
@@ -48,7 +48,7 @@ STREAM = {"seed": 3, "batch_size": 2, "cutmix": {"boxes": 1}, "min_confidence": 
 
 @pytest.fixture
 def batches(tmp_path):
-    """What a teacher said of the first three batches; the store's path, and the files that it was made from."""
+    """A teacher's outputs for the first three batches; the store's path, and the files that it was made from."""
     files = [tmp_path / name for name in ("teacher", "labelled.txt", "unlabelled.txt")]
     for file in files:
         file.write_text(file.name)
@@ -85,3 +85,23 @@ def test_batches_of_another_teacher_or_other_images_are_refused(batches, name):
     (path.parent / name).write_text("another")
     with pytest.raises(InputError, match=rf"labels\.h5: was not made with .*{name} as it is now"):
         open_batches(path, files, STREAM, 3)
+
+
+def test_all_stores_of_batches_are_read_together(tmp_path):
+    lists, teachers = [tmp_path / "labelled.txt", tmp_path / "unlabelled.txt"], {}
+    for name in ("wide", "deep"):
+        teachers[name] = tmp_path / name
+    for file in (*lists, *teachers.values()):
+        file.write_text(file.name)
+    paths = {name: tmp_path / f"{name}.h5" for name in BATCH_STORES}
+    with create_batches(paths, teachers, lists, STREAM) as stores:
+        for iteration in range(2):
+            for number, store in enumerate(stores.values()):
+                store.write(batch_name(iteration), np.full((2, 3), 10 * number + iteration, np.uint8))
+    batch_of = read_batches(paths.values(), teachers, lists, STREAM, 2)
+    assert {name: int(array.max()) for name, array in batch_of(1).items()} == dict(
+        zip(BATCH_STORES, (1, 11, 21, 31), strict=True)
+    )
+    teachers["deep"].write_text("another")
+    with pytest.raises(InputError, match=r"deep_labels\.h5: was not made with .*deep as it is now"):
+        read_batches(paths.values(), teachers, lists, STREAM, 2)

@@ -35,18 +35,18 @@ class Points:
 
 
 class Pairs:
-    """Of two lists; keeps what was asked for."""
+    """Examples of two lists; keeps the indices that were drawn."""
 
     lengths = (3, 5)
 
     def __init__(self):
-        self.asked = []
+        self.drawn = []
 
     def __len__(self):
         return 5
 
     def sample(self, index, rng):
-        self.asked.append(index)
+        self.drawn.append(index)
         return {"x": torch.zeros(4)}
 
 
@@ -201,38 +201,38 @@ def test_batches_run_through_every_image_before_one_comes_again():
 def test_of_two_lists_each_is_gone_through_in_an_order_of_its_own(tmp_path):
     pairs = Pairs()
     fit(tmp_path / "pairs", dataset=pairs, iterations=15)
-    first, second = ([index[which] for index in pairs.asked] for which in (0, 1))
+    first, second = ([index[which] for index in pairs.drawn] for which in (0, 1))
     for drawn, length in ((first, 3), (second, 5)):
         epochs = [drawn[start : start + length] for start in range(0, 60, length)]
         assert all(sorted(epoch) == list(range(length)) for epoch in epochs) and epochs[0] != epochs[1]
     equal = Pairs()
     equal.lengths = (5, 5)
     fit(tmp_path / "equal", dataset=equal, iterations=15)
-    assert len(set(equal.asked)) > 5, "lists of one length do not keep to the same partners"
+    assert len(set(equal.drawn)) > 5, "lists of one length do not keep to the same partners"
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_can_be_drawn_without_a_training_and_out_of_order(workers):
-    every = [batch["x"] for batch in draw_batches(Points(), 4, 1, range(6))]
+    in_order = [batch["x"] for batch in draw_batches(Points(), 4, 1, range(6))]
     some = [batch["x"] for batch in draw_batches(Points(), 4, 1, [4, 1], workers=workers)]
-    assert all(torch.equal(*pair) for pair in zip(some, (every[4], every[1]), strict=True))
-    means = every[4].mean(dim=1) - torch.tensor(indices_of(Points(), 4, 1, 4))
+    assert all(torch.equal(*pair) for pair in zip(some, (in_order[4], in_order[1]), strict=True))
+    means = in_order[4].mean(dim=1) - torch.tensor(indices_of(Points(), 4, 1, 4))
     assert means.abs().max() < 2, "a point lies around its index"
 
 
 def test_batches_come_again_and_what_was_stored_for_them_comes_along(tmp_path):
-    seen = []
+    batches = []
 
     def note(batch):
-        seen.append((batch["x"].clone(), batch["stored"].tolist()))
+        batches.append((batch["x"].clone(), batch["stored"].tolist()))
 
-    again = {"iterations": 7, "note": note, "repeat": 3, "beside": lambda i: {"stored": 10 * i + np.arange(4)}}
+    again = {"iterations": 7, "note": note, "period": 3, "stored": lambda i: {"stored": 10 * i + np.arange(4)}}
     with pytest.raises(Killed):
         fit(tmp_path / "net", killed_at=5, **again)
     fit(tmp_path / "net", **again)
-    assert len(seen) == 7
+    assert len(batches) == 7
     drawn = [batch["x"] for batch in draw_batches(Points(), 4, 3, range(3))]
-    for iteration, (points, stored) in enumerate(seen):
+    for iteration, (points, stored) in enumerate(batches):
         assert torch.equal(points, drawn[iteration % 3])
         assert stored == [10 * (iteration % 3) + position for position in range(4)]
 
@@ -240,11 +240,11 @@ def test_batches_come_again_and_what_was_stored_for_them_comes_along(tmp_path):
 def test_each_process_gets_what_was_stored_for_its_own_examples():
     for rank, expected in enumerate(([0, 2], [1, 3])):
         ours = {"rank": rank, "world_size": 2}
-        (batch,) = draw_batches(Points(), 4, 0, [2], beside=lambda i: {"stored": np.arange(4)}, **ours)
+        (batch,) = draw_batches(Points(), 4, 0, [2], stored=lambda i: {"stored": np.arange(4)}, **ours)
         assert batch["stored"].tolist() == expected
 
 
-def test_iterations_of_irn_are_those_of_the_spec():
+def test_iterations_of_irn_are_those_of_the_released_code():
     assert iterations_of(5, 10_582, 16) == 3_305
     assert iterations_of(3, 10_582, 32) == 990
     assert iterations_of(3, 10_582, 32, limit=2) == 2
@@ -271,7 +271,7 @@ def test_ema_ramp_of_rs_epm():
 
 
 def test_ema_of_cwbass_releases():
-    """v1 copies running statistics; v2 has min(1 - 1/(t + 1), 0.996) with t counted from 0, spec 3.3."""
+    """v1 copies running statistics; v2 has min(1 - 1/(t + 1), 0.996) with t counted from 0."""
     network = nn.BatchNorm1d(1)
     ema = EMA(network, decay=0.9, buffers="copied")
     nn.init.constant_(network.weight, 2.0)
@@ -284,7 +284,7 @@ def test_ema_of_cwbass_releases():
 
 
 def test_poly_schedule_of_mgd():
-    """G11: base 0.01, 100 iterations, at 0, 50 and 99; the golden numbers are float32."""
+    """Base 0.01, 100 iterations, at 0, 50 and 99; the golden numbers of the released code are float32."""
     rates = np.array([0.01 * poly(100)(t) for t in (0, 50, 99)], np.float32)
     np.testing.assert_array_equal(rates, np.array([0.01, 0.00535886731, 0.000158489323], np.float32))
 

@@ -11,7 +11,7 @@ from maskmill.training.schedules import warmup_cosine, warmup_then_cosine
 
 @pytest.mark.parametrize("warmup", [0, 66])
 def test_warmup_cosine_equals_timms_scheduler_at_all_steps(warmup):
-    """P12 of spec open_vocabulary, with the rates of 1.6."""
+    """With the rates of GroupViT's release."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.6e-3)
     theirs = CosineLRScheduler(
         optimizer, t_initial=1000, lr_min=4e-5, warmup_t=warmup, warmup_lr_init=4e-6, t_in_epochs=False
@@ -23,7 +23,7 @@ def test_warmup_cosine_equals_timms_scheduler_at_all_steps(warmup):
 
 
 def test_zerosegs_cosine_begins_behind_the_warmup_as_in_mae():
-    """MAE's `adjust_learning_rate`, spec open_vocabulary 3.4: 80 epochs of which 20 warm up, four iterations each."""
+    """MAE's `adjust_learning_rate`: 80 epochs of which 20 warm up, four iterations each."""
 
     def maes(epoch):
         if epoch < 20:

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-import cache_views
 from maskmill.data.shards import Pair, write_indexed_shard
 from maskmill.networks.clip import TinyCLIP
 from maskmill.networks.zeroseg import ZeroSeg
 from maskmill.storage.checkpoints import load_network, load_tensors, save_network
 from maskmill.training.loop import resume_path
+from open_vocabulary import cache_views
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -59,7 +59,7 @@ train(
     Points(),
     ema=EMA(network, decay=0.9),
     state=teacher,
-    beside=lambda iteration: {"stored": iteration + np.arange(4, dtype=np.float32)},
+    stored=lambda iteration: {"stored": iteration + np.arange(4, dtype=np.float32)},
     checkpoint=sys.argv[1],
     run="run",
     iterations=10,
@@ -129,7 +129,7 @@ def test_zerosegs_ablations_learn_on_two_devices(tmp_path):
             "views": "grids",
         },
         **{"multi-scale": True, "match": False, "lr": 0.01, "betas": [0.9, 0.95], "weight-decay": 0.05},
-        **{"epochs": 3, "warmup-epochs": 1, "batch-size": 4, "training": {"accelerator": "cpu", "devices": 2}},
+        **{"epochs": 3, "warmup-epochs": 1, "batch-size": 4, "accelerator": "cpu", "devices": 2},
         "checkpoint": tmp_path / "network.safetensors",
     }
     command = [sys.executable, "workflow_scripts/open_vocabulary/train_zeroseg.py"]

@@ -1,8 +1,7 @@
-"""What each step of BARM has, costs and is told: images, parameters, multiply-accumulates, quality of pseudo labels.
+"""Measure what each step of BARM costs and how right its pseudo labels are.
 
-In: index, id lists and checkpoints of all steps. Out: CSV, one row a step, with columns step, classes, images,
-parameters_m, gmacs_<side> (of a square image of that side), pseudo_precision and pseudo_recall (percent of pixels; of
-the labels that the step before gives to this step's images; the truth of the earlier classes is read for them alone).
+In: index, id lists and checkpoints of all steps.
+Out: a table with one row per step. The truth of earlier classes is read for these measurements alone.
 """
 
 import pandas as pd
@@ -36,17 +35,30 @@ def main(
     size: int,
     short_side: int | None = None,
 ) -> None:
+    """Describe all steps.
+
+    Args:
+        lists: text files with the ids of the training images of each step, one per line.
+        checkpoints: safetensors files of the `BARM` trained up to each step.
+        steps_table: CSV to write, with columns step, classes, images, parameters_m (millions), gmacs_<size> (billions),
+            pseudo_precision and pseudo_recall (percent of pixels, of the labels that the previous step's network
+            gives).
+        threshold: probability in 0..1 that a pseudo label needs.
+        size: pixels; side of the square image that multiply-accumulates are counted for.
+    """
     about, records, rows, teacher = DATASETS[dataset], read_index(index), [], None
     for number, (path, checkpoint) in enumerate(zip(lists, checkpoints, strict=True)):
-        of_step = [records[image_id] for image_id in read_ids(path)]
+        step_images = [records[image_id] for image_id in read_ids(path)]
         quality = PseudoLabelQuality()
         if teacher is not None:
-            add_images(quality, teacher, of_step, Masks(of_step, about.num_classes, short_side), steps, threshold)
+            add_images(
+                quality, teacher, step_images, Masks(step_images, about.num_classes, short_side), steps, threshold
+            )
         teacher = load_network(checkpoint, BARM)
         row = {
             "step": number,
             "classes": " ".join(about.classes[class_id] for class_id in steps[number]),
-            "images": len(of_step),
+            "images": len(step_images),
             "parameters_m": parameters(teacher) / 1e6,
             f"gmacs_{size}": macs(BARM(**teacher.arguments), size, size) / 1e9,
             "pseudo_precision": quality.precision,
@@ -61,17 +73,17 @@ def main(
 def add_images(
     quality: PseudoLabelQuality, teacher: BARM, records: list, masks: Masks, steps, threshold: float
 ) -> None:
-    """Count the labels that the network of one step gives to the images of the next."""
+    """Compare the pseudo labels that the network of one step gives to the images of the next step with the truth."""
     device, mean, std = inference_device(), teacher.backbone.mean, teacher.backbone.std
     teacher.to(device)
     number = len(teacher.arguments["steps"])
-    own, all_known = channel_table(steps, number), channel_table(steps[: number + 1])
+    step_channels, known_channels = channel_table(steps, number), channel_table(steps[: number + 1])
     for record in progress(records, f"pseudo labels {number}"):
         mask = masks[record.image_id]
-        labels = torch.from_numpy(own[mask]).long()[None].to(device)
+        labels = torch.from_numpy(step_channels[mask]).long()[None].to(device)
         pixels = network_input(read_image(record.image, masks.short_side), mean, std).to(device)
         targets = pseudo_labels(upsample(teacher(pixels).logits, labels), labels, threshold)[0].cpu().numpy()
-        quality.add(targets, own[mask], all_known[mask])
+        quality.add(targets, step_channels[mask], known_channels[mask])
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Score a network that has learned the steps up to one, on the validation images (spec BARM 0.3, 1.1).
+"""Score a network that has learned the steps up to one, on the validation images.
 
-In: index, id list, checkpoint of `BARM`. Out: CSV with columns metric, class_name, value (percent), and CSV of pixel
-counts, rows truth and columns prediction. Params: `steps`, class ids of each of them; `eval_policy`, whole images
-(full) or, as in the field's tables, centre crops of 513 pixels (crop513).
+In: index, id list, checkpoint.
+Out: scores and confusion matrix.
+Source: the evaluation of ANDYZAQ/BARM, whose scripts set `--crop_val`.
 """
 
 import numpy as np
@@ -41,13 +41,21 @@ def main(
     counted: str = "occurring",
     short_side: int | None = None,
 ) -> None:
+    """Score the network on the classes that it has learned.
+
+    Args:
+        checkpoint: safetensors file of a trained `BARM`.
+        scores_table: CSV to write, with columns metric, class_name and value (percent).
+        confusion_table: CSV to write: pixel counts, rows truth, columns prediction.
+        eval_policy: full (whole images) or crop513 (centre crops of images whose short side is resized to 513 pixels).
+    """
     names, num_classes = DATASETS[dataset].classes, DATASETS[dataset].num_classes
     records, device = read_index(index), inference_device()
     model = load_network(checkpoint, BARM).to(device)
-    learned = channel_classes(model.arguments["steps"])
-    if learned != channel_classes(steps):
+    channel_ids = channel_classes(model.arguments["steps"])
+    if channel_ids != channel_classes(steps):
         raise InputError(f"{checkpoint}: learned the steps {model.arguments['steps']}, not {steps}; delete it")
-    class_of = np.array(learned, np.uint8)
+    class_of = np.array(channel_ids, np.uint8)
     matrix = np.zeros((num_classes, num_classes), np.int64)
     for image_id in progress(read_ids(ids), "evaluate"):
         image = read_image(records[image_id].image, None if eval_policy == "crop513" else short_side)

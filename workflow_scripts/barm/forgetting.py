@@ -1,7 +1,7 @@
-"""The forgetting matrix of a task: IoU of each class after each step.
+"""Tabulate and draw the forgetting matrix of a task: the IoU of each class after each step.
 
-In: scores after each step, of all variants one after the other. Out: CSV with columns variant, step, class_name,
-learned_in (step), iou (percent), and the same as heat maps. Params: `steps`, class ids of each step; `variants`.
+In: scores after each step, of all variants.
+Out: a table, and a heat map per variant.
 """
 
 import pandas as pd
@@ -24,6 +24,15 @@ def main(
     scheme: str,
     scale: str,
 ) -> None:
+    """Tabulate and draw the scores.
+
+    Args:
+        task: name of the protocol, such as 15-1, for the title.
+        scores: CSVs of scores after each step, those of the first variant first.
+        matrix: CSV to write, with columns variant, step, class_name, learned_in (step) and iou (percent).
+        variants: names of the variants, in the order of the scores.
+        scheme: overlapped or disjoint, for the title.
+    """
     names, tables = DATASETS[dataset].classes, [pd.read_csv(path, keep_default_na=False) for path in scores]
     parts = [
         forgetting_table(tables[start : start + len(steps)], names, steps).assign(variant=variant)

@@ -1,7 +1,8 @@
-"""Which images and classes each step of a class-incremental task has (spec BARM 1.1, 1.2).
+"""List which images and classes each step of a class-incremental task has.
 
-In: the classes that each training image shows. Out: the id list of each step, and a manifest with classes, counts and
-SHA-256 of each. Params: `steps`, class ids of each step; `scheme`, overlapped or disjoint.
+In: the classes that each training image shows.
+Out: the id list of each step, and a manifest.
+Source: the protocols of class-incremental segmentation as ANDYZAQ/BARM has them; see `maskmill.data.incremental`.
 """
 
 import json
@@ -14,9 +15,17 @@ from maskmill.workflow import stage
 
 
 def main(presence: str, lists: list[str], manifest_file: str, steps: list[list[int]], scheme: str) -> None:
+    """List the images of every step.
+
+    Args:
+        presence: text file of `class_presence.py`, one line per image.
+        lists: text files to write, one per step, with one id per line.
+        manifest_file: JSON to write: classes, number of images and SHA-256 of the list of each step.
+        scheme: overlapped, or disjoint: steps have no image that shows a later class.
+    """
     images = step_images(read_presence(presence), steps, scheme)
-    for path, chosen in zip(lists, images, strict=True):
-        write_text(Path(path), list_text(chosen))
+    for path, image_ids in zip(lists, images, strict=True):
+        write_text(Path(path), list_text(image_ids))
     write_text(Path(manifest_file), json.dumps(manifest(steps, images, scheme), indent=2) + "\n")
 
 

@@ -1,25 +1,26 @@
-"""Train BARM's network on the classes of some steps at once: of step 0, where class-incremental learning begins, or of
-all steps (the baseline `joint`), for as many iterations as they have together.
+"""Train BARM's network on the classes of several steps at once.
 
-In: index, id lists of these steps, optionally the backbone's weights. Out: a checkpoint of `BARM` with one group of
-classes. Params: `steps`, class ids of each of them; `first`, the recipe of step 0 (spec BARM 1.5); `lengths`, epochs
-and batch size of each step.
+These are the classes of step 0, where class-incremental learning begins, or those of all steps up to t: the baseline
+`joint`, which trains for as many iterations as these steps have together.
+
+In: index, the id lists of these steps, optionally the backbone's weights. Out: a checkpoint of `BARM` with one group of
+classes.
 """
 
+from dataclasses import replace
 from itertools import chain
 
 import torch
 
 from maskmill.data.catalog import DATASETS
-from maskmill.data.datasets import Masks, TrainingImages
+from maskmill.data.datasets import Masks
 from maskmill.data.incremental import StepLabels, step_records
 from maskmill.data.index import read_ids, read_index
-from maskmill.data.transforms import Augmentation
 from maskmill.methods.barm import first_losses
 from maskmill.networks.barm import BARM
-from maskmill.training.loop import train
-from maskmill.training.optimizers import backbone_and_new, build_optimizer
-from maskmill.training.schedules import iterations_of, poly
+from maskmill.training.optimizers import backbone_and_new
+from maskmill.training.run import TrainingRun, training_images
+from maskmill.training.schedules import iterations_of
 from maskmill.workflow import stage
 
 
@@ -27,58 +28,44 @@ def main(
     dataset: str,
     index: str,
     lists: list[str],
-    checkpoint: str,
     steps: list[list[int]],
     network: dict,
     augmentation: dict,
-    optimizer: dict,
+    lr: float,
+    new_factor: float,
     weight_decay: float,
-    first: dict,
     lengths: list[dict],
-    training: dict,
-    max_iterations: int | None = None,
-    seed: int = 0,
+    run: TrainingRun,
     short_side: int | None = None,
     weights: list[str] = (),
-    run: str = "by hand",
 ) -> None:
+    """Train one network on all classes of `steps`.
+
+    Args:
+        lists: text file per step with the ids of its images.
+        steps: class ids per step.
+        lengths: epochs and batch size per step; the training is as long as all of them together, whatever --epochs and
+            --iterations are.
+    """
     num_classes = DATASETS[dataset].num_classes
     ids = [read_ids(path) for path in lists]
     classes = list(chain(*steps))
     records = step_records(read_index(index), list(dict.fromkeys(chain(*ids))), classes)
-    torch.manual_seed(seed)
+    torch.manual_seed(run.seed)
     model = BARM(steps=[classes], pretrained=next(iter(weights), None), **network)
-    images = TrainingImages(
-        records,
-        Augmentation(**augmentation),
-        model.backbone.mean,
-        model.backbone.std,
-        num_classes=num_classes,
-        labels=StepLabels(Masks(records, num_classes, short_side), [classes], 0),
-        short_side=short_side,
-    )
+    labels = StepLabels(Masks(records, num_classes, short_side), [classes], 0)
+    options = {"num_classes": num_classes, "labels": labels, "short_side": short_side}
+    images = training_images(records, augmentation, model.backbone, **options)
 
     def step(model, batch):
         return first_losses(model(batch["image"]).logits, batch["label"])
 
     iterations = sum(
-        iterations_of(length["epochs"], len(of_step), length["batch_size"], max_iterations)
+        iterations_of(length["epochs"], len(of_step), length["batch_size"], run.max_iterations)
         for length, of_step in zip(lengths, ids, strict=True)
     )
-    groups = backbone_and_new(model, lr=first["lr"], new_factor=first["new_factor"], weight_decay=weight_decay)
-    train(
-        model,
-        step,
-        build_optimizer(groups, **optimizer),
-        poly(iterations),
-        images,
-        checkpoint=checkpoint,
-        run=run,
-        iterations=iterations,
-        batch_size=first["batch_size"],
-        seed=seed,
-        **training,
-    )
+    groups = backbone_and_new(model, lr=lr, new_factor=new_factor, weight_decay=weight_decay)
+    replace(run, iterations=iterations, max_iterations=None).train(model, step, groups, images)
 
 
 if __name__ == "__main__":

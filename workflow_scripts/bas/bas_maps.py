@@ -1,8 +1,8 @@
-"""Seeds of BAS for one shard's images: its maps at several scales and mirrored, with the classifier's (spec 4.6).
+"""Compute BAS's maps of the images' tags, summed over several scales and the mirrored image, as seeds.
 
-In: BAS, index, id list, the maps of `cams`. Out: map store of kind `cam`, as that of `cams`: per image float16
-[k, ceil(H/4), ceil(W/4)] in 0..1, one plane for each tag, each divided by its own maximum; attribute `classes` names
-the planes. Params: `add_cams`: true adds the classifier's maps, as released; false leaves the maps of BAS alone.
+In: index, id list, class activation maps of the classifier, BAS's network.
+Out: maps in the form of class activation maps.
+Source: folder `WSSS` of wpy1999/BAS-Extension.
 """
 
 import numpy as np
@@ -33,6 +33,14 @@ def main(
     scatteritem: str = "1-of-1",
     short_side: int | None = None,
 ) -> None:
+    """Compute the maps of the images of one part.
+
+    Args:
+        checkpoint: safetensors file of the trained `BASSeeds`.
+        maps: map store to write: per image float16 [k, ceil(H/4), ceil(W/4)] in 0..1, one plane per tag, each divided
+            by its maximum; attribute `classes` holds the mask ids of the planes.
+        add_cams: whether the classifier's maps are added to those of BAS, as the released code does.
+    """
     records, seeds, device = read_index(index), open_maps(cams), inference_device()
     bas = load_network(checkpoint, BASSeeds).to(device)
     parameters = {"scales": scales, "add_cams": add_cams, "short_side": short_side}

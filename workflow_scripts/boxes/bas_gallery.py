@@ -1,12 +1,11 @@
-"""One picture of what BAS does to boxes, and of why (spec weakly_supervised 4.1).
+"""Draw what BAS does to boxes, and why.
 
-In: index, boxes, id list, checkpoint of the classifier that the variant `cam` is, per variant the store of maps and
-the table of scores with its threshold and top-k. Out: `picture`, PNG, a row per image (image, CAM box, BAS box, each
-against the true box), below them `activations`, CSV with columns share, cross_entropy, activation: what a trained
-classifier says when it sees no more of an image than a mask, which grows from the object's middle over the object
-(share 1) and beyond. Its cross entropy is low before the mask covers the object; its activation goes on rising: BAS
-learns from that.
-Params: `resize`, `crop`, sides in pixels that the maps were made with; `images`, rows of the picture.
+BAS learns from this: what a classifier says of a masked image, as the mask grows from the object's middle over the
+object and beyond. The cross entropy falls before the mask shows the whole object; the activation keeps rising.
+
+In: index, boxes, id list, a trained classifier, maps and scores of the variants `cam` and `bas`.
+Out: a picture with a row per image (image, CAM box, BAS box), and the curve of cross entropy and activation.
+Source: BAS (Wu et al., CVPR 2022).
 """
 
 import numpy as np
@@ -29,7 +28,7 @@ from maskmill.storage.maps import open_maps
 from maskmill.workflow import stage
 
 SHARES = np.concatenate([np.linspace(0.05, 1, 20), np.linspace(1.1, 3, 20)])
-CURVE_IMAGES = 100  # that the curve is the mean of
+CURVE_IMAGES = 100  # the curve is their mean
 
 
 def main(
@@ -50,12 +49,24 @@ def main(
     scale: str,
     protocol: str,
 ) -> None:
+    """Draw the picture and measure the curve.
+
+    Args:
+        boxes: CSV of the true boxes: image_id, x0, y0, x1, y1 in pixels of the file.
+        checkpoint: safetensors file of the `BASLocalizer` that is the variant `cam`, the classifier of the curve.
+        cam, bas: map store of the variant's localisation maps, as `localize.py` writes it.
+        cam_scores, bas_scores: CSV of the variant's scores, which has its threshold and top-k.
+        activations: CSV to write, with columns share (area of the mask over that of the box), cross_entropy, activation
+            (over that of the whole image).
+        images: number of rows of the picture.
+        protocol: whose evaluation code boxes follow: ext or cvpr; see `maskmill.evaluation.localization`.
+    """
     rules = PROTOCOLS[protocol]
-    records, truth, chosen = read_index(index), read_boxes(boxes), read_ids(ids)
+    records, truth, image_ids = read_index(index), read_boxes(boxes), read_ids(ids)
     stores = {"CAM": open_maps(cam), "BAS": open_maps(bas)}
     settings = {"CAM": setting_of(cam_scores), "BAS": setting_of(bas_scores)}
     rows = []
-    for image_id in evenly(chosen, images):
+    for image_id in evenly_spread(image_ids, images):
         record = records[image_id]
         row = BoxRow(
             image_id.split("__")[-1], cropped(record, resize, crop), in_crop(truth, record, resize, crop, rules), {}, {}
@@ -67,7 +78,9 @@ def main(
             row.boxes[method] = largest_box(row.maps[method], threshold)
         rows.append(row)
     network = load_network(checkpoint, BASLocalizer).to(inference_device())
-    curve = activation_curve(network, [records[i] for i in evenly(chosen, CURVE_IMAGES)], truth, resize, crop, rules)
+    curve = activation_curve(
+        network, [records[i] for i in evenly_spread(image_ids, CURVE_IMAGES)], truth, resize, crop, rules
+    )
     with atomic_path(activations) as path:
         curve.to_csv(path, index=False)
     draw_boxes(rows, curve, picture, f"{boxset}, scale {scale}: true boxes green, found boxes red")
@@ -79,13 +92,13 @@ def setting_of(scores_table: str) -> tuple[float, int]:
     return float(values["threshold"]), int(values["top_k"])
 
 
-def evenly(ids: list[str], count: int) -> list[str]:
-    """So many of the ids, spread over the list."""
+def evenly_spread(ids: list[str], count: int) -> list[str]:
+    """`count` of the ids, evenly spread over the list."""
     return [ids[position] for position in np.linspace(0, len(ids) - 1, min(count, len(ids))).round().astype(int)]
 
 
 def cropped(record: Record, resize: int, crop: int) -> np.ndarray:
-    """What a network sees of an image: the central crop, uint8 [crop, crop, 3]."""
+    """The central crop of the resized image, which is the network's input: uint8 [crop, crop, 3]."""
     start = round((resize - crop) / 2)
     return squared(read_image(record.image), resize)[start : start + crop, start : start + crop]
 
@@ -104,10 +117,13 @@ def activation_curve(
     crop: int,
     rules: Protocol,
 ) -> pd.DataFrame:
-    """Means over images of the cross entropy and of the activation S, as a share of the whole image's, when all pixels
-    outside the true box, scaled to each of `SHARES` of its area, have the mean colour."""
+    """Cross entropy and activation S of masked images, at each of `SHARES`; means over the images.
+
+    The mask is the true box, scaled to that share of its area. Pixels outside it have the mean colour. The activation
+    is relative to that of the whole image.
+    """
     device = next(network.parameters()).device
-    entropies, seen, whole = [], [], []
+    entropies, masked, unmasked = [], [], []
     for record in progress(records, "activation"):
         image = network_input(cropped(record, resize, crop), network.mean, network.std)
         masks = torch.from_numpy(
@@ -116,9 +132,9 @@ def activation_curve(
         logits = network.predict(torch.cat([image * masks[:, None], image]).to(device))[0].cpu()
         label = torch.tensor(record.classes[0] - 1)
         entropies.append(F.cross_entropy(logits[:-1], label.expand(len(SHARES)), reduction="none"))
-        seen.append(logits[:-1, label].relu())
-        whole.append(logits[-1, label].relu())
-    share = torch.stack(seen).mean(dim=0) / torch.stack(whole).mean().clamp_min(1e-8)
+        masked.append(logits[:-1, label].relu())
+        unmasked.append(logits[-1, label].relu())
+    share = torch.stack(masked).mean(dim=0) / torch.stack(unmasked).mean().clamp_min(1e-8)
     return pd.DataFrame({"share": SHARES, "cross_entropy": torch.stack(entropies).mean(dim=0), "activation": share})
 
 

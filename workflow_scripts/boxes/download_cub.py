@@ -1,7 +1,7 @@
-"""Download CUB-200-2011 and unpack it; an interrupted download is resumed.
+"""Download CUB-200-2011 and unpack it. An interrupted download is resumed.
 
-Out: `complete`, the empty flag file in the release's folder; the archive stays beside that folder, in `archives/`.
-Params: `checksum`, "md5:<hex>" or "sha256:<hex>" of the archive, or null for the one that the catalogue has.
+In: the archive's addresses and checksum in `maskmill.data.localization`.
+Out: the release's folder; the archive stays beside it, in `archives/`.
 """
 
 import shutil
@@ -13,6 +13,11 @@ from maskmill.workflow import stage
 
 
 def main(complete: str, checksum: str | None = None) -> None:
+    """Download and unpack the release.
+
+    Args:
+        checksum: "md5:<hex>" or "sha256:<hex>" of the archive; null: the published one.
+    """
     root, archive = Path(complete).parent, CUB.archive
     path = root.parent / "archives" / archive.name
     work = root.parent / f".{root.name}.work"

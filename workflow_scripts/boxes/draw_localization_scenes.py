@@ -1,7 +1,7 @@
-"""Draw the sample scenes with one object each, as a localisation set (data of scale `sample`).
+"""Draw the sample scenes with one object each as a localisation set, for scale `sample`.
 
-Out: a folder in the layout of `boxset` (see `maskmill.data.sample_localization`), with the empty flag file `complete`
-in it. Params: `scenes`, the numbers of scenes (train, heldout, val), their size in pixels and the seed.
+In: nothing but the numbers of scenes.
+Out: a folder in the layout of the localisation set; see `maskmill.data.sample_localization`.
 """
 
 import shutil
@@ -12,6 +12,11 @@ from maskmill.workflow import stage
 
 
 def main(complete: str, scenes: dict, boxset: str = "cub") -> None:
+    """Draw the scenes.
+
+    Args:
+        scenes: numbers of scenes (train, heldout, val), their size in pixels, and the seed.
+    """
     root = Path(complete).parent
     shutil.rmtree(root, ignore_errors=True)  # what a killed run left half drawn
     draw_localization_scenes(root, boxset, **scenes)

@@ -1,15 +1,13 @@
-"""Score localisation maps against boxes and, where there are any, object masks (spec weakly_supervised 4.4).
+"""Score localisation maps against boxes and, where there are any, object masks.
 
-In: index, boxes, id lists of the scored and of the held-out images, stores of maps and class scores of both. Out:
-`scores_table`, CSV with columns metric, class_name, value (percent; `threshold` and `top_k` in their own units), and
-`curve`, CSV with columns split, top_k, threshold, gt_known_loc (percent).
+Every localisation metric appears twice. Without a suffix, threshold and k are those of `setting`, which the authors
+found on the images that they score; where `setting` has none, they are found here in the same way. MaxBoxAccV2 also
+takes its best thresholds on the scored images, as the benchmark defines it. With the suffix `_heldout`, all of them are
+chosen on the held-out images.
 
-Every localisation metric stands there twice. Without a suffix, threshold and k are `setting`, the ones the authors
-found on the images they score, or, where `setting` has none, found here in the same way; MaxBoxAccV2 takes its best
-thresholds there too, as the benchmark defines it. With `_heldout`, all of them are chosen on the held-out images.
-Params: `protocol`, `ext` or `cvpr`, see `maskmill.evaluation.localization`; `resize`, `crop`, sides in pixels that
-the maps were made with; `thresholds`, of normalised maps: first, end, step; `setting`: threshold, top_k (one of the
-maps'), each may be null.
+In: index, boxes, id lists, maps and class scores of the scored and of the held-out images.
+Out: scores, and GT-known localisation at every threshold and k.
+Source: `WSOL/evaluator.py` of wpy1999/BAS-Extension, and the evaluation of wpy1999/BAS.
 """
 
 import json
@@ -50,7 +48,13 @@ from maskmill.workflow import stage
 
 
 class Measured(NamedTuple):
-    """One image: float32 [K, T], float32 [K, 255], int64 [K, 2, 1002] or None where the object has no mask."""
+    """What is measured on the K maps of one image.
+
+    Attributes:
+        ious: IoU of the box at each of T thresholds with the true box, float32 [K, T].
+        contours: IoU of the best contour at each of 255 grey levels, float32 [K, 255].
+        histograms: scores over object and background, int64 [K, 2, 1002]; None where the object has no mask.
+    """
 
     ious: np.ndarray
     contours: np.ndarray
@@ -58,7 +62,15 @@ class Measured(NamedTuple):
 
 
 class Split(NamedTuple):
-    """The images of a split, stacked; `histograms` summed over images; `ranks` of the true class by ten crops."""
+    """What is measured on the N images of a split.
+
+    Attributes:
+        ious: see `Measured`, float32 [N, K, T].
+        contours: see `Measured`, float32 [N, K, 255].
+        histograms: sums over the images; None where an object has no mask.
+        ranks: number of classes that score higher than the true one by ten crops, int [N].
+        classes: the true classes, int [N] in 0..C-1.
+    """
 
     ious: np.ndarray
     contours: np.ndarray
@@ -84,6 +96,21 @@ def main(
     setting: dict,
     threads: int = 1,
 ) -> None:
+    """Score the maps of one variant.
+
+    Args:
+        boxes: CSV of the true boxes: image_id, x0, y0, x1, y1 in pixels of the file.
+        ids: text file with the ids of the images to score, one per line.
+        heldout: text file with the ids of the held-out images, one per line; it may be empty.
+        maps: map store of localisation maps, as `localize.py` writes it.
+        scores: map store of class scores, as `localize.py` writes it.
+        scores_table: CSV to write, with columns metric, class_name and value (percent; `threshold` and `top_k` in their
+            own units).
+        curve: CSV to write, with columns split, top_k, threshold and gt_known_loc (percent).
+        protocol: whose evaluation code scores follow: ext or cvpr; see `maskmill.evaluation.localization`.
+        thresholds: thresholds to try on maps normalised to 0..1: first, end (not included), step.
+        setting: threshold and top_k (one of the maps'); null: the best ones on the scored images.
+    """
     rules, store = PROTOCOLS[protocol], open_maps(maps)
     top_k = json.loads(store.attributes["parameters"])["top_k"]
     levels = sorted({*np.arange(*thresholds).round(4), *filter(None, [setting["threshold"]])})
@@ -94,23 +121,23 @@ def main(
         images = [(records[image_id], truth[image_id]) for image_id in read_ids(path)]
         if images:
             measured = list(in_processes(measure_one, images, threads, f"evaluate {name}"))
-            splits[name] = gathered(measured, [record for record, _ in images], open_maps(scores))
+            splits[name] = stacked(measured, [record for record, _ in images], open_maps(scores))
 
     by_class = rules.class_means and boxset == "cub"
-    known = {name: split_rules(split, rules, by_class) for name, split in splits.items()}
+    hit_rules = {name: split_rules(split, rules, by_class) for name, split in splits.items()}
     val = splits["val"]
     rows = [("top1_cls", accuracy(val.ranks < 1)), ("top5_cls", accuracy(val.ranks < 5))]
-    chosen = {"": (*authors_choice(val.ious, top_k, levels, setting, **known["val"]), None)}
+    choices = {"": (*authors_choice(val.ious, top_k, levels, setting, **hit_rules["val"]), None)}
     if "heldout" in splits:
-        k, threshold = best_setting(splits["heldout"].ious, **known["heldout"])
-        chosen["_heldout"] = (k, threshold, best_levels(splits["heldout"].contours[:, k]))
-    for suffix, (k, threshold, grey) in chosen.items():
-        found = localization_scores(val, k, threshold, grey, **known["val"])
-        found |= {"threshold": levels[threshold], "top_k": top_k[k]}
-        rows += [(metric + suffix, value) for metric, value in found.items()]
+        k, threshold = best_setting(splits["heldout"].ious, **hit_rules["heldout"])
+        choices["_heldout"] = (k, threshold, best_levels(splits["heldout"].contours[:, k]))
+    for suffix, (k, threshold, grey) in choices.items():
+        values = localization_scores(val, k, threshold, grey, **hit_rules["val"])
+        values |= {"threshold": levels[threshold], "top_k": top_k[k]}
+        rows += [(metric + suffix, value) for metric, value in values.items()]
     write_table(scores_table, pd.DataFrame(rows, columns=["metric", "value"]).assign(class_name=""))
     write_table(
-        curve, pd.concat([curve_rows(name, split, top_k, levels, **known[name]) for name, split in splits.items()])
+        curve, pd.concat([curve_rows(name, split, top_k, levels, **hit_rules[name]) for name, split in splits.items()])
     )
     logging.info("%s: GT-known %.1f", maps, dict(rows)["gt_known_loc"])
 
@@ -136,7 +163,7 @@ def object_mask(path: Path, resize: int, crop: int) -> np.ndarray:
     return (grey[start : start + crop, start : start + crop] >= OBJECT).astype(np.uint8)
 
 
-def gathered(measured: list[Measured], records: list[Record], scores: Maps) -> Split:
+def stacked(measured: list[Measured], records: list[Record], scores: Maps) -> Split:
     classes = np.array([record.classes[0] - 1 for record in records])
     has_masks = all(one.histograms is not None for one in measured)
     return Split(
@@ -149,41 +176,45 @@ def gathered(measured: list[Measured], records: list[Record], scores: Maps) -> S
 
 
 def split_rules(split: Split, rules: Protocol, by_class: bool) -> dict:
-    """What a protocol counts as a hit, and the classes that it averages over, if it does."""
+    """What a protocol counts as a hit, and, where it averages over classes, the class of every image."""
     return {"strict": rules.strict, "classes": split.classes if by_class else None}
 
 
-def authors_choice(ious: np.ndarray, top_k: list[int], levels: list[float], setting: dict, **known) -> tuple[int, int]:
+def authors_choice(ious: np.ndarray, top_k: list[int], levels: list[float], setting: dict, **rules) -> tuple[int, int]:
     """Positions of top-k and threshold: those of `setting` and, where it has none, the best for ious [N, K, T]."""
     planes = [k for k, value in enumerate(top_k) if setting["top_k"] in (None, value)]
     places = [t for t, value in enumerate(levels) if setting["threshold"] in (None, value)]
-    k, threshold = best_setting(ious[:, planes][:, :, places], **known)
+    k, threshold = best_setting(ious[:, planes][:, :, places], **rules)
     return planes[k], places[threshold]
 
 
 def localization_scores(
     split: Split, k: int, threshold: int, grey: list[int] | None, *, strict: bool, classes: np.ndarray | None
 ) -> dict[str, float]:
-    """The metrics at one k and threshold (positions) and, for MaxBoxAccV2, the grey levels, or None for the best."""
+    """The metrics at one k and one threshold, which are positions in their lists.
+
+    Args:
+        grey: the grey levels of MaxBoxAccV2; None: the best ones.
+    """
     ious = split.ious[:, k, threshold]
-    right = hits(ious, strict=strict)
-    found = {
-        "top1_loc": accuracy(right & (split.ranks < 1), classes),
-        "top5_loc": accuracy(right & (split.ranks < 5), classes),
-        "gt_known_loc": accuracy(right, classes),
+    localised = hits(ious, strict=strict)
+    values = {
+        "top1_loc": accuracy(localised & (split.ranks < 1), classes),
+        "top5_loc": accuracy(localised & (split.ranks < 5), classes),
+        "gt_known_loc": accuracy(localised, classes),
         "maxboxaccv2": max_box_accuracy(split.contours[:, k], grey),
         "maxboxaccv2_printed": printed_box_accuracy(ious),
     }
     if split.histograms is not None:
-        found["pxap"], found["piou"] = pixel_scores(split.histograms[k])
-    return found
+        values["pxap"], values["piou"] = pixel_scores(split.histograms[k])
+    return values
 
 
 def curve_rows(
     name: str, split: Split, top_k: list[int], levels: list[float], *, strict: bool, classes: np.ndarray | None
 ) -> pd.DataFrame:
-    known = accuracy(hits(split.ious, strict=strict), classes)
-    grid = [(name, k, level, known[i, j]) for i, k in enumerate(top_k) for j, level in enumerate(levels)]
+    hit_rates = accuracy(hits(split.ious, strict=strict), classes)
+    grid = [(name, k, level, hit_rates[i, j]) for i, k in enumerate(top_k) for j, level in enumerate(levels)]
     return pd.DataFrame(grid, columns=["split", "top_k", "threshold", "gt_known_loc"])
 
 

@@ -1,11 +1,7 @@
-"""Index a localisation set's root: images, sizes (pixels), one class an image; and, apart from it, the boxes.
+"""Index the folder of a localisation set: images with one class each and, in a file of their own, the boxes.
 
-Out: `index` (CSV, one row per image; `mask` is the object's, grey, where there is one), `splits` (id lists train,
-heldout, val), `boxes_table` (CSV, x0 y0 x1 y1 in pixels, as published), `classes` (a class name a line; class ids are
-the lines' numbers from 1), `manifest` (JSON: per split the counts, the list's SHA-256 and its relation to the
-published one).
-Params: `root`, a folder as `maskmill.data.localization` describes it for `boxset`; `boxes`, ILSVRC's XML folder or
-list; `heldout`, the folders `images` and `lists` of a held-out set in the WSOL benchmark's format, or null for none.
+In: a folder in the layout that `maskmill.data.localization` describes for the localisation set.
+Out: index, id lists, boxes, class list, manifest. Boxes are separate so that no training has them among its inputs.
 """
 
 import json
@@ -38,6 +34,19 @@ def main(
     heldout: dict | None = None,
     threads: int = 1,
 ) -> None:
+    """Index the folder.
+
+    Args:
+        root: folder of the localisation set.
+        index: CSV to write, with one row per image; the mask is that of the object, grey, where there is one.
+        splits: text files to write, one per split (train, heldout, val), with one id per line.
+        boxes_table: CSV to write: image_id, x0, y0, x1, y1 in pixels of the file, as published.
+        classes: text file to write, with one class name per line; class ids are the lines' numbers from 1.
+        manifest_file: JSON to write: per split the counts, the SHA-256 of the list, and how it relates to the published
+            list.
+        boxes: folder of ILSVRC's XML files, or list of boxes; CUB's release has its own.
+        heldout: folders `images` and `lists` of held-out images, in the format of the WSOL benchmark; null: none.
+    """
     names, located = read_cub(root) if boxset == "cub" else read_ilsvrc(root, boxes)
     if heldout:
         located += read_held_out(heldout["images"], heldout["lists"], len(names))

@@ -1,11 +1,8 @@
-"""Localisation maps and class scores of one shard's images (spec weakly_supervised 4.4).
+"""Compute localisation maps and class scores.
 
-In: a trained `BASLocalizer`, index, id lists. Out, both for the images resized to `resize` x `resize` pixels: `maps`,
-kind `cam`: float16 [len(top_k), h, w] of the central crop, a plane for each k of attribute `top_k`: for 1 the map of
-the true class, as in the released code, else the mean of the maps of the k likeliest classes; so that neither
-thresholds nor k need another forward pass. `scores`, kind `probability`: float32 [2, C], softmax of the central crop,
-and its mean over ten crops (corners, centre, and all mirrored).
-Params: `variant`, whose maps: `bas`, the generator's, or `cam`, the class activation maps of the same network's head.
+In: index, id lists, a trained `BASLocalizer`.
+Out: maps for several k, so that a search over threshold and k needs no forward pass; class scores.
+Source: `WSOL/evaluator.py` of wpy1999/BAS-Extension.
 """
 
 from itertools import chain
@@ -41,14 +38,27 @@ def main(
     top_k: list[int],
     scatteritem: str = "1-of-1",
 ) -> None:
+    """Compute the maps and class scores of the images of one part.
+
+    Args:
+        ids: text files with the ids of the images to work on, one per line.
+        checkpoint: safetensors file of a trained `BASLocalizer`.
+        maps: map store to write: per image float16 [K, h, w] of the central crop, one plane per value of `top_k`, which
+            is an attribute of the store.
+        scores: map store to write: per image float32 [2, C] in 0..1, softmax of the central crop, and its mean over ten
+            crops (four corners and the centre, and the same of the mirrored image).
+        variant: bas (maps of the generator) or cam (class activation maps of the same network's head).
+        top_k: 1 is the map of the true class, as in the released code; k > 1 is the mean of the maps of the k likeliest
+            classes.
+    """
     records = read_index(index)
     device = inference_device()
     network = load_network(checkpoint, BASLocalizer).to(device)
     parameters = {"variant": variant, "resize": resize, "crop": crop, "top_k": top_k}
-    about = {"producer": "localize", "parameters": parameters, "inputs": [checkpoint]}
-    chosen = shard(list(chain(*map(read_ids, ids))), scatteritem)
-    with create_maps(maps, "cam", **about) as map_store, create_maps(scores, "probability", **about) as score_store:
-        for image_id in progress(chosen, f"localize {variant} {scatteritem}"):
+    origin = {"producer": "localize", "parameters": parameters, "inputs": [checkpoint]}
+    image_ids = shard(list(chain(*map(read_ids, ids))), scatteritem)
+    with create_maps(maps, "cam", **origin) as map_store, create_maps(scores, "probability", **origin) as score_store:
+        for image_id in progress(image_ids, f"localize {variant} {scatteritem}"):
             crops = ten_crops(read_image(records[image_id].image), resize, crop, network.mean, network.std)
             logits, generated, activations = network.predict(crops.to(device))
             planes = generated if variant == "bas" else activations

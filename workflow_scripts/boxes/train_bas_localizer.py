@@ -1,9 +1,6 @@
-"""Train BAS, or its classifier alone, on images of one class each (spec weakly_supervised 4.2, 4.3).
+"""Train BAS on images of one class each, to find that class's box; or its classifier alone, to compare with.
 
-In: index, id list, class names (one a line), optionally the backbone's weights. Out: a checkpoint of `BASLocalizer`.
-Params: `variant`: `bas`, or `cam`: the same network and budget with the classification loss alone, whose score maps are
-the class activation maps to compare with; `augmentation`: Augmentation's `square` and `crop`; `saturated`: what L_bas
-becomes where the background is more active than the image, null for the extension's choice.
+In: index, id list, class names (one per line), optionally the backbone's weights. Out: a checkpoint of `BASLocalizer`.
 """
 
 from pathlib import Path
@@ -19,8 +16,7 @@ from maskmill.data.transforms import Augmentation
 from maskmill.errors import InputError
 from maskmill.methods.bas import SATURATED, localization_losses, logits
 from maskmill.networks.bas import BASLocalizer, parameter_groups
-from maskmill.training.loop import train
-from maskmill.training.optimizers import build_optimizer
+from maskmill.training.run import TrainingRun
 from maskmill.training.schedules import iterations_of, step_decay
 from maskmill.workflow import stage
 
@@ -29,34 +25,41 @@ def main(
     index: str,
     ids: str,
     classes: str,
-    checkpoint: str,
     network: dict,
     variant: str,
     augmentation: dict,
     alpha: float,
     beta: float,
-    optimizer: dict,
     lr: float,
     new_factor: float,
     bias_factor: float,
     weight_decay: float,
     decay_epochs: float,
-    epochs: float,
-    batch_size: int,
-    training: dict,
+    run: TrainingRun,
     saturated: float | None = None,
-    max_iterations: int | None = None,
-    seed: int = 0,
     weights: list[str] = (),
-    run: str = "by hand",
 ) -> None:
+    """Train BAS's network for boxes.
+
+    Args:
+        classes: text file with the class names, one per line.
+        variant: bas, or cam: the same network and budget with the classification loss alone, whose score maps are the
+            class activation maps to compare with.
+        augmentation: keyword arguments of `Augmentation`: `square`, `crop` and `interpolation`.
+        alpha, beta: weights of the losses L_frg and L_ac.
+        new_factor: learning rate of the classifier head and the generator, in units of the backbone's.
+        bias_factor: learning rate of biases, in units of their layer's.
+        decay_epochs: epochs between two steps of the learning rate by 0.1.
+        saturated: value of L_bas where the background is more active than the image; null: as in the paper's extension.
+    """
     num_classes = len(Path(classes).read_text(encoding="utf-8").splitlines())
-    records = read_index(index)
-    torch.manual_seed(seed)
+    indexed = read_index(index)
+    torch.manual_seed(run.seed)
     model = BASLocalizer(num_classes=num_classes, pretrained=next(iter(weights), None), **network)
-    images = OneClassImages([records[i] for i in read_ids(ids)], Augmentation(**augmentation), model.mean, model.std)
+    records = [indexed[image_id] for image_id in read_ids(ids)]
+    images = OneClassImages(records, Augmentation(**augmentation), model.mean, model.std)
     if variant == "cam":
-        model.generator.requires_grad_(False)  # nothing reaches it, which several devices would wait for
+        model.generator.requires_grad_(False)  # no gradient reaches it, and several devices would wait for one
     if saturated is None:
         saturated = SATURATED.get(network["backbone"], 1.0)
 
@@ -67,19 +70,8 @@ def main(
         return localization_losses(*model(image, label), label, alpha=alpha, beta=beta, saturated=saturated)
 
     groups = parameter_groups(model, lr=lr, weight_decay=weight_decay, new_factor=new_factor, bias_factor=bias_factor)
-    train(
-        model,
-        step,
-        build_optimizer(groups, **optimizer),
-        step_decay(iterations_of(decay_epochs, len(images), batch_size)),
-        images,
-        checkpoint=checkpoint,
-        run=run,
-        iterations=iterations_of(epochs, len(images), batch_size, max_iterations),
-        batch_size=batch_size,
-        seed=seed,
-        **training,
-    )
+    schedule = step_decay(iterations_of(decay_epochs, len(images), run.batch_size))
+    run.train(model, step, groups, images, schedule=schedule)
 
 
 class OneClassImages:

@@ -1,9 +1,7 @@
-"""Index a data set's root: which images, masks, sizes (pixels) and tags (mask ids) there are.
+"""Index a data set's folder: which images and masks there are, their sizes and tags, and the splits.
 
-Out: `index` (CSV, one row per image); `splits` (id lists, named after their role: train, labelled_train,
-val); `manifest` (JSON: per role the counts, the list's SHA-256 and its relation to the published list).
-Params: `root`, a folder as `maskmill.data.catalog` describes it for `dataset`; `lists`, role to the name of the root's
-list (Cityscapes: folder) that plays it; `subset`, whether cities of Cityscapes may be missing.
+In: a folder in the layout that `maskmill.data.catalog` describes for the data set.
+Out: the index, one id list per split, the manifest of the splits.
 """
 
 import json
@@ -27,6 +25,19 @@ def main(
     subset: bool = False,
     threads: int = 1,
 ) -> None:
+    """Index the folder.
+
+    Args:
+        root: folder of the data set.
+        lists: split (train, labelled_train, val) to the name of the folder's own list (Cityscapes: subfolder) that
+            plays it.
+        index: CSV to write, with one row per image: id, files of image and mask, height and width in pixels, tags,
+            splits.
+        splits: text files to write, one per split and named after it, with one id per line.
+        manifest: JSON to write: per split the counts, the SHA-256 of the list, and how it relates to the published
+            list.
+        subset: whether cities may be missing (Cityscapes).
+    """
     about = DATASETS[dataset]
     if root is None:
         raise InputError(f"config: data.{dataset}.root is not set; set it to {about.origin}")

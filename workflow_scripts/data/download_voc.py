@@ -1,7 +1,7 @@
-"""Download one of VOC's archives; an interrupted download is resumed.
+"""Download one archive of VOC 2012 or SBD. An interrupted download is resumed.
 
-Out: `path`, the archive, its checksum verified.
-Wildcard: `archive`, its file name in the catalogue.
+In: the archive's addresses and checksum in `maskmill.data.catalog`.
+Out: the archive, its checksum verified.
 """
 
 from maskmill.data.catalog import VOC
@@ -10,8 +10,14 @@ from maskmill.workflow import stage
 
 
 def main(archive: str, path: str) -> None:
-    found = next(a for a in VOC.archives.values() if a.name == archive)
-    download(found.urls, path, found.checksum)
+    """Download the archive.
+
+    Args:
+        archive: file name of the archive in the catalog.
+        path: file to write.
+    """
+    entry = next(a for a in VOC.archives.values() if a.name == archive)
+    download(entry.urls, path, entry.checksum)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""Draw the sample scenes (data of scale `sample`).
+"""Draw the sample scenes, the data of scale `sample`.
 
-Out: a folder in the layout of `dataset` (see `maskmill.data.sample_scenes`), with the empty flag file `complete` in it.
-Params: `scenes`, the numbers of scenes (train_aug, train, val), their size in pixels and the seed. Data sets other
-than VOC have no train_aug: their train is as large as that.
+In: nothing but the numbers of scenes.
+Out: a folder in the layout of the data set; see `maskmill.data.sample_scenes`.
 """
 
 import shutil
@@ -14,6 +13,12 @@ from maskmill.workflow import stage
 
 
 def main(complete: str, scenes: dict, dataset: str = "voc") -> None:
+    """Draw the scenes.
+
+    Args:
+        scenes: numbers of scenes (train_aug, train, val), their size in pixels, and the seed. Data sets other than VOC
+            have no train_aug; their train has as many scenes as train_aug.
+    """
     root = Path(complete).parent
     shutil.rmtree(root, ignore_errors=True)  # what a killed run left half drawn
     if dataset == "voc":

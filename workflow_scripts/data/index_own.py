@@ -1,8 +1,7 @@
-"""Index images of the user's own: which there are, their masks, sizes (pixels) and tags (mask ids).
+"""Index images of your own: which there are, their masks, sizes and tags.
 
-Out: `index` (CSV, one row per image); `class_list` (class names in the order of the mask ids, one a line); `train` and
-`labelled_train` (id lists: all images but those to score on, those of them that have a mask); `manifest` (JSON: counts
-per list). Params: what stands under `data.mine` in the configuration.
+In: what `data.mine` of the configuration names.
+Out: index, class list, id lists of the training images, manifest. `validation_own.py` writes the list to score on.
 """
 
 import json
@@ -31,6 +30,22 @@ def main(
     val: str | None = None,
     threads: int = 1,
 ) -> None:
+    """Index the images.
+
+    Args:
+        index: CSV to write, with one row per image: id, files of image and mask, height and width in pixels, tags,
+            splits.
+        class_list: text file to write, with one class name per line in the order of the mask ids, background first.
+        train: id list to write: all images except those to score on.
+        labelled_train: id list to write: the training images that have a mask.
+        manifest_file: JSON to write: number of images and SHA-256 of each list.
+        images: folder of images, or of folders of images.
+        classes: names of the classes in the order of the mask ids 1, 2, ...; 0 is the background.
+        tags: CSV with the columns image and tags (class names, separated by semicolons); null: tags are read from the
+            masks.
+        masks: folder with <image>.png for the images that have a mask: class ids, 255 = ignore; null: none has.
+        val: text file that lists the images to score on, one per line; they need masks; null: none.
+    """
     for key, value, what in (("images", images, "a folder of images"), ("classes", classes, "the names of classes")):
         if not value:
             raise InputError(f"config: data.mine.{key} is not set; set it to {what}")

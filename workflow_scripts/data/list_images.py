@@ -1,6 +1,7 @@
 """List one part of the images of a folder in ImageNet's layout, <class>/<name>.JPEG.
 
-Out: CSV with the columns key, image and caption; captions are empty.
+In: the folder.
+Out: a CSV of images without captions.
 """
 
 from maskmill.data.index import shard
@@ -10,6 +11,12 @@ from maskmill.workflow import stage
 
 
 def main(pairs: str, root: str | None, scatteritem: str = "1-of-1") -> None:
+    """List the images of one part.
+
+    Args:
+        pairs: CSV to write, with columns key, image (a file) and caption (empty).
+        root: folder that holds ImageNet's 1,000 folders of classes.
+    """
     if root is None:
         raise InputError(
             "config: pairs.imagenet.root is null; set it to the folder that holds ImageNet's 1,000 folders"

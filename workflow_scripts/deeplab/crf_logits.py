@@ -1,7 +1,8 @@
-"""Labels from score maps by the dense CRF (spec 2.1, 2.5).
+"""Turn score maps into labels with the dense CRF.
 
-In: index, id list, map store of kind `logits`, optionally the setting that the search chose. Out: map store of kind
-`label`, uint8 [H, W] at working size.
+In: index, id list, score maps, the setting that the search chose.
+Out: labels.
+Source: DeepLab v2 (Chen et al., TPAMI 2017).
 """
 
 import json
@@ -29,14 +30,20 @@ def main(
     short_side: int | None = None,
     threads: int = 1,
 ) -> None:
+    """Label the images of one part.
+
+    Args:
+        maps: map store to write: labels uint8 [H, W] at the working size.
+        setting: JSON file of `crf_search.py`, whose parameters replace those of `crf`; none: `crf` is used.
+    """
     for path in setting:
         crf = json.loads(Path(path).read_text())["crf"]
-    records, chosen = read_index(index), shard(read_ids(ids), scatteritem)
+    records, image_ids = read_index(index), shard(read_ids(ids), scatteritem)
     label = partial(label_of, scores=open_maps(logits), crf=crf, short_side=short_side)
     with create_maps(maps, "label", producer="crf_logits", parameters=crf, inputs=[logits]) as store:
-        labels = in_processes(label, [records[i] for i in chosen], threads, f"crf {scatteritem}")
-        for image_id, labelled in zip(chosen, labels, strict=True):
-            store.write(image_id, labelled)
+        labels = in_processes(label, [records[i] for i in image_ids], threads, f"crf {scatteritem}")
+        for image_id, image_labels in zip(image_ids, labels, strict=True):
+            store.write(image_id, image_labels)
 
 
 def label_of(record: Record, scores: Maps, crf: dict, short_side: int | None) -> np.ndarray:

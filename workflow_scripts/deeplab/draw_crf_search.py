@@ -1,6 +1,7 @@
-"""One picture of the search for the dense CRF's setting.
+"""Draw the search for the parameters of the dense CRF.
 
-In: the CSV of all settings that were tried, with columns stage and miou (percent). Out: PNG, an axis a searched value.
+In: the table of all settings.
+Out: a picture with an axis per parameter.
 """
 
 import pandas as pd
@@ -10,6 +11,11 @@ from maskmill.workflow import stage
 
 
 def main(tried: str, picture: str, dataset: str, scale: str) -> None:
+    """Draw the picture.
+
+    Args:
+        tried: CSV of `crf_search.py`, with columns stage, the parameters, and miou (percent).
+    """
     title = f"deeplab on {dataset}, scale {scale}: the dense CRF's settings that were tried on training images"
     draw_search(pd.read_csv(tried), picture, title)
 

@@ -1,6 +1,7 @@
-"""The highest score's class at every pixel, without a CRF.
+"""Label every pixel with the class of the highest score, without a CRF.
 
-In: index, id list, map store of kind `logits`. Out: map store of kind `label`, uint8 [H, W] at working size.
+In: index, id list, score maps.
+Out: labels.
 """
 
 import numpy as np
@@ -22,6 +23,11 @@ def main(
     scatteritem: str = "1-of-1",
     short_side: int | None = None,
 ) -> None:
+    """Label the images of one part.
+
+    Args:
+        maps: map store to write: labels uint8 [H, W] at the working size.
+    """
     records, scores = read_index(index), open_maps(logits)
     with create_maps(maps, "label", producer="label_logits", inputs=[logits]) as store:
         for image_id in progress(shard(read_ids(ids), scatteritem), f"labels {scatteritem}"):

@@ -1,6 +1,8 @@
-"""Score maps of one shard's images, before the softmax and at the network's stride (spec 2.4).
+"""Compute score maps, before the softmax.
 
-In: index, id list, DeepLabV2. Out: map store of kind `logits`: float16 [C, h, w].
+In: index, id list, DeepLabV2.
+Out: score maps at the network's stride.
+Source: DeepLab v2 (Chen et al., TPAMI 2017).
 """
 
 import torch
@@ -25,6 +27,12 @@ def main(
     scatteritem: str = "1-of-1",
     short_side: int | None = None,
 ) -> None:
+    """Compute the score maps of the images of one part.
+
+    Args:
+        checkpoint: safetensors file of a trained `DeepLabV2`.
+        maps: map store to write: per image float16 [C, h, w].
+    """
     records, device = read_index(index), inference_device()
     model = load_network(checkpoint, DeepLabV2).to(device)
     mean, std = model.backbone.mean, model.backbone.std

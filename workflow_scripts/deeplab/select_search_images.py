@@ -1,6 +1,7 @@
-"""Choose the images on which CRF settings are compared: evenly spread over a list.
+"""Select the images that the search for the CRF's parameters uses, evenly spaced in a list.
 
-In: id list. Out: id list.
+In: id list.
+Out: id list.
 """
 
 from pathlib import Path
@@ -13,9 +14,15 @@ from maskmill.workflow import stage
 
 
 def main(ids: str, selected: str, images: int) -> None:
-    every = read_ids(ids)
-    positions = np.linspace(0, len(every) - 1, min(images, len(every))).round().astype(int)
-    write_text(Path(selected), "".join(f"{every[p]}\n" for p in positions))
+    """Select the images.
+
+    Args:
+        selected: text file to write, with one id per line.
+        images: number of images to select.
+    """
+    all_ids = read_ids(ids)
+    positions = np.linspace(0, len(all_ids) - 1, min(images, len(all_ids))).round().astype(int)
+    write_text(Path(selected), "".join(f"{all_ids[p]}\n" for p in positions))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Train DeepLab v2 on true masks: one variant of its head (spec 2.1-2.3).
+"""Train DeepLab v2 on true masks, with one variant of its head.
 
 In: index, id list, optionally the backbone's weights. Out: a checkpoint of `DeepLabV2`.
 """
@@ -6,14 +6,11 @@ In: index, id list, optionally the backbone's weights. Out: a checkpoint of `Dee
 import torch
 
 from maskmill.data.catalog import DATASETS
-from maskmill.data.datasets import Masks, TrainingImages
+from maskmill.data.datasets import Masks
 from maskmill.data.index import read_ids, read_index
-from maskmill.data.transforms import Augmentation
 from maskmill.methods.deeplab import deep_supervision, parameter_groups
 from maskmill.networks.deeplab_v2 import DeepLabV2
-from maskmill.training.loop import train
-from maskmill.training.optimizers import build_optimizer
-from maskmill.training.schedules import poly
+from maskmill.training.run import TrainingRun, training_images
 from maskmill.workflow import stage
 
 
@@ -21,56 +18,36 @@ def main(
     dataset: str,
     index: str,
     ids: str,
-    checkpoint: str,
     network: dict,
     head: dict,
     augmentation: dict,
-    optimizer: dict,
     lr: float,
     multipliers: dict,
     weight_decay: float,
-    iterations: int,
-    batch_size: int,
-    training: dict,
-    max_iterations: int | None = None,
-    seed: int = 0,
+    run: TrainingRun,
     short_side: int | None = None,
     weights: list[str] = (),
-    run: str = "by hand",
 ) -> None:
+    """Train one variant of DeepLab v2.
+
+    Args:
+        head: the variant's atrous rates, and the scales that it sees besides 1: keyword arguments of `DeepLabV2`.
+        multipliers: learning rates of the score layers (`scores`) and of biases (`bias`), in units of the backbone's.
+    """
     num_classes = DATASETS[dataset].num_classes
-    every = read_index(index)
-    records = [every[i] for i in read_ids(ids)]
-    torch.manual_seed(seed)
+    indexed = read_index(index)
+    records = [indexed[image_id] for image_id in read_ids(ids)]
+    torch.manual_seed(run.seed)
     model = DeepLabV2(num_classes=num_classes, pretrained=next(iter(weights), None), **network, **head)
-    images = TrainingImages(
-        records,
-        Augmentation(**augmentation),
-        model.backbone.mean,
-        model.backbone.std,
-        num_classes=num_classes,
-        labels=Masks(records, num_classes, short_side),
-        short_side=short_side,
-    )
+    masks = Masks(records, num_classes, short_side)
+    options = {"num_classes": num_classes, "labels": masks, "short_side": short_side}
+    images = training_images(records, augmentation, model.backbone, **options)
 
     def step(model, batch):
         return {"cross_entropy": deep_supervision(model(batch["image"]), batch["label"])}
 
     groups = parameter_groups(model, model.score_layers(), lr=lr, weight_decay=weight_decay, multipliers=multipliers)
-    iterations = min(iterations, max_iterations or iterations)
-    train(
-        model,
-        step,
-        build_optimizer(groups, **optimizer),
-        poly(iterations),
-        images,
-        checkpoint=checkpoint,
-        run=run,
-        iterations=iterations,
-        batch_size=batch_size,
-        seed=seed,
-        **training,
-    )
+    run.train(model, step, groups, images)
 
 
 if __name__ == "__main__":

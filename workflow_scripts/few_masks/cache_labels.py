@@ -1,7 +1,7 @@
-"""What CW-BASS's teacher says of one shard's images, for a student that reads it instead of running the teacher.
+"""Store the labels and the confidence of CW-BASS's teacher for one shard's images, for a student to read.
 
-In: index, id list, a segmentation network. Out: map stores: `labels` uint8 [H, W] and `confidence` uint8 [H, W],
-round(255 c), at working size, averaged over `scales` and `flip`.
+In: index, id list, a segmentation network. Out: two map stores at working size: labels, uint8 [H, W], and confidence,
+uint8 [H, W], round(255 c).
 """
 
 import torch
@@ -27,6 +27,15 @@ def main(
     scatteritem: str = "1-of-1",
     short_side: int | None = None,
 ) -> None:
+    """Label one shard's images.
+
+    Args:
+        checkpoint: safetensors file of the teacher.
+        label_maps, confidence_maps: map stores to write.
+        scales: scales of the image that probabilities are averaged over.
+        flip: whether they are averaged over the mirrored image too.
+        scatteritem: shard of the images, as `2-of-8`.
+    """
     records, device = read_index(index), inference_device()
     model = load_segmentation(checkpoint).to(device)
     parameters = {"short_side": short_side, "scales": list(scales), "flip": flip}

@@ -1,8 +1,8 @@
-"""Divide the training images into those with masks and those without (spec 1.2).
+"""Divide the training images into those with masks and those without, by a published protocol.
 
-In: id list of the training images and of VOC's own `train`, optionally lists of the user's. Out: both id lists, and a
-manifest that names the protocol and says whether the partition is the published one. `sources` maps order, labelled and
-unlabelled to a file or URL, or null; `sha256` to the digests of such files.
+In: id lists of the training images and of VOC's own train; lists of your own, where the protocol has no rule.
+Out: both id lists, and a manifest that says whether the partition is the published one.
+Source: the protocols and their origins are in `maskmill.data.partitions`.
 """
 
 import json
@@ -27,6 +27,19 @@ def main(
     sources: dict,
     sha256: dict,
 ) -> None:
+    """Divide the images.
+
+    Args:
+        protocol: name of the protocol, such as voc_blended.
+        part: part of the protocol, such as 1_8.
+        ids: text file with the ids of all training images, one per line.
+        high_quality: text file with the ids of VOC's own train, one per line.
+        labelled: text file to write, with the ids of the images that have masks, one per line.
+        unlabelled: text file to write, with the ids of the images without masks, one per line.
+        manifest_file: JSON to write: protocol, counts, whether the partition is the published one.
+        sources: order, labelled and unlabelled to a file or URL with such a list, or null.
+        sha256: order, labelled and unlabelled to the SHA-256 of the list; a URL needs one.
+    """
     find_part(dataset, protocol, part)
     folder = Path(manifest_file).parent
     lists = {

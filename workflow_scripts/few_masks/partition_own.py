@@ -1,6 +1,7 @@
-"""Divide the user's own training images into those with masks and those without.
+"""Divide training images of your own into those with masks and those without.
 
-In: id lists of the training images and of those that have masks. Out: both id lists, and a manifest.
+In: id lists of the training images and of those that have masks.
+Out: both id lists, and a manifest.
 """
 
 import json
@@ -14,6 +15,15 @@ from maskmill.workflow import stage
 
 
 def main(ids: str, with_masks: str, labelled: str, unlabelled: str, manifest_file: str) -> None:
+    """Divide the images.
+
+    Args:
+        ids: text file with the ids of all training images, one per line.
+        with_masks: text file with the ids of the training images that have masks, one per line.
+        labelled: text file to write, with the ids of the images that have masks, one per line.
+        unlabelled: text file to write, with the ids of the images without masks, one per line.
+        manifest_file: JSON to write: counts of both lists.
+    """
     pool, masked = read_ids(ids), read_ids(with_masks)
     halves = Partition(masked, others(pool, masked), "own")
     if not halves.labelled:

@@ -1,4 +1,4 @@
-"""Train one of MGD's teachers: cross pseudo supervision of two branches with CutMix (spec 2.3).
+"""Train one of MGD's teachers: cross pseudo supervision of two branches with CutMix.
 
 In: index, both id lists, optionally the backbone's weights. Out: a checkpoint of `DeepLabV3PlusMGD`, branch 1.
 """
@@ -14,10 +14,9 @@ from maskmill.data.semi_supervised import mgd_images
 from maskmill.methods.mgd import cps_losses
 from maskmill.networks.deeplab_mgd import TwoBranches
 from maskmill.networks.norms import still_statistics
-from maskmill.training.loop import train
 from maskmill.training.losses import supervised_loss
-from maskmill.training.optimizers import backbone_and_new, build_optimizer
-from maskmill.training.schedules import iterations_of, poly
+from maskmill.training.optimizers import backbone_and_new
+from maskmill.training.run import TrainingRun
 from maskmill.workflow import stage
 
 
@@ -26,46 +25,41 @@ def main(
     index: str,
     labelled: str,
     unlabelled: str,
-    checkpoint: str,
     network: dict,
     augmentation: dict,
     cutmix: dict,
     pairing: str,
-    optimizer: dict,
     lr: float,
     weight_decay: float,
     cps_weight: float,
     warm_up_epochs: float,
     statistics: str,
-    epochs: float,
-    batch_size: int,
-    training: dict,
+    run: TrainingRun,
     new_factor: float = 1.0,
     ohem: int | None = None,
-    max_iterations: int | None = None,
-    seed: int = 0,
     short_side: int | None = None,
     weights: list[str] = (),
-    run: str = "by hand",
 ) -> None:
-    every, num_classes = read_index(index), find_dataset(dataset, index).num_classes
-    torch.manual_seed(seed)
+    """Train one teacher.
+
+    Args:
+        labelled, unlabelled: text files with the ids of the images that have masks, and of those that have none.
+        cutmix: keyword arguments of `cutmix_masks`.
+        pairing: same or independent: whether CutMix mixes two crops of one image, or two images.
+        weight_decay: weight decay of the weights of convolutions; norms and biases do not decay.
+        cps_weight: weight of the loss on unlabelled images.
+        warm_up_epochs: epochs at the start on labelled images alone.
+        statistics: all, or labelled: unlabelled images do not move the running statistics of batch norms.
+        ohem: pixels per labelled image that the loss keeps, the hardest ones; null: all pixels.
+    """
+    indexed, num_classes = read_index(index), find_dataset(dataset, index).num_classes
+    torch.manual_seed(run.seed)
     model = TwoBranches(num_classes=num_classes, pretrained=next(iter(weights), None), **network)
-    backbone = model.branches[0].backbone
-    images = mgd_images(
-        every,
-        labelled,
-        unlabelled,
-        num_classes,
-        backbone.mean,
-        backbone.std,
-        augmentation=augmentation,
-        cutmix=cutmix,
-        pairing=pairing,
-        short_side=short_side,
-    )
+    mean, std = model.branches[0].backbone.mean, model.branches[0].backbone.std
+    crops = {"augmentation": augmentation, "cutmix": cutmix, "pairing": pairing, "short_side": short_side}
+    images = mgd_images(indexed, labelled, unlabelled, num_classes, mean, std, **crops)
     supervised = supervised_loss(ohem)
-    warm_up = round(warm_up_epochs * len(images) / batch_size)
+    warm_up = round(warm_up_epochs * len(images) / run.batch_size)
 
     def step(model, batch):
         unlabelled = (batch["image_0"], batch["image_1"]) if batch["iteration"] >= warm_up else None
@@ -80,22 +74,8 @@ def main(
             supervised=supervised,
         )
 
-    iterations = iterations_of(epochs, len(images), batch_size, max_iterations)
     groups = backbone_and_new(model, lr=lr, weight_decay=weight_decay, new_factor=new_factor, decay_norms=False)
-    train(
-        model,
-        step,
-        build_optimizer(groups, **optimizer),
-        poly(iterations),
-        images,
-        result=model.branches[0],
-        checkpoint=checkpoint,
-        run=run,
-        iterations=iterations,
-        batch_size=batch_size,
-        seed=seed,
-        **training,
-    )
+    run.train(model, step, groups, images, result=model.branches[0])
 
 
 if __name__ == "__main__":

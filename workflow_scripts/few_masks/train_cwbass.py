@@ -1,4 +1,4 @@
-"""Train CW-BASS's student on labelled and unlabelled images (spec 3.2-3.4): one row of the ablation table.
+"""Train CW-BASS's student on labelled and unlabelled images: one row of the ablation table.
 
 In: index, both id lists, optionally the backbone's weights and, for the variant `paper`, the teacher with the labels
 and the confidence that it gave the unlabelled images. Out: a checkpoint of `DeepLabV3Plus`.
@@ -18,9 +18,8 @@ from maskmill.methods import cwbass
 from maskmill.networks.deeplab import DeepLabV3Plus
 from maskmill.storage.caches import open_cache
 from maskmill.training.ema import EMA
-from maskmill.training.loop import train
-from maskmill.training.optimizers import backbone_and_new, build_optimizer
-from maskmill.training.schedules import iterations_of, poly
+from maskmill.training.optimizers import backbone_and_new
+from maskmill.training.run import TrainingRun
 from maskmill.workflow import stage
 
 
@@ -29,103 +28,90 @@ def main(
     index: str,
     labelled: str,
     unlabelled: str,
-    checkpoint: str,
     variant: str,
     network: dict,
     augmentation: dict,
     strong: dict | None,
-    optimizer: dict,
     lr: float,
     new_factor: float,
     weight_decay: float,
-    epochs: float,
-    batch_size: int,
     threshold: dict,
     adaptive_threshold: dict,
     lambda_u: float,
     ramp_epochs: float,
     ema: dict,
     loss: dict,
-    training: dict,
+    run: TrainingRun,
     teacher: list[str] = (),
     labels: list[str] = (),
     confidence: list[str] = (),
-    max_iterations: int | None = None,
-    seed: int = 0,
     short_side: int | None = None,
     weights: list[str] = (),
-    run: str = "by hand",
 ) -> None:
-    every, num_classes = read_index(index), find_dataset(dataset, index).num_classes
-    release, records = cwbass.VARIANTS[variant], [every[i] for i in read_ids(labelled)]
-    unlabelled_ids = read_ids(unlabelled)
-    torch.manual_seed(seed)
+    """Train the student.
+
+    Args:
+        labelled, unlabelled: text files with the ids of the images that have masks, and of those that have none.
+        variant: paper, online or v2: who labels the unlabelled images, and when.
+        strong: keyword arguments of `StrongAugmentation`, of the unlabelled images; null: none. `online` has none.
+        threshold: keyword arguments of `dynamic_threshold`, for paper and online.
+        adaptive_threshold: keyword arguments of `AdaptiveThreshold`, for v2.
+        lambda_u: weight of the loss on unlabelled images.
+        ramp_epochs: epochs over which that weight rises from 0.
+        ema: keyword arguments of `EMA` that differ from the variant's own, for online and v2.
+        loss: keyword arguments of `LossSettings`.
+        teacher: for paper: checkpoint of the network that labelled the unlabelled images.
+        labels, confidence: for paper: map stores of `cache_labels`.
+    """
+    indexed, num_classes = read_index(index), find_dataset(dataset, index).num_classes
+    release, settings = cwbass.VARIANTS[variant], cwbass.LossSettings(**loss)
+    records, unlabelled_ids = [indexed[image_id] for image_id in read_ids(labelled)], read_ids(unlabelled)
+    torch.manual_seed(run.seed)
     model = DeepLabV3Plus(num_classes=num_classes, pretrained=next(iter(weights), None), **network)
     stores = [open_cache(path, *teacher, unlabelled_ids, short_side) for path in (*labels, *confidence)]
     images = CWBASSImages(
         records,
-        unlabelled_records(every, unlabelled_ids),
+        unlabelled_records(indexed, unlabelled_ids),
         Augmentation(**augmentation),
         model.backbone.mean,
         model.backbone.std,
         masks=Masks(records, num_classes, short_side),
         labels=stores[0] if stores else None,
         confidence=stores[1] if stores else None,
-        strong=None if strong is None or variant == "online" else StrongAugmentation(**strong),
-        cutmix=release["cutmix"],
+        strong=StrongAugmentation(**strong) if release.strong and strong is not None else None,
+        cutmix=release.cutmix,
         short_side=short_side,
     )
-    follower = EMA(model, **release["ema"] | ema) if release["ema"] else None
-    adaptive = (
-        cwbass.AdaptiveThreshold(num_classes, **adaptive_threshold) if release["threshold"] == "adaptive" else None
-    )
-    epoch = max(1, len(images) // batch_size)
-    weighing = {key: loss[key] for key in ("weighted", "gamma", "boundary_weight", "boundary_pad")}
-    tau_of = adaptive or partial(cwbass.dynamic_threshold, **threshold)
-    if not loss["thresholded"]:
-        tau_of = cwbass.no_threshold
+    average = EMA(model, **release.ema | ema) if release.ema else None
+    adaptive = cwbass.AdaptiveThreshold(num_classes, **adaptive_threshold) if release.adaptive else None
+    epoch = max(1, len(images) // run.batch_size)
+    threshold_of = adaptive or partial(cwbass.dynamic_threshold, **threshold)
+    if not settings.thresholded:
+        threshold_of = cwbass.no_threshold
 
     def step(model, batch):
-        if follower is None:
+        if average is None:
             pseudo, confidence = batch["pseudo"], batch["confidence"]
         else:
-            confidence, pseudo = cwbass.pseudo_labels(follower.module(batch["weak"]))
+            confidence, pseudo = cwbass.pseudo_labels(average.module(batch["weak"]))
             pseudo = pseudo.masked_fill(batch["ignore"], cwbass.IGNORE)
         tau, (unlabelled, pseudo, confidence) = cwbass.threshold_then_mix(
-            tau_of, batch["unlabelled"], pseudo, confidence, batch.get("hole")
+            threshold_of, batch["unlabelled"], pseudo, confidence, batch.get("hole")
         )
-        of_labelled, of_unlabelled = cwbass.student_logits(model, batch["image"], unlabelled, joined=release["joined"])
+        on_labelled, on_unlabelled = cwbass.student_logits(model, batch["image"], unlabelled, joined=release.joined)
         return cwbass.losses(
-            of_labelled,
+            on_labelled,
             batch["label"],
-            of_unlabelled,
-            pseudo,
-            confidence,
-            tau,
+            on_unlabelled,
+            cwbass.PseudoLabels(pseudo, confidence, tau),
+            settings=settings,
+            release=release,
+            epoch=batch["iteration"] // epoch,
             strength=lambda_u * cwbass.ramp(batch["iteration"], round(ramp_epochs * epoch)),
-            factor=cwbass.decay_factor(batch["iteration"] // epoch, decay=loss["decay"], d=loss["d"]),
-            class_balanced=release["class_balanced"],
-            averaged=release["averaged"],
-            **weighing,
         )
 
     groups = backbone_and_new(model, lr=lr, weight_decay=weight_decay, new_factor=new_factor)
-    iterations = iterations_of(epochs, len(images), batch_size, max_iterations)
-    train(
-        model,
-        step,
-        build_optimizer(groups, **optimizer),
-        poly(iterations),
-        images,
-        ema=follower,
-        state=adaptive,
-        checkpoint=checkpoint,
-        run=run,
-        iterations=iterations,
-        batch_size=batch_size,
-        seed=seed,
-        **training,
-    )
+    run.train(model, step, groups, images, ema=average, state=adaptive)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-"""Labels from class probabilities by the dense CRF (spec 2.7).
+"""Turn class probabilities into labels with the dense CRF.
 
-In: index, id list, map store of kind `probability`. Out: map store of kind `label`, uint8 [H, W] at working size.
+In: index, id list, class probabilities.
+Out: labels.
+Source: the test of MARS's student as `infer_seg.py` of shjo-april/RecurSeed_and_EdgePredictMix does it.
 """
 
 from functools import partial
@@ -25,12 +27,18 @@ def main(
     short_side: int | None = None,
     threads: int = 1,
 ) -> None:
-    records, chosen = read_index(index), shard(read_ids(ids), scatteritem)
+    """Label the images of one part.
+
+    Args:
+        probabilities: map store of class probabilities, as `predict.py` writes it.
+        maps: map store to write: labels uint8 [H, W] at the working size.
+    """
+    records, image_ids = read_index(index), shard(read_ids(ids), scatteritem)
     label = partial(label_of, predicted=open_maps(probabilities), crf=crf, short_side=short_side)
     with create_maps(maps, "label", producer="crf_predictions", parameters=crf, inputs=[probabilities]) as store:
-        labels = in_processes(label, [records[i] for i in chosen], threads, f"crf {scatteritem}")
-        for image_id, labelled in zip(chosen, labels, strict=True):
-            store.write(image_id, labelled)
+        labels = in_processes(label, [records[i] for i in image_ids], threads, f"crf {scatteritem}")
+        for image_id, image_labels in zip(image_ids, labels, strict=True):
+            store.write(image_id, image_labels)
 
 
 def label_of(record: Record, predicted: Maps, crf: dict, short_side: int | None) -> np.ndarray:

@@ -1,8 +1,8 @@
-"""Debiased centroids of every class (MARS, Eq. 1-3).
+"""Compute the debiased centroid of every class from the centroids of all images.
 
-In: index, the shards of image centroids. Out: HDF5 with `debiased` float64 [C+1, D] (by mask id, NaN where there is
-none), and for every image centroid its row of the shards joined: `classes`, `images`, `counts`, `distances` (Eq. 1),
-`selected`.
+In: index, centroids of the images.
+Out: debiased centroids, and which centroids they are means of.
+Source: MARS, Eq. 1-3.
 """
 
 from maskmill.data.catalog import find_dataset
@@ -13,6 +13,16 @@ from maskmill.workflow import stage
 
 
 def main(dataset: str, index: str, shards: list[str], debiased: str, alpha: float, normalise_centroids: bool) -> None:
+    """Compute the centroids of all classes.
+
+    Args:
+        shards: HDF5 tables of centroids, as `image_centroids.py` writes them.
+        debiased: HDF5 table to write: `debiased` float64 [C+1, D] by mask id, NaN where a class has none; and for every
+            image centroid `classes`, `images`, `counts`, `distances` (Eq. 1) and `selected`.
+        alpha: share in (0, 1] of a class's centroids that is kept, the farthest from the background first.
+        normalise_centroids: whether centroids are scaled to unit length before their mean is taken; Eq. 2 as printed:
+            false.
+    """
     table = read_tables(shards)
     centroids, classes = table.pop("centroids"), table["classes"]
     if not (classes == 0).any():

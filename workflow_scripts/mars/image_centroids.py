@@ -1,7 +1,8 @@
-"""K-means centroids of every class in every image of one shard (MARS, section 3.2).
+"""Cluster the features of every class in every image.
 
-In: id list, features, biased labels. Out: HDF5 with one row a centroid: `centroids` float32 [n, D], `classes` uint8
-[n], `counts` int64 [n], `images` (image ids) [n].
+In: id list, unsupervised features, pseudo labels.
+Out: centroids.
+Source: MARS, Sec. 3.2.
 """
 
 import numpy as np
@@ -27,9 +28,23 @@ def main(
     seed: int = 0,
     scatteritem: str = "1-of-1",
 ) -> None:
+    """Cluster the features of the images of one part.
+
+    Args:
+        features: map store of unsupervised features: per image float16 [D, h, w].
+        labels: map store of pseudo labels: per image uint8 [H, W].
+        centroids: HDF5 table to write, one row per centroid: `centroids` float32 [n, D], `classes` uint8 [n], `counts`
+            int64 [n], `images` (ids) [n].
+        k_foreground: centroids per class and image.
+        k_background: centroids of the background per image.
+        samples: what is clustered: patches (of the features' grid) or pixels (features upsampled to the image).
+        kmeans: spherical (vectors of unit length) or euclidean (vectors as they are).
+        few_samples: regions with fewer vectors than centroids: repeat the vectors, or skip the region.
+        seed: seed of k-means++, the same for all images.
+    """
     embeddings, biased = open_maps(features), open_maps(labels)
     dimension = len(next(iter(embeddings.values())))
-    columns = {  # of a shard without images too, where there are more shards than these
+    columns = {  # with types, since a part may have no images
         "centroids": [np.empty((0, dimension), np.float32)],
         "classes": [np.empty(0, np.uint8)],
         "counts": [np.empty(0, np.int64)],

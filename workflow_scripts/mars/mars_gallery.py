@@ -1,7 +1,8 @@
-"""One picture of what MARS does to the most biased images.
+"""Draw what MARS does to the most biased images.
 
-In: index, id list of the images to show, CAMs, labels before and after debiasing, the student's predictions. Out: PNG,
-a row per image: image, truth, CAM, pseudo label, debiased label with the removed region hatched, prediction.
+In: index, id list, class activation maps, labels before and after debiasing, the student's predictions.
+Out: a picture with a row per image: image, truth, activations, pseudo label, debiased label with the removed region
+    hatched, prediction.
 """
 
 from maskmill.data.catalog import find_dataset
@@ -24,6 +25,14 @@ def main(
     scale: str,
     short_side: int | None = None,
 ) -> None:
+    """Draw the picture.
+
+    Args:
+        ids: text file with the ids of the images to draw, one per line.
+        biased: map store of the pseudo labels before debiasing.
+        debiased: map store of the pseudo labels after debiasing.
+        predictions: map store of the student's labels.
+    """
     records = read_index(index)
     stores = [open_maps(path) for path in (cams, biased, debiased, predictions)]
     about, rows = find_dataset(dataset, index), []

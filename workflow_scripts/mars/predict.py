@@ -1,8 +1,8 @@
-"""Class probabilities of one shard's images: several scales and mirrored, averaged (spec 3.5).
+"""Predict class probabilities, averaged over several scales and the mirrored image.
 
-In: index, id list, a segmentation network. Out: map store of kind `probability`: float16 [k, H, W] at working size, of
-background and every class that exceeds `keep` somewhere; attribute `classes` names the planes. And their argmax as a
-map store of kind `label`, to tell what the CRF adds.
+In: index, id list, segmentation network.
+Out: class probabilities, and their argmax, which shows what the CRF adds.
+Source: the test of MARS's student as `infer_seg.py` of shjo-april/RecurSeed_and_EdgePredictMix does it.
 """
 
 import torch
@@ -29,6 +29,16 @@ def main(
     scatteritem: str = "1-of-1",
     short_side: int | None = None,
 ) -> None:
+    """Predict the images of one part.
+
+    Args:
+        checkpoint: safetensors file of a trained segmentation network.
+        maps: map store to write: probabilities float16 [k, H, W] at the working size; attribute `classes` holds the
+            mask ids of the planes.
+        labels: map store to write: labels uint8 [H, W] at the working size.
+        flip: whether the mirrored image is averaged in.
+        keep: probability in 0..1; a class whose probability stays below it everywhere is dropped.
+    """
     records, device = read_index(index), inference_device()
     model = load_segmentation(checkpoint).to(device)
     parameters = {"scales": scales, "flip": flip, "keep": keep}

@@ -1,6 +1,7 @@
-"""The images whose pseudo labels are most biased: where most foreground lies on true background.
+"""Select the images whose pseudo labels are most biased: where most foreground lies on true background.
 
-In: index, id list (training images with masks), biased labels. Out: id list, most biased first.
+In: index, id list, pseudo labels.
+Out: id list, most biased first.
 """
 
 import numpy as np
@@ -16,6 +17,14 @@ from maskmill.workflow import stage
 
 
 def main(dataset: str, index: str, ids: str, labels: str, gallery: str, images: int) -> None:
+    """Select the images.
+
+    Args:
+        ids: text file with the ids of the training images that have masks, one per line.
+        labels: map store of pseudo labels.
+        gallery: text file to write, with one id per line.
+        images: number of images to select.
+    """
     records, biased = read_index(index), open_maps(labels)
     num_classes = find_dataset(dataset, index).num_classes
 
@@ -25,8 +34,8 @@ def main(dataset: str, index: str, ids: str, labels: str, gallery: str, images: 
         return np.mean((truth == 0) & (label > 0) & (label != 255))
 
     shares = {image_id: bias(image_id) for image_id in progress(read_ids(ids), "gallery")}
-    chosen = sorted(shares, key=lambda image_id: (-shares[image_id], image_id))[:images]
-    write_text(gallery, "".join(f"{image_id}\n" for image_id in chosen))
+    image_ids = sorted(shares, key=lambda image_id: (-shares[image_id], image_id))[:images]
+    write_text(gallery, "".join(f"{image_id}\n" for image_id in image_ids))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Train MARS's student: its teacher fills in the biased pixels, weighted by certainty or not (MARS, Eq. 6-7).
+"""Train MARS's student: its teacher fills in the biased pixels (MARS, Eq. 6), weighted by certainty (Eq. 7) or not.
 
 In: index, id list, debiased labels (254 = biased), optionally what the backbone starts from. Out: a checkpoint of
-`DeepLabV3Plus`. The variant `complement` uses Eq. 6 alone, `mars` Eq. 6 and 7.
+`DeepLabV3Plus`.
 """
 
 import torch
@@ -11,6 +11,7 @@ from maskmill.data.index import read_ids, read_index
 from maskmill.methods.mars import BIASED, certainty_weight, complement, teacher_labels, weighted_cross_entropy
 from maskmill.refinement.online import make_refine
 from maskmill.storage.maps import open_maps
+from maskmill.training.run import TrainingRun
 from maskmill.training.student import train_student
 from maskmill.workflow import stage
 
@@ -20,26 +21,40 @@ def main(
     index: str,
     ids: str,
     labels: str,
-    checkpoint: str,
     variant: str,
-    student: dict,
+    network: dict,
+    augmentation: dict,
+    lr_backbone: float,
+    lr_new: float,
+    weight_decay: float,
+    ema: dict,
+    save: str,
     refine: str,
     crf: dict,
     label_space: str,
     normalise: str,
-    training: dict,
-    max_iterations: int | None = None,
-    seed: int = 0,
+    run: TrainingRun,
     short_side: int | None = None,
     weights: list[str] = (),
     classifier: list[str] = (),
-    run: str = "by hand",
 ) -> None:
-    records = read_index(index)
+    """Train MARS's student.
+
+    Args:
+        labels: map store of debiased labels.
+        variant: mars, or complement: certainty does not weigh the loss.
+        lr_backbone, lr_new: learning rates of the backbone and of all other layers at the first iteration.
+        ema: keyword arguments of `EMA`, the student's moving average, which is the teacher.
+        save: ema or student: whose weights are the result.
+        refine: what refines the teacher's probabilities: crf, pamr or none.
+        label_space: which classes the teacher's labels may have: image (the image's tags and background) or all.
+        normalise: what the weighted loss is divided by: valid, sum or weight.
+    """
+    indexed = read_index(index)
 
     def make_step(teacher):
         mean, std = teacher.backbone.mean, teacher.backbone.std
-        refined = make_refine(refine, crf, mean, std, workers=training["workers"])
+        refined = make_refine(refine, crf, mean, std, workers=run.workers)
 
         def step(model, batch):
             image, debiased, tags = batch["image"], batch["label"], batch["tags"]
@@ -57,18 +72,20 @@ def main(
 
     train_student(
         make_step,
-        [records[i] for i in read_ids(ids)],
+        [indexed[image_id] for image_id in read_ids(ids)],
         open_maps(labels),
-        checkpoint,
+        run,
         num_classes=find_dataset(dataset, index).num_classes,
         pretrained=next(iter(weights), None),
         classifier=next(iter(classifier), None),
-        training=training,
-        max_iterations=max_iterations,
-        seed=seed,
+        network=network,
+        augmentation=augmentation,
+        lr_backbone=lr_backbone,
+        lr_new=lr_new,
+        weight_decay=weight_decay,
+        ema=ema,
+        save=save,
         short_side=short_side,
-        run=run,
-        **student,
     )
 
 

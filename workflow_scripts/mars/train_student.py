@@ -1,4 +1,4 @@
-"""Train the plain student on a provider's pseudo labels: the baseline, with the method's own budget.
+"""Train the plain student on a provider's pseudo labels: the baseline of a method, with the method's own budget.
 
 In: index, id list, labels, optionally what the backbone starts from. Out: a checkpoint of `DeepLabV3Plus`.
 """
@@ -6,6 +6,7 @@ In: index, id list, labels, optionally what the backbone starts from. Out: a che
 from maskmill.data.catalog import find_dataset
 from maskmill.data.index import read_ids, read_index
 from maskmill.storage.maps import open_maps
+from maskmill.training.run import TrainingRun
 from maskmill.training.student import cross_entropy_step, train_student
 from maskmill.workflow import stage
 
@@ -15,31 +16,43 @@ def main(
     index: str,
     ids: str,
     labels: str,
-    checkpoint: str,
-    student: dict,
-    training: dict,
-    max_iterations: int | None = None,
-    seed: int = 0,
+    network: dict,
+    augmentation: dict,
+    lr_backbone: float,
+    lr_new: float,
+    weight_decay: float,
+    ema: dict,
+    save: str,
+    run: TrainingRun,
     short_side: int | None = None,
     weights: list[str] = (),
     classifier: list[str] = (),
-    run: str = "by hand",
 ) -> None:
-    records = read_index(index)
+    """Train the plain student.
+
+    Args:
+        labels: map store of pseudo labels.
+        lr_backbone, lr_new: learning rates of the backbone and of all other layers at the first iteration.
+        ema: keyword arguments of `EMA`, the student's moving average.
+        save: ema or student: whose weights are the result.
+    """
+    indexed = read_index(index)
     train_student(
         cross_entropy_step,
-        [records[i] for i in read_ids(ids)],
+        [indexed[image_id] for image_id in read_ids(ids)],
         open_maps(labels),
-        checkpoint,
+        run,
         num_classes=find_dataset(dataset, index).num_classes,
         pretrained=next(iter(weights), None),
         classifier=next(iter(classifier), None),
-        training=training,
-        max_iterations=max_iterations,
-        seed=seed,
+        network=network,
+        augmentation=augmentation,
+        lr_backbone=lr_backbone,
+        lr_new=lr_new,
+        weight_decay=weight_decay,
+        ema=ema,
+        save=save,
         short_side=short_side,
-        run=run,
-        **student,
     )
 
 

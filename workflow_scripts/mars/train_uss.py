@@ -1,4 +1,4 @@
-"""Train STEGO's head on frozen features (spec 3.2).
+"""Train STEGO's head on frozen features.
 
 In: index, id list, nearest neighbours, optionally the extractor's weights. Out: a checkpoint of `StegoHead`.
 """
@@ -11,7 +11,7 @@ from maskmill.methods.stego import encode, stego_loss
 from maskmill.networks.frozen_features import frozen_features
 from maskmill.networks.stego import StegoHead
 from maskmill.storage.checkpoints import load_tensors
-from maskmill.training.loop import train
+from maskmill.training.run import TrainingRun
 from maskmill.training.schedules import constant
 from maskmill.workflow import stage
 
@@ -20,7 +20,6 @@ def main(
     index: str,
     ids: str,
     neighbours: str,
-    checkpoint: str,
     features: str,
     dim: int,
     resolution: int,
@@ -29,21 +28,28 @@ def main(
     dropout: float,
     loss: dict,
     lr: float,
-    batch_size: int,
-    iterations: int,
-    training: dict,
-    max_iterations: int | None = None,
-    seed: int = 0,
+    run: TrainingRun,
     short_side: int | None = None,
     weights: list[str] = (),
-    run: str = "by hand",
 ) -> None:
-    records = read_index(index)
-    torch.manual_seed(seed)
+    """Train the head.
+
+    Args:
+        neighbours: safetensors file with the nearest neighbours of each crop.
+        features: frozen network that the head is trained on.
+        dim: channels that the head returns.
+        resolution: side of the training crops, in pixels.
+        crop_ratio: side of the five crops of an image, in units of the image's side.
+        k: nearest neighbours of a crop that its partner is drawn from.
+        dropout: share of the channels that are dropped, each as a whole.
+        loss: keyword arguments of `stego_loss`.
+    """
+    indexed = read_index(index)
+    torch.manual_seed(run.seed)
     extract = frozen_features(features, next(iter(weights), None))
     head = StegoHead(extract.channels, dim)
     pairs = NeighbourPairs(
-        [records[i] for i in read_ids(ids)],
+        [indexed[image_id] for image_id in read_ids(ids)],
         load_tensors(neighbours)[0]["neighbours"],
         extract.mean,
         extract.std,
@@ -59,19 +65,8 @@ def main(
         views = [encode(head, extract(batch[name]), dropout=dropout, generator=draws) for name in ("image", "positive")]
         return stego_loss(*views[0], *views[1], **loss, generator=draws)
 
-    train(
-        head,
-        step,
-        torch.optim.Adam(head.parameters(), lr=lr),
-        constant,
-        pairs,
-        checkpoint=checkpoint,
-        run=run,
-        iterations=min(iterations, max_iterations or iterations),
-        batch_size=batch_size,
-        seed=seed,
-        **training,
-    )
+    groups = [{"params": head.parameters(), "lr": lr}]
+    run.train(head, step, groups, pairs, schedule=constant, optimizer="adam")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Unsupervised semantic features of one shard's images (spec 3.2, last item).
+"""Compute unsupervised semantic features, averaged over several scales and the mirrored image.
 
-In: index, id list, StegoHead, optionally the extractor's weights. Out: map store of kind `features`, float16
-[dim, h, w] on the extractor's grid at `grid_scale`.
+In: index, id list, STEGO's head, weights of the frozen extractor.
+Out: features.
+Source: `core/uss/__init__.py` of shjo-april/DHR, by MARS's first author.
 """
 
 import torch
@@ -31,6 +32,15 @@ def main(
     short_side: int | None = None,
     weights: list[str] = (),
 ) -> None:
+    """Compute the features of the images of one part.
+
+    Args:
+        checkpoint: safetensors file of the trained `StegoHead`.
+        maps: map store to write: features float16 [D, h, w], on the extractor's grid at `grid_scale`.
+        features: frozen extractor: dino_vitb8, efficientnet_lite0 or filter_bank.
+        grid_scale: scale whose grid the features are stored on; 2.0 takes four times the storage of 1.0.
+        weights: safetensors file with published weights of the extractor; none: random weights.
+    """
     records, device = read_index(index), inference_device()
     extract = frozen_features(features, next(iter(weights), None)).to(device)
     head = load_network(checkpoint, StegoHead).to(device)

@@ -1,7 +1,8 @@
-"""Nearest neighbours among the five crops of all training images (STEGO; spec 3.2).
+"""Find the nearest neighbours among five crops of every training image.
 
-In: index, id list, optionally the frozen extractor's weights. Out: safetensors with `neighbours`, int64 [5 N, k]: crop
-number 5 i + j is crop j of image i of the list, nearest first.
+In: index, id list, weights of the frozen extractor.
+Out: neighbours of every crop.
+Source: STEGO (Hamilton et al., ICLR 2022), `src/configs/train_config.yml` of mhamilton723/STEGO.
 """
 
 import torch
@@ -30,6 +31,17 @@ def main(
     short_side: int | None = None,
     weights: list[str] = (),
 ) -> None:
+    """Compare the crops of all images.
+
+    Args:
+        neighbours: safetensors file to write: `neighbours` int64 [5 N, k], nearest first; row 5 i + j is crop j of
+            image i.
+        features: frozen extractor: dino_vitb8, efficientnet_lite0 or filter_bank.
+        resolution: pixels; side that a crop is resized to.
+        crop_ratio: side of a crop over the image's side, in (0, 1].
+        k: number of neighbours per crop.
+        weights: safetensors file with published weights of the extractor; none: random weights.
+    """
     records, device = read_index(index), inference_device()
     extract = frozen_features(features, next(iter(weights), None)).to(device)
     pooled = []

@@ -10,16 +10,21 @@ from typing import TypeVar
 
 from maskmill.progress import progress
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 M_MMAP_THRESHOLD = -3  # glibc, malloc.h
 PR_SET_PDEATHSIG = 1  # Linux, prctl.h
 
 
 def in_processes(function: Callable[[T], R], items: Iterable[T], processes: int, title: str) -> Iterator[R]:
-    """`function` of every item, in order, by so many processes (1: this one), under a progress bar.
+    """Yield `function` of every item, in order, under a progress bar.
 
-    `function` and the items are pickled: give a module's function, or a `functools.partial` of one. Each process is to
-    use one thread, or processes and threads would multiply.
+    Args:
+        function: must be picklable: a function of a module, or a `functools.partial` of one. It should use one thread,
+            or processes and threads would multiply.
+        items: must be picklable as well.
+        processes: number of processes; with 1 this process does the work.
+        title: of the progress bar.
     """
     return_freed_memory()
     items = list(items)
@@ -34,10 +39,10 @@ def in_processes(function: Callable[[T], R], items: Iterable[T], processes: int,
 
 
 def end_with_parent() -> None:
-    """From now on the system kills this process when the one that started it ends, also by kill -9 (Linux only).
+    """Have the system kill this process as soon as its parent ends, even by kill -9 (Linux only).
 
-    Called in the process itself. A parent that has ended before ends it at once: another one has adopted this process,
-    whose session is not ours.
+    The process itself calls this function. If its parent has already ended, a process of another session has adopted
+    it, and it kills itself at once.
     """
     if sys.platform != "linux":
         return
@@ -51,10 +56,10 @@ def end_with_parent() -> None:
 
 
 def return_freed_memory() -> None:
-    """From now on a freed array of 1 MB or more goes back to the system, here and in processes forked from here.
+    """Return freed arrays of 1 MB or more to the system, here and in processes forked from here (glibc only).
 
-    glibc otherwise keeps freed arrays of up to 32 MB for later ones. Images of many sizes leave holes between them: the
-    dense CRF grew by 40 MB a process within 100 images.
+    By default glibc keeps freed arrays of up to 32 MB for later ones. Images of many sizes leave holes between them: a
+    process of the dense CRF grew by 40 MB within 100 images.
     """
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none

@@ -1,7 +1,8 @@
-"""What the teacher sees in one shard's images: the whole of each, and the cells of grids over it (spec 3.2).
+"""Encode views of every image with ZeroSeg's teacher: the whole image, and the cells of grids over it.
 
-In: shard with its index, weights of the teacher. Out: feature store, float16 [images, views, dimensions], not
-normalised. Views are cut from the centre square of the image as it is, and each is resized to the teacher's input.
+In: shard, weights of the teacher.
+Out: features of the views.
+Source: ZeroSeg (ICCV 2023). Views are cut from the centre square of the image at its own size.
 """
 
 import numpy as np
@@ -19,6 +20,15 @@ from maskmill.workflow import stage
 
 @torch.inference_mode()
 def main(shard: str, weights: str, features: str, teacher: str, grids: list[int]) -> None:
+    """Encode the views of one shard's images.
+
+    Args:
+        shard: webdataset tar file of images; its index lies beside it.
+        weights: file with the weights of the teacher.
+        features: HDF5 file to write: per image float16 [views, dimensions], not normalised.
+        teacher: tiny, or the name of a model of open_clip.
+        grids: cells per side of each grid; 1 is the whole image.
+    """
     images, device = Shards([shard]), inference_device()
     model = load_teacher(teacher, weights).to(device)
     size = (model.image_size, model.image_size)

@@ -1,7 +1,7 @@
-"""Captions of tagged images: what stands in for image-text pairs where there are tags alone.
+"""Write captions for tagged images, as a substitute for image-text pairs where there are only tags.
 
-In: index, id list. Out: CSV with the columns key, image and caption, of one part of the list. Params: `names`, mask id
-to what a caption calls the class; `left_out`, classes that no caption may name: images with any of them are left out.
+In: index, id list.
+Out: a CSV of images and captions, of one part of the list.
 """
 
 import logging
@@ -23,18 +23,24 @@ def main(
     left_out: list[str] = (),
     scatteritem: str = "1-of-1",
 ) -> None:
+    """Write the captions of one part of the images.
+
+    Args:
+        names: mask id to what a caption calls the class.
+        left_out: classes that no caption may name; images that show one have no caption.
+    """
     classes = list(find_dataset(dataset, index).classes)
     unknown = next((name for name in left_out if name not in classes), None)
     if unknown is not None:
         raise InputError(f"config: pairs.tags.left_out names {unknown!r}, which is no class of {dataset}; correct it")
-    unnamed, records = {classes.index(name) for name in left_out}, read_index(index)
-    tagged = [records[image_id] for image_id in read_ids(ids)]
-    kept = [record for record in tagged if record.classes and not unnamed & set(record.classes)]
-    if not kept:
+    left_out_ids, records = {classes.index(name) for name in left_out}, read_index(index)
+    listed = [records[image_id] for image_id in read_ids(ids)]
+    captioned = [record for record in listed if record.classes and not left_out_ids & set(record.classes)]
+    if not captioned:
         raise InputError(f"{ids}: no image has a tag of a class that is not left out; shorten pairs.tags.left_out")
-    logging.info("%d of %d images have a caption", len(kept), len(tagged))
-    captions = (caption_of([names[i] for i in sorted(record.classes)]) for record in kept)
-    all_pairs = [Pair(r.image_id, r.image, text) for r, text in zip(kept, captions, strict=True)]
+    logging.info("%d of %d images have a caption", len(captioned), len(listed))
+    captions = (caption_of([names[i] for i in sorted(record.classes)]) for record in captioned)
+    all_pairs = [Pair(r.image_id, r.image, text) for r, text in zip(captioned, captions, strict=True)]
     write_pairs(pairs, shard(all_pairs, scatteritem))
 
 

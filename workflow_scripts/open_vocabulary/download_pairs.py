@@ -1,7 +1,7 @@
-"""Download one part of the images of a published list of image-text pairs; what is there already is kept.
+"""Download one part of the images of a published list of image-text pairs. Images that are there already are kept.
 
-In: the list. Out: CSV with the columns key, image and caption of what could be had, and `report`, JSON with the numbers
-asked, got and failed, and the dead links with their reasons. Params: the list's columns, the folder for the images.
+In: the list of links.
+Out: a CSV of the images that could be downloaded, and a report.
 """
 
 import json
@@ -25,14 +25,24 @@ def main(
     scatteritem: str = "1-of-1",
     threads: int = 16,
 ) -> None:
+    """Download the images of one part.
+
+    Args:
+        report: JSON to write: numbers of images asked for, got and failed, and the dead links with their reasons.
+        source: name of the list in config.yaml's `pairs`, for error messages.
+        links: tab-separated file of links, as published.
+        columns: columns of the list in their order, url and caption among them.
+        folder: folder for the images, JPEG with a short side of at most 512 pixels.
+        threads: downloads at a time.
+    """
     if links is None:
         raise InputError(f"config: pairs.{source}.list is null; set it to the data set's tsv file of links")
-    got, counts = download_pairs(shard(read_links(links, columns), scatteritem), folder, threads=threads)
+    downloaded_pairs, counts = download_pairs(shard(read_links(links, columns), scatteritem), folder, threads=threads)
     logging.info("%s: asked %d, got %d, failed %d", links, counts["asked"], counts["got"], counts["failed"])
-    if not got:
+    if not downloaded_pairs:
         raise InputError(f"{links}: none of {counts['asked']} links answers; check the network and run again")
     write_text(report, json.dumps(counts, indent=1))
-    write_pairs(pairs, got)
+    write_pairs(pairs, downloaded_pairs)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
-"""Draw scenes with their captions as a shard of image-text pairs (scale `sample`): others than those of VOC's layout.
+"""Draw scenes with captions as a shard of image-text pairs, for scale `sample`.
 
-Out: `shard`, a webdataset tar file, and its index beside it. Params: `scenes`, how many in all shards; their size in
-pixels and seed.
+The scenes are different from those that `draw_scenes.py` draws.
+
+In: nothing but the number of scenes.
+Out: a shard and its index.
 """
 
 import tempfile
@@ -17,6 +19,14 @@ from maskmill.workflow import stage
 
 
 def main(shard: str, scenes: int, size: int, seed: int, scatteritem: str = "1-of-1") -> None:
+    """Draw the scenes of one part.
+
+    Args:
+        shard: webdataset tar file to write; its index is written beside it.
+        scenes: number of scenes in all shards.
+        size: pixels; side of a scene.
+        scatteritem: part of the scenes to draw: 3-of-8 is the third of eight parts.
+    """
     numbers = part_of([str(PAIRS_OFFSET + n) for n in range(1, scenes + 1)], scatteritem)
     with tempfile.TemporaryDirectory() as folder:
         pairs = []

@@ -1,8 +1,8 @@
-"""Vectors of classes in the space of texts of GroupViT, or of ZeroSeg's teacher (spec open_vocabulary 1.8, step 2).
+"""Encode the classes' prompts with the text encoder of GroupViT, or of ZeroSeg's teacher.
 
-In: a checkpoint of `GroupViT`, or the teacher's weights. Out: the classes' vectors, names and mask ids. Params:
-`names`, mask id to what stands in the prompt; `templates`, with {} in the name's place; `teacher`, see `load_teacher`,
-if it is one.
+In: a checkpoint of `GroupViT`, or the teacher's weights.
+Out: the classes' vectors. The mean over prompts is taken before vectors are scaled to unit length.
+Source: the zero-shot inference of NVlabs/GroupViT.
 """
 
 import torch
@@ -17,6 +17,14 @@ from maskmill.workflow import stage
 def main(
     checkpoint: str, vectors: str, names: dict[int, str], templates: list[str], teacher: str | None = None
 ) -> None:
+    """Encode the prompts of all classes.
+
+    Args:
+        checkpoint: safetensors file of a trained `GroupViT`; with `teacher`, file with the weights of the teacher.
+        names: mask id to the name of the class in prompts.
+        templates: prompts, with {} in the place of the name.
+        teacher: image-text model of `checkpoint`: tiny or the name of a model of open_clip; null: it is a GroupViT.
+    """
     network = load_texts(checkpoint, teacher)
     classes = list(names.values())
     twice = next((name for name in classes if classes.count(name) > 1), None)

@@ -1,10 +1,7 @@
-"""Whether mixed patches find their captions and segments differ (spec open_vocabulary 2.7 and 9.4): the health of
-MixReorg's training.
+"""Measure the health of MixReorg's training: whether mixed patches find their captions, and whether segments differ.
 
-In: shards of pairs, a checkpoint of `GroupViT`. Out: CSV with columns metric, class_name, value: mix_acc (percent;
-chance is 100 / members), loss_original, loss_restored, loss_segmentation, segments_used (a mean an image) and
-segments_entropy (of their shares of the patches, nat), as means over batches of training pairs with training
-augmentation, training's statistics and fixed draws; and pairs, the number of those that training had.
+In: shards of pairs, a checkpoint.
+Out: means over batches of training pairs, with training's augmentation and batch statistics, and fixed random draws.
 """
 
 import numpy as np
@@ -37,6 +34,19 @@ def main(
     batches: int,
     seed: int = 0,
 ) -> None:
+    """Measure the losses and segments of some batches.
+
+    Args:
+        shards: webdataset tar files of images and captions; the index of each lies beside it.
+        checkpoint: safetensors file of a trained `GroupViT`.
+        mixing_table: CSV to write, with columns metric, class_name and value. Metrics: mix_acc (percent; chance is 100
+            / members), loss_original, loss_restored, loss_segmentation, segments_used (mean per image),
+            segments_entropy (nat; of the segments' shares of the patches), pairs (number of training pairs).
+        nouns: settings of nouns, as in config.yaml's `mixreorg.nouns`.
+        mixing: keyword arguments of the mixing, as in config.yaml's `mixreorg.mixing`.
+        batch_size: pairs per batch; `members` of the mixing divides it.
+        batches: number of batches.
+    """
     device = inference_device()
     model = load_network(checkpoint, GroupViT).train().to(device)
     images = CaptionedImages(

@@ -1,9 +1,7 @@
-"""Whether ZeroSeg's segments differ: the health of its training (spec open_vocabulary 3.3, 9.4).
+"""Measure the health of ZeroSeg's training: whether segments differ.
 
-In: shards with their indices, the views of each, a checkpoint of `ZeroSeg`. Out: CSV with columns metric, class_name,
-value, over one batch of training images. With fixed masks, as in training: view_entropy (nat) of the views that
-segments are nearest to, segment_cosine between an image's segments, and loss_matching, the mean over the dimensions.
-Unmasked: segments_used (a mean an image) and segments_entropy (of their shares of the patches, nat).
+In: shards, features of the views, a checkpoint.
+Out: metrics of one batch of training images.
 """
 
 import numpy as np
@@ -23,22 +21,34 @@ from maskmill.storage.features import Features
 from maskmill.training.loop import batch_indices
 from maskmill.workflow import stage
 
-PART = 100  # images that are seen unmasked at a time
+PART = 100  # images per pass without masks
 
 
 @torch.no_grad()
 def main(shards: list[str], features: list[str], checkpoint: str, views_table: str, images: int, seed: int = 0) -> None:
+    """Measure the segments of one batch.
+
+    Args:
+        shards: webdataset tar files of images; the index of each lies beside it.
+        features: HDF5 files of view features, one per shard, as `cache_views.py` writes them.
+        checkpoint: safetensors file of a trained `ZeroSeg`.
+        views_table: CSV to write, with columns metric, class_name and value. With fixed masks, as in training:
+            view_entropy (nat) of the views that segments are nearest to, segment_cosine between the segments of an
+            image, loss_matching (mean over dimensions). Without masks: segments_used (mean per image), segments_entropy
+            (nat; of the segments' shares of the patches).
+        images: number of images in the batch.
+    """
     device = inference_device()
     model = load_network(checkpoint, ZeroSeg).to(device)
     stores, side = [Features(path) for path in features], model.arguments["image_size"]
-    viewed = ViewedImages(Shards(shards), stores, side, model.mean, model.std)
+    dataset = ViewedImages(Shards(shards), stores, side, model.mean, model.std)
     rng = np.random.default_rng(seed)
-    batch = default_collate([viewed.sample(index, rng) for index in batch_indices(len(viewed), images, seed, 0)])
+    batch = default_collate([dataset.sample(index, rng) for index in batch_indices(len(dataset), images, seed, 0)])
     noise = torch.rand(images, model.patches, generator=torch.Generator().manual_seed(seed))
     pixels = batch["image"].to(device)
     segments = model(pixels, noise.to(device))["segments"]
     matching, nearest = matching_loss(view_distances(segments, batch["views"].to(device)))
-    # In parts: without its mask the published network holds more than twice as much.
+    # In parts: without masks the published network needs more than twice the memory.
     shares = torch.cat([model.describe(part)[0] for part in pixels.split(PART)])
     used, sizes_entropy = segments_used(shares)
     rows = {

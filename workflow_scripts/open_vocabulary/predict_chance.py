@@ -1,7 +1,7 @@
-"""Labels drawn at random for one shard's images: the lowest bar of open-vocabulary tables.
+"""Draw labels at random, the lowest bar of the open-vocabulary tables.
 
-In: index, id list. Out: two map stores of kind `label`: `maps`, drawn from all classes, and `foreground`, drawn without
-the background. An image's labels depend on its id and the seed alone.
+In: index, id list.
+Out: labels. They depend on the image's id and the seed alone.
 """
 
 import zlib
@@ -23,9 +23,17 @@ def main(
     seed: int = 0,
     scatteritem: str = "1-of-1",
 ) -> None:
+    """Draw the labels of the images of one part.
+
+    Args:
+        maps: map store to write: labels uint8 [H, W] at the image's size, drawn from all classes.
+        foreground: map store to write: the same, drawn from all classes but the background.
+        class_ids: mask ids of the classes, without the background.
+        background: whether the data set has a background.
+    """
     records, origin = read_index(index), {"producer": "predict_chance", "parameters": {"seed": seed}, "inputs": []}
-    drawn_from = {maps: [*([0] if background else []), *class_ids], foreground: class_ids}
-    for path, numbers in drawn_from.items():
+    classes_of_store = {maps: [*([0] if background else []), *class_ids], foreground: class_ids}
+    for path, numbers in classes_of_store.items():
         with create_maps(path, "label", **origin) as store:
             for image_id in shard(read_ids(ids), scatteritem):
                 rng = np.random.default_rng([seed, zlib.crc32(image_id.encode())])

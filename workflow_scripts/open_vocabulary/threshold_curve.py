@@ -1,8 +1,10 @@
-"""mIoU of zero-shot labels at every threshold of the background (spec open_vocabulary 1.8, step 6), on training images
-that have masks: what a threshold is chosen by, and never the images that are scored.
+"""Measure the mIoU of zero-shot labels at every threshold of the background.
 
-In: index, id list, checkpoint of a network with segments, vectors of the classes. Out: CSV with the columns threshold
-and miou (percent). Params: `thresholds` first, end, step; `images`, how many of the list.
+The images are training images that have masks: a threshold must not be chosen on the images that are scored.
+
+In: index, id list, a network with segments, vectors of the classes.
+Out: the mIoU at each threshold.
+Source: the rule of the background is that of NVlabs/GroupViT.
 """
 
 from functools import partial
@@ -37,6 +39,18 @@ def main(
     window: int,
     stride: int,
 ) -> None:
+    """Score the labels at every threshold.
+
+    Args:
+        ids: text file with the ids of training images that have masks, one per line.
+        checkpoint: safetensors file of a trained `GroupViT` or `ZeroSeg`.
+        curve: CSV to write, with columns threshold and miou (percent).
+        thresholds: thresholds of the background: first, end (not included), step.
+        images: number of images to use, the first ones of the list.
+        side: pixels; length of the image's short side as the network sees it.
+        window: pixels; side of the sliding windows.
+        stride: pixels; step from one sliding window to the next.
+    """
     records, device, num_classes = read_index(index), inference_device(), DATASETS[dataset].num_classes
     model = load_open_vocabulary(checkpoint).to(device)
     classes, scale, _, class_ids = load_classes(vectors)

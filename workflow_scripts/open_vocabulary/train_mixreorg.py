@@ -1,4 +1,4 @@
-"""Train MixReorg on image-text pairs, or without `mixing` its baseline GroupViT (spec open_vocabulary 1.5 to 1.7, 2).
+"""Train MixReorg on image-text pairs, or its baseline GroupViT, which is the same without `mixing`.
 
 In: shards of pairs, with their indices. Out: a checkpoint of `GroupViT`.
 """
@@ -15,15 +15,14 @@ from maskmill.errors import InputError
 from maskmill.methods.mixreorg import Pretraining
 from maskmill.networks.clip import start_stem
 from maskmill.networks.group_vit import GroupViT
-from maskmill.training.loop import train
-from maskmill.training.optimizers import build_optimizer, decayed_weights
+from maskmill.training.optimizers import decayed_weights
+from maskmill.training.run import TrainingRun
 from maskmill.training.schedules import iterations_of, warmup_cosine
 from maskmill.workflow import stage
 
 
 def main(
     shards: list[str],
-    checkpoint: str,
     network: dict,
     own_words: bool,
     prompt: str,
@@ -36,20 +35,33 @@ def main(
     weight_decay: float,
     decay_scalars: bool,
     max_norm: float,
-    epochs: float,
     warmup_epochs: float,
-    batch_size: int,
-    training: dict,
+    run: TrainingRun,
     stem: list[str] = (),
-    max_iterations: int | None = None,
-    seed: int = 0,
-    run: str = "by hand",
 ) -> None:
+    """Train MixReorg or GroupViT.
+
+    Args:
+        shards: tar files of image-text pairs.
+        own_words: whether the vocabulary is the captions' words; false: CLIP's.
+        prompt: sentence around the noun of a noun prompt, with {} in the noun's place.
+        augmentation: keyword arguments of `TimmAugmentation`.
+        nouns: noun prompts: `prompts` per caption, `nltk_data` (folder of NLTK's tagger; null: a list of words) and
+            `soft_targets` (whether images whose captions name the same things share the contrastive target).
+        mixing: keyword arguments of the mixing, as in config.yaml's `mixreorg.mixing`; null: GroupViT.
+        lr: learning rate after the warm-up.
+        lr_start, lr_end: learning rates at the start of the warm-up and at the end of the training.
+        weight_decay: weight decay of the weights of layers; norms and biases do not decay.
+        decay_scalars: whether parameters without dimensions, such as the temperature, decay too.
+        max_norm: length that gradients are shortened to, over all parameters together.
+        warmup_epochs: epochs of the warm-up.
+        stem: checkpoint of the small image-text model, whose backbone the stem starts from; none: random weights.
+    """
     pairs = Shards(shards)
     if mixing is not None:
-        check_mixing(mixing, batch_size, training.get("devices", 1), network["encoder"]["depths"][0])
+        check_mixing(mixing, run.batch_size, run.devices, network["encoder"]["depths"][0])
     logging.info("%d pairs of %d shards", len(pairs), len(shards))
-    torch.manual_seed(seed)
+    torch.manual_seed(run.seed)
     captions = [caption for shard in pairs.samples for _, _, _, caption, _ in shard]
     words = vocabulary([prompt.format(""), *captions]) if own_words else None
     model = GroupViT(**network, multi_label=nouns["prompts"] > 0, words=words)
@@ -64,23 +76,18 @@ def main(
         templates=imagenet_templates() if words is None else [prompt],
         same_nouns=nouns["soft_targets"],
     )
-    iterations = iterations_of(epochs, len(images), batch_size, max_iterations)
-    warmup = iterations_of(warmup_epochs, len(images), batch_size, iterations)
+    iterations = run.length(images)
+    warmup = iterations_of(warmup_epochs, len(images), run.batch_size, iterations)
     groups = decayed_weights(model.parameters(), weight_decay=weight_decay, scalars=decay_scalars, lr=lr)
-    train(
+    run.train(
         Pretraining(model, soft_targets=nouns["soft_targets"], mixing=mixing),
         lambda objective, batch: objective(batch),
-        build_optimizer(groups, name="adamw"),
-        warmup_cosine(iterations, warmup, lr_start / lr, lr_end / lr),
+        groups,
         images,
+        schedule=warmup_cosine(iterations, warmup, lr_start / lr, lr_end / lr),
+        optimizer="adamw",
         result=model,
         max_norm=max_norm,
-        checkpoint=checkpoint,
-        run=run,
-        iterations=iterations,
-        batch_size=batch_size,
-        seed=seed,
-        **training,
     )
 
 

@@ -1,8 +1,6 @@
 """Train a small image-text model on captioned images: ZeroSeg's teacher where no CLIP is at hand.
 
-In: shards of pairs, with their indices; published weights of the backbone, if it is to start from them. Out: a
-checkpoint of `TinyCLIP`. Params: `single_nouns`, whether only images whose captions name a single thing are seen (spec
-open_vocabulary 9.4).
+In: shards of pairs, with their indices; optionally the backbone's weights. Out: a checkpoint of `TinyCLIP`.
 """
 
 import logging
@@ -16,32 +14,35 @@ from maskmill.data.shards import Shards
 from maskmill.errors import InputError
 from maskmill.methods.group_vit import contrastive_loss, multi_label_loss
 from maskmill.networks.clip import TinyCLIP
-from maskmill.training.loop import train
-from maskmill.training.optimizers import build_optimizer
-from maskmill.training.schedules import iterations_of, warmup_cosine
+from maskmill.training.run import TrainingRun
+from maskmill.training.schedules import warmup_cosine
 from maskmill.workflow import stage
+
+WARM_UP = 30  # iterations
 
 
 def main(
     shards: list[str],
-    checkpoint: str,
     network: dict,
     single_nouns: bool,
     area: list[float],
     lr: float,
     weight_decay: float,
-    epochs: float,
-    batch_size: int,
-    training: dict,
+    run: TrainingRun,
     weights: list[str] = (),
-    max_iterations: int | None = None,
-    seed: int = 0,
-    run: str = "by hand",
 ) -> None:
+    """Train the image-text model.
+
+    Args:
+        shards: tar files of image-text pairs.
+        single_nouns: whether to train only on images whose captions name a single thing; false: on all images.
+        area: smallest and largest share of an image's area that a random crop has.
+        lr: learning rate after the warm-up.
+    """
     pairs = Shards(shards)
     if single_nouns:
         pairs = of_single_nouns(pairs)
-    torch.manual_seed(seed)
+    torch.manual_seed(run.seed)
     model = TinyCLIP(**network, pretrained=next(iter(weights), None))
     images = CaptionedImages(
         pairs,
@@ -61,22 +62,11 @@ def main(
             "multi_label": multi_label_loss(vectors, texts[:, 1:], model.scale),
         }
 
-    iterations = iterations_of(epochs, len(images), batch_size, max_iterations)
+    iterations = run.length(images)
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [{"params": learned, "lr": lr, "weight_decay": weight_decay}]
-    train(
-        model,
-        step,
-        build_optimizer(groups, name="adamw"),
-        warmup_cosine(iterations, min(30, iterations), 0.0, 0.0),
-        images,
-        checkpoint=checkpoint,
-        run=run,
-        iterations=iterations,
-        batch_size=batch_size,
-        seed=seed,
-        **training,
-    )
+    schedule = warmup_cosine(iterations, min(WARM_UP, iterations), 0.0, 0.0)
+    run.train(model, step, groups, images, schedule=schedule, optimizer="adamw")
 
 
 def of_single_nouns(pairs: Shards) -> Subset:

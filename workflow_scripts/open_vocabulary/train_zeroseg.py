@@ -1,8 +1,6 @@
-"""Train ZeroSeg, or one of its ablations, on images and their teacher's views (spec open_vocabulary 3.3, 3.4).
+"""Train ZeroSeg, or one of its ablations, on images and their teacher's views.
 
-In: shards with their indices, the views of each, the teacher's weights. Out: a checkpoint of `ZeroSeg`. Params:
-`multi_scale`, whether z learns from all views or from the whole image alone; `match`, whether segments learn;
-`stem_frozen`, whether the stem stays what it starts from, so that nothing runs back through it.
+In: shards with their indices, the views of each, the teacher's weights. Out: a checkpoint of `ZeroSeg`.
 """
 
 import logging
@@ -26,8 +24,8 @@ from maskmill.networks.clip import start_stem, teacher_dim
 from maskmill.networks.zeroseg import ZeroSeg
 from maskmill.storage.features import Features
 from maskmill.storage.maps import sha256
-from maskmill.training.loop import train
-from maskmill.training.optimizers import build_optimizer, decayed_weights
+from maskmill.training.optimizers import decayed_weights
+from maskmill.training.run import TrainingRun
 from maskmill.training.schedules import iterations_of, warmup_then_cosine
 from maskmill.workflow import stage
 
@@ -36,7 +34,6 @@ def main(
     shards: list[str],
     features: list[str],
     weights: str,
-    checkpoint: str,
     teacher: str,
     network: dict,
     multi_scale: bool,
@@ -45,28 +42,41 @@ def main(
     lr: float,
     betas: list[float],
     weight_decay: float,
-    epochs: float,
     warmup_epochs: float,
-    batch_size: int,
-    training: dict,
+    run: TrainingRun,
     stem: list[str] = (),
     stem_frozen: bool = False,
-    max_iterations: int | None = None,
-    seed: int = 0,
-    run: str = "by hand",
 ) -> None:
+    """Train one row's network.
+
+    Args:
+        shards: tar files of images.
+        features: stores of the teacher's views, one per shard.
+        weights: file of the teacher's weights.
+        teacher: tiny, or the name of one of open_clip's models.
+        multi_scale: whether z learns from all views; false: from the whole image alone.
+        match: whether segments learn, by L_match.
+        loss: weights `reconstruction`, `distillation`, `matching` and `coverage`; `reduction` over the teacher's
+            dimensions (sum or mean); `views` (equal or grids: which of them weigh the same in z's loss).
+        lr: learning rate after the warm-up.
+        betas: AdamW's two momenta.
+        weight_decay: weight decay of the weights of layers; norms and biases do not decay.
+        warmup_epochs: epochs of the warm-up.
+        stem: checkpoint of the small image-text model, whose backbone the stem starts from; none: random weights.
+        stem_frozen: whether the stem keeps the weights that it starts from.
+    """
     images, stores = Shards(shards), [Features(path) for path in features]
     dim, digest = teacher_dim(teacher, weights), sha256(weights)
     for store, samples in zip(stores, images.samples, strict=True):
         store.check([sample[0] for sample in samples], weights, digest, dim)
     logging.info("%d images of %d shards", len(images), len(shards))
-    torch.manual_seed(seed)
+    torch.manual_seed(run.seed)
     model = ZeroSeg(dim=dim, **network)
     if stem:
         start_stem(model.stem, *stem)
     if stem_frozen:
         freeze_stem(model)
-    # Without L_match nothing reaches this layer, and several devices would wait for its gradient.
+    # Without L_match this layer gets no gradient, and several devices would wait for one.
     model.segmentation.of_segments.requires_grad_(match)
     # The paper's sums over the teacher's dimensions, or their means, which the losses give.
     factor = dim if loss["reduction"] == "sum" else 1
@@ -90,23 +100,12 @@ def main(
             logging.info("lengths of the losses' gradients in the encoder: %s", norms)
         return losses
 
-    iterations = iterations_of(epochs, len(images), batch_size, max_iterations)
-    warmup = iterations_of(warmup_epochs, len(images), batch_size, iterations)
+    iterations = run.length(images)
+    warmup = iterations_of(warmup_epochs, len(images), run.batch_size, iterations)
     learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = decayed_weights(learned, weight_decay=weight_decay, lr=lr, betas=tuple(betas))
-    train(
-        model,
-        step,
-        build_optimizer(groups, name="adamw"),
-        warmup_then_cosine(iterations, warmup),
-        ViewedImages(images, stores, network["image_size"], model.mean, model.std),
-        checkpoint=checkpoint,
-        run=run,
-        iterations=iterations,
-        batch_size=batch_size,
-        seed=seed,
-        **training,
-    )
+    viewed = ViewedImages(images, stores, network["image_size"], model.mean, model.std)
+    run.train(model, step, groups, viewed, schedule=warmup_then_cosine(iterations, warmup), optimizer="adamw")
 
 
 def freeze_stem(model: ZeroSeg) -> None:

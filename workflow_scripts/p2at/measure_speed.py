@@ -1,9 +1,9 @@
-"""How fast trained networks are on this machine, in the ways they can be run, all measured in turn in one process.
+"""Measure how fast trained networks are on this machine, in each way that they can be run.
 
-In: checkpoints of the variants. Out: CSV, one row per variant and way, with the protocol it was measured by: one image
-of `height` x `width` pixels of random values in memory, `warm_up` passes that do not count, then `passes` rounds in
-each of which every way has one pass, so that what else the machine does meets all alike; logits at the image's size.
-`speedup` is the median latency of the variant's row `eager` over the row's. Params: `ways`, see `WAYS`.
+In: checkpoints of the variants.
+Out: a table with one row per variant and way. Each of `passes` rounds runs every way once, in turn and in one process,
+    so that what else the machine does meets all ways alike. An input is one image of random values in memory; logits
+    have the image's size. `speedup` is the median latency of the way `eager` over that of the row.
 """
 
 import logging
@@ -58,6 +58,19 @@ def main(
     passes: int,
     threads: int = 1,
 ) -> None:
+    """Measure all variants, one after the other.
+
+    Args:
+        checkpoints: safetensors files of trained segmentation networks.
+        variants: names of the networks, in the order of the checkpoints.
+        speed_table: CSV to write: the protocol of the measurement, parameters (millions), MACs (billions), latency
+            (ms).
+        size: height and width of the image in pixels.
+        ways: ways to run a network: eager, folded, fused, channels_last, bfloat16, compiled, onnxruntime.
+        warm_up: rounds that do not count.
+        passes: rounds that count.
+        threads: threads of the CPU.
+    """
     torch.set_num_threads(threads)
     rows = []
     for variant, checkpoint in zip(variants, checkpoints, strict=True):
@@ -77,12 +90,12 @@ def main(
     table = pd.DataFrame(rows)
     with atomic_path(speed_table) as path:
         table.to_csv(path, index=False, float_format="%.4g")
-    shown = ["variant", "way", "device", "parameters_m", "gmacs", "latency_ms", "latency_p95_ms", "fps", "speedup"]
-    print(f"\n{speed_table}\n{table[shown].to_string(index=False, float_format='%.4g')}\n", flush=True)
+    columns = ["variant", "way", "device", "parameters_m", "gmacs", "latency_ms", "latency_p95_ms", "fps", "speedup"]
+    print(f"\n{speed_table}\n{table[columns].to_string(index=False, float_format='%.4g')}\n", flush=True)
 
 
 def prepare(network: nn.Module, way: str, size: list[int], threads: int, folder: Path) -> tuple[Pass, dict] | None:
-    """One pass of a network as a function of nothing, and what it costs and runs on; None, with a warning, where this
+    """A function that runs one pass of a network, and the pass's costs and device; None, with a warning, where this
     machine cannot run it."""
     changes = {**UNCHANGED, **WAYS[way]}
     model = deployed(network, fold=changes["folded"], fuse=changes["bn_fused"])
@@ -110,7 +123,7 @@ def prepare(network: nn.Module, way: str, size: list[int], threads: int, folder:
     if way == "compiled":
         try:
             one_pass()
-        except Exception as error:  # whatever the compiler lacks on this machine
+        except Exception as error:  # torch.compile needs a compiler, and its errors are of many types
             logger.warning("%s: left out, torch.compile fails here (%s)", way, str(error).strip().splitlines()[0])
             return None
     return one_pass, facts

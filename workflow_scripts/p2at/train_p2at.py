@@ -1,4 +1,4 @@
-"""Train P2AT, or its plain baseline, on true masks: one row of the table (spec 3.4).
+"""Train P2AT, or its plain baseline, on true masks: one row of the method's table.
 
 In: index, id list, optionally the backbone's weights, or a checkpoint of the same architecture for another data set to
 start from. Out: a checkpoint of the network class `architecture`.
@@ -10,15 +10,14 @@ import numpy as np
 import torch
 
 from maskmill.data.catalog import DATASETS
-from maskmill.data.datasets import Masks, TrainingImages
+from maskmill.data.datasets import Masks
 from maskmill.data.index import read_ids, read_index
-from maskmill.data.transforms import Augmentation
 from maskmill.methods.p2at import balanced_weights, losses
 from maskmill.networks.p2at import P2AT, PlainDecoder
 from maskmill.progress import progress
 from maskmill.storage.checkpoints import load_tensors
-from maskmill.training.loop import train
-from maskmill.training.optimizers import backbone_and_new, build_optimizer
+from maskmill.training.optimizers import backbone_and_new
+from maskmill.training.run import TrainingRun, training_images
 from maskmill.training.schedules import iterations_of, poly
 from maskmill.workflow import stage
 
@@ -31,45 +30,41 @@ def main(
     dataset: str,
     index: str,
     ids: str,
-    checkpoint: str,
     architecture: str,
     network: dict,
     augmentation: dict,
-    optimizer: dict,
     lr: float,
     new_factor: float,
     weight_decay: float,
-    epochs: float,
     poly_epochs: float,
-    batch_size: int,
     balance: list[float],
     ohem: dict,
     class_weights: str,
-    training: dict,
-    max_iterations: int | None = None,
-    seed: int = 0,
+    run: TrainingRun,
     short_side: int | None = None,
     weights: list[str] = (),
     start: list[str] = (),
-    run: str = "by hand",
 ) -> None:
+    """Train one row's network.
+
+    Args:
+        architecture: P2AT or PlainDecoder.
+        poly_epochs: epochs after which the learning rate would be 0; the training may end earlier.
+        balance: weights of the auxiliary logits' loss and of the final logits' loss.
+        ohem: which pixels the loss keeps: `threshold`, a probability, and `min_kept`, a number per device.
+        class_weights: none or balanced: whether the loss weighs classes by the inverse of their share of the pixels.
+        start: checkpoint of the same architecture for another data set; none: not used.
+    """
     num_classes = DATASETS[dataset].num_classes
-    every = read_index(index)
-    records = [every[i] for i in read_ids(ids)]
-    torch.manual_seed(seed)
+    indexed = read_index(index)
+    records = [indexed[image_id] for image_id in read_ids(ids)]
+    torch.manual_seed(run.seed)
     model = ARCHITECTURES[architecture](num_classes=num_classes, pretrained=next(iter(weights), None), **network)
     for path in start:
         load_fitting(model, path)
     masks = Masks(records, num_classes, short_side)
-    images = TrainingImages(
-        records,
-        Augmentation(**augmentation),
-        model.backbone.mean,
-        model.backbone.std,
-        num_classes=num_classes,
-        labels=masks,
-        short_side=short_side,
-    )
+    options = {"num_classes": num_classes, "labels": masks, "short_side": short_side}
+    images = training_images(records, augmentation, model.backbone, **options)
     balanced = balanced_weights(class_pixels(masks)) if class_weights == "balanced" else None
     auxiliary = network.get("auxiliary", "none")
 
@@ -81,19 +76,8 @@ def main(
         )
 
     groups = backbone_and_new(model, lr=lr, weight_decay=weight_decay, new_factor=new_factor)
-    train(
-        model,
-        step,
-        build_optimizer(groups, **optimizer),
-        poly(iterations_of(poly_epochs, len(images), batch_size)),
-        images,
-        checkpoint=checkpoint,
-        run=run,
-        iterations=iterations_of(epochs, len(images), batch_size, max_iterations),
-        batch_size=batch_size,
-        seed=seed,
-        **training,
-    )
+    schedule = poly(iterations_of(poly_epochs, len(images), run.batch_size))
+    run.train(model, step, groups, images, schedule=schedule)
 
 
 def class_pixels(masks: Masks) -> torch.Tensor:

@@ -1,8 +1,7 @@
-"""What the stages cost that have run so far at a scale.
+"""Sum up what the stages have cost that have run so far at a scale.
 
-In: nothing but the benchmark files below `folder`. Out: `table`, CSV with columns dataset (empty: several share the
-stage), stage, jobs, wall_s, longest_s, cpu_s (seconds), peak_mib; and the same as a picture.
-Params: `folder`; `datasets`, names of folders that are data sets.
+In: Snakemake's benchmark files.
+Out: a table and a picture.
 """
 
 from maskmill.errors import InputError
@@ -12,6 +11,14 @@ from maskmill.workflow import stage
 
 
 def main(table: str, picture: str, folder: str, datasets: list[str], scale: str) -> None:
+    """Sum up and draw the costs.
+
+    Args:
+        table: CSV to write, with columns dataset (empty: several share the stage), stage, jobs, wall_s, longest_s and
+            cpu_s (seconds), and peak_mib (largest resident set of a job).
+        folder: folder of the benchmark files.
+        datasets: names of the subfolders that are data sets.
+    """
     costs = stage_costs(folder, datasets)
     if costs.empty:
         raise InputError(f"{folder}: no stage has run yet; first: snakemake results/mars_voc_miou.csv --cores 8")

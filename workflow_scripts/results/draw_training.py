@@ -1,6 +1,7 @@
-"""One picture of the losses of a target's trainings.
+"""Draw the losses of a target's trainings.
 
-In: checkpoints; the TensorBoard log of each training lies beside its checkpoint. Out: PNG, an axis a training.
+In: checkpoints.
+Out: a picture with an axis per training.
 """
 
 import logging
@@ -10,7 +11,14 @@ from maskmill.workflow import stage
 
 
 def main(checkpoints: list[str], picture: str, method: str, dataset: str, scale: str) -> None:
-    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it tells of every training that was started again
+    """Draw the picture.
+
+    Args:
+        checkpoints: safetensors files of trained networks; the TensorBoard log of each training lies beside its
+            checkpoint.
+        dataset: name of the data set, for the title.
+    """
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it warns about every training that was resumed
     folder, names = short_names(checkpoints)
     losses = [read_losses(checkpoint) for checkpoint in checkpoints]
     title = f"{method} on {dataset}, scale {scale}: losses of the trainings in {folder}"

@@ -1,12 +1,9 @@
-"""Score a store of label maps against the truth (spec 2.8).
+"""Score labels against the truth.
 
-In: index, id list (images with masks), map store of kind `label`. Out: `scores`, CSV with columns metric, class_name,
-value (percent), and `confusion`, CSV of pixel counts, rows truth and columns prediction. Label maps made at a smaller
-working size are enlarged to the mask's size (nearest neighbour), so the truth is never resized. With `boundary` the
-table has the boundary IoU too. Without `background` pixels of class 0 do not count, and it is no class of the means
-(ADE20K as the field scores it without one). With a second store, `foreground`, of labels without background, it has
-the mIoU over the pixels of the counted classes, `miou_foreground`, too. Classes in `left_out` also have a mean of their
-own, `miou_left_out`.
+Labels at a smaller working size are enlarged to the size of the mask by nearest neighbour; the truth is never resized.
+
+In: index, id list, labels.
+Out: scores and confusion matrix.
 """
 
 import logging
@@ -41,6 +38,19 @@ def main(
     foreground: list[str] = (),
     left_out: list[str] = (),
 ) -> None:
+    """Score one map store.
+
+    Args:
+        ids: text file with the ids of the images to score, which have masks, one per line.
+        maps: map store of labels.
+        scores_table: CSV to write, with columns metric, class_name and value (percent).
+        confusion_table: CSV to write: pixel counts, rows truth, columns prediction.
+        background: whether pixels of class 0 count, and the background in the means; false for ADE20K's usual protocol.
+        boundary: whether the boundary IoU is measured too.
+        foreground: map store of labels without background, whose mIoU over pixels of the counted classes becomes
+            `miou_foreground`; none: not measured.
+        left_out: names of classes whose own mean becomes `miou_left_out`.
+    """
     about = find_dataset(dataset, index)
     names, num_classes = about.classes, about.num_classes
     records, store = read_index(index), open_maps(maps)

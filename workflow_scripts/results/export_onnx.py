@@ -1,7 +1,7 @@
-"""Export a trained segmentation network as ONNX, everything folded, and compare it with the network on real images.
+"""Export a trained segmentation network as ONNX and compare it with the network on real images.
 
-In: checkpoint, index, id list. Out: an ONNX file (`networks.deploy.export_onnx`). Params: `images`, how many of the
-list are compared; `agreement`, the least share of their pixels, percent, that must get the same class.
+In: index, id list, checkpoint.
+Out: an ONNX file, with batch norms and other constants folded; see `maskmill.networks.deploy.export_onnx`.
 """
 
 import logging
@@ -37,6 +37,15 @@ def main(
     short_side: int | None = None,
     threads: int = 1,
 ) -> None:
+    """Export the network and check the exported file.
+
+    Args:
+        checkpoint: safetensors file of a trained segmentation network.
+        model: ONNX file to write.
+        images: number of images to compare on, evenly spaced in the list.
+        agreement: percent of the images' pixels that must keep their class.
+        threads: threads of onnxruntime.
+    """
     network, about = load_segmentation(checkpoint), find_dataset(dataset, index)
     description = {
         "dataset": dataset,
@@ -44,33 +53,33 @@ def main(
         "colours": colours_of(about).tolist(),
         "short_side": short_side,
     }
-    chosen, records = read_ids(ids), read_index(index)
-    chosen = chosen[:: max(1, len(chosen) // images)][:images]
+    image_ids, records = read_ids(ids), read_index(index)
+    image_ids = image_ids[:: max(1, len(image_ids) // images)][:images]
     with atomic_path(model) as path:
         export_onnx(deployed(network), path, description)
-        files = [records[image_id].image for image_id in chosen]
+        files = [records[image_id].image for image_id in image_ids]
         percent, difference = compare(network, OnnxModel(path, threads), files, short_side)
         if percent < agreement:
             raise InputError(
-                f"{checkpoint}: exported, {percent:.4f} % of the pixels of {len(chosen)} images keep their class, not "
-                f"{agreement} %; report this network"
+                f"{checkpoint}: exported, {percent:.4f} % of the pixels of {len(image_ids)} images keep their class, "
+                f"not {agreement} %; report this network"
             )
     logger.info(
         "%s: same class on %.4f %% of the pixels of %d images, logits differ by %.1e at most",
-        *(model, percent, len(chosen), difference),
+        *(model, percent, len(image_ids), difference),
     )
 
 
 @torch.inference_mode()
 def compare(network: nn.Module, exported: OnnxModel, files: list[Path], short_side: int | None) -> tuple[float, float]:
-    """Percent of the images' pixels that both give the same class, and the largest difference of the logits."""
-    reference, same, differences = FromColours(network), [], []
+    """Percent of the images' pixels that get the same class from both, and the largest difference of the logits."""
+    reference, agreements, differences = FromColours(network), [], []
     for file in progress(files, "compare"):
         pixels = to_tensor(read_image(file, short_side))[None]
-        own, other = reference(pixels).numpy(), exported.logits(pixels.numpy())
-        same.append((own.argmax(axis=1) == other.argmax(axis=1)).mean())
-        differences.append(np.abs(own - other).max())
-    return 100 * float(np.mean(same)), float(max(differences))
+        expected, exported_logits = reference(pixels).numpy(), exported.logits(pixels.numpy())
+        agreements.append((expected.argmax(axis=1) == exported_logits.argmax(axis=1)).mean())
+        differences.append(np.abs(expected - exported_logits).max())
+    return 100 * float(np.mean(agreements)), float(max(differences))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""What a trained network costs: parameters, multiply-accumulates in two conventions, latency on this machine.
+"""Measure what a trained network costs: parameters, multiply-accumulates and latency on this machine.
 
-In: checkpoint. Out: CSV with columns metric, class_name, value, device, threads. Latency is the median of the passes of
-one square image of `size` pixels, after some that do not count; one process, on that device with so many threads.
+In: checkpoint.
+Out: a table. Multiply-accumulates are counted with and without those of norms. Latency is the median over passes of
+    one square image through one process.
 """
 
 import statistics
@@ -19,6 +20,15 @@ from maskmill.workflow import stage
 
 @torch.inference_mode()
 def main(checkpoint: str, cost_table: str, size: int, passes: int = 10, warm_up: int = 3) -> None:
+    """Measure one network.
+
+    Args:
+        checkpoint: safetensors file of a trained segmentation network.
+        cost_table: CSV to write, with columns metric, class_name, value, device, threads.
+        size: pixels; side of the image.
+        passes: passes that count.
+        warm_up: passes before them, which do not count.
+    """
     device = inference_device()
     model = load_segmentation(checkpoint).to(device)
     pixels, milliseconds = torch.zeros(1, 3, size, size, device=device), []

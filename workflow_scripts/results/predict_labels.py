@@ -1,7 +1,8 @@
-"""Labels of one shard's images: the argmax of a segmentation network at the working size, of the whole image or of
-sliding windows whose logits are summed (spec 2.5).
+"""Predict labels: the argmax of a segmentation network, of the whole image or of sliding windows.
 
-In: index, id list, checkpoint. Out: map store of kind `label`.
+In: index, id list, checkpoint.
+Out: labels.
+Source: the evaluation of MGD's released code sums the logits of windows whose step is 2/3 of their side.
 """
 
 import torch
@@ -28,6 +29,13 @@ def main(
     scatteritem: str = "1-of-1",
     short_side: int | None = None,
 ) -> None:
+    """Label the images of one part.
+
+    Args:
+        checkpoint: safetensors file of a trained segmentation network.
+        maps: map store to write: labels uint8 [H, W] at the working size.
+        window: pixels; side of the sliding windows; null: the whole image at once.
+    """
     records, device = read_index(index), inference_device()
     model = load_segmentation(checkpoint).to(device)
     mean, std = model.backbone.mean, model.backbone.std

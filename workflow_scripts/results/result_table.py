@@ -1,12 +1,7 @@
-"""The result table of a target: every variant's scores, baselines beside the method.
+"""Write the result table of a target: the scores of every variant, the baseline among them.
 
-In: scores of every variant, costs of all or of the first ones, the splits' manifest, and that of the partition where
-some training images have no masks. Out: CSV with the columns of every result table (DESIGN: one tidy CSV a target); its
-aggregates are also printed, and are a page of HTML, `page`. `picture`, PNG of the IoU of each class, for every group of
-variants in `compared`, the baseline first. Params: `roles`, variant to the split it was scored on (train,
-labelled_train, val), in the order of `scores`; `published`, whether the papers' numbers belong beside these variants;
-`network`, which one, where the paper has several; `drawn`, whether the data are drawn scenes; `note`, what else there
-is to say about them.
+In: scores and costs of the variants, manifests of the splits and of the partition.
+Out: one table with the columns of every result table, its aggregates as a page and on stdout, a picture of the IoUs.
 """
 
 import json
@@ -41,11 +36,29 @@ def main(
     picture: str | None = None,
     compared: list[list[str]] = (),
 ) -> None:
+    """Write the table, its page and its picture.
+
+    Args:
+        manifest: JSON with the counts and checksums of the splits.
+        scores: CSVs of scores, in the order of `roles`.
+        table: CSV to write.
+        page: HTML file to write.
+        roles: variant to the split that it is scored on: train, labelled_train or val.
+        published: whether the papers' numbers belong beside these variants.
+        drawn: whether the images are drawn scenes.
+        seed: seed of the run, for the table.
+        costs: CSVs of `measure_cost.py`, of all variants or of the first ones.
+        partition: JSON with the manifest of the partition, where some training images have no masks.
+        network: name of the network whose published numbers are meant, where the paper has several.
+        note: text to add to the column `data`.
+        picture: PNG to draw: the IoU of each class.
+        compared: groups of variants that the picture compares, the baseline of each first.
+    """
     splits = json.loads(Path(manifest).read_text())
     key = (method, dataset, network) if network else (method, dataset)
     papers = PAPERS.get(key, {}) if published else {}
-    learned = partition_name(json.loads(Path(partition[0]).read_text())) if partition else ""
-    learned += note
+    data_suffix = partition_name(json.loads(Path(partition[0]).read_text())) if partition else ""
+    data_suffix += note
     parts = []
     for (variant, role), *paths in zip_longest(roles.items(), scores, costs):
         data, same_split = data_name(dataset, splits[role], drawn=drawn)
@@ -54,7 +67,7 @@ def main(
                 pd.concat([pd.read_csv(path, keep_default_na=False) for path in paths if path]),
                 variant=variant,
                 constants={"method": method, "dataset": dataset, "scale": scale, "seed": seed},
-                data=data + learned,
+                data=data + data_suffix,
                 images=splits[role]["images"],
                 paper=papers.get(variant),
                 comparable=same_split and scale == "paper",

@@ -1,6 +1,8 @@
-"""Labels that IRNet learns from: confident foreground, confident background, or 255 (spec 2.4).
+"""Label the pixels that IRNet learns from: confident foreground, confident background, or uncertain.
 
-In: index, id list, map store of kind `cam`. Out: map store of kind `label`, uint8 [H, W] at working size.
+In: index, id list, class activation maps.
+Out: labels; 255 marks uncertain pixels.
+Source: `step/cam_to_ir_label.py` of jiwoon-ahn/irn.
 """
 
 from functools import partial
@@ -30,13 +32,21 @@ def main(
     short_side: int | None = None,
     threads: int = 1,
 ) -> None:
-    records, chosen = read_index(index), shard(read_ids(ids), scatteritem)
+    """Label the images of one part.
+
+    Args:
+        maps: map store to write: labels uint8 [H, W] at the working size, 255 = uncertain.
+        foreground: activation in 0..1 above which a pixel is confident foreground.
+        background: activation in 0..1 below which a pixel is confident background.
+        gt_prob: probability in (0, 1), for the CRF, that a thresholded label is right.
+    """
+    records, image_ids = read_index(index), shard(read_ids(ids), scatteritem)
     parameters = {"foreground": foreground, "background": background, "gt_prob": gt_prob, "crf": crf}
     label = partial(label_of, seeds=open_maps(cams), short_side=short_side, **parameters)
     with create_maps(maps, "label", producer="affinity_labels", parameters=parameters, inputs=[cams]) as store:
-        labels = in_processes(label, [records[i] for i in chosen], threads, f"affinity labels {scatteritem}")
-        for image_id, labelled in zip(chosen, labels, strict=True):
-            store.write(image_id, labelled)
+        labels = in_processes(label, [records[i] for i in image_ids], threads, f"affinity labels {scatteritem}")
+        for image_id, image_labels in zip(image_ids, labels, strict=True):
+            store.write(image_id, image_labels)
 
 
 def label_of(

@@ -1,7 +1,8 @@
-"""Class activation maps of one shard's images, at several scales and mirrored (spec 2.2).
+"""Compute class activation maps of the images' tags, summed over several scales and the mirrored image.
 
-In: classifier, index, id list. Out: map store of kind `cam`: per image float16 [k, ceil(H/4), ceil(W/4)] in 0..1, one
-plane for each tag, each divided by its own maximum; attribute `classes` names the planes.
+In: index, id list, classifier.
+Out: class activation maps, at a quarter of the working size.
+Source: `step/make_cam.py` of jiwoon-ahn/irn.
 """
 
 from collections.abc import Sequence
@@ -33,6 +34,13 @@ def main(
     scatteritem: str = "1-of-1",
     short_side: int | None = None,
 ) -> None:
+    """Compute the maps of the images of one part.
+
+    Args:
+        checkpoint: safetensors file of the trained classifier.
+        maps: map store to write: per image float16 [k, ceil(H/4), ceil(W/4)] in 0..1, one plane per tag, each divided
+            by its maximum; attribute `classes` holds the mask ids of the planes.
+    """
     records = read_index(index)
     device = inference_device()
     classifier = prepared(load_network(checkpoint, Classifier)).to(device)
@@ -46,7 +54,7 @@ def main(
 
 
 def prepared(classifier: Classifier) -> Classifier:
-    """The same maps but for rounding, in three quarters of the time on a CPU."""
+    """The classifier in a form that takes three quarters of the time on a CPU; its maps are equal up to rounding."""
     fuse_norms(classifier)
     return classifier.to(memory_format=torch.channels_last)
 

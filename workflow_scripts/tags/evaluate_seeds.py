@@ -1,7 +1,8 @@
-"""mIoU of the class activation maps over background thresholds (spec 2.3).
+"""Measure the mIoU of class activation maps at every threshold of the background.
 
-In: index, id list (images with masks), map store of kind `cam`. Out: `curve`, CSV with columns threshold, miou
-(percent); `scores_table`, CSV with columns metric, class_name, value (percent) at the threshold of the largest mIoU.
+In: index, id list, class activation maps.
+Out: the mIoU at each threshold, and the scores at the best one.
+Source: `step/eval_cam.py` of jiwoon-ahn/irn, which uses one threshold.
 """
 
 import logging
@@ -31,6 +32,16 @@ def main(
     classes: list[str] | None = None,
     counted: str = "occurring",
 ) -> None:
+    """Score the maps at every threshold.
+
+    Args:
+        ids: text file with the ids of the images to score, which have masks, one per line.
+        maps: map store of class activation maps.
+        curve: CSV to write, with columns threshold and miou (percent).
+        thresholds: thresholds of the background: first, end (not included), step.
+        scores_table: CSV to write, with columns metric, class_name and value (percent), at the threshold of the largest
+            mIoU.
+    """
     about, records, store = find_dataset(dataset, index), read_index(index), open_maps(maps)
     seeds = SeedCurve(about.num_classes, np.arange(*thresholds))
     for image_id in progress(read_ids(ids), "seeds"):

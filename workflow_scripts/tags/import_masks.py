@@ -1,7 +1,7 @@
-"""Take over another method's pseudo labels (mars.provider = external).
+"""Import the pseudo labels of another method, for `mars.provider: external`.
 
-In: index, id list, a folder with one palette or grey PNG an image, `<image id>.png`, ids 0..C and 255, at the image's
-size. Out: map store of kind `label`, uint8 [H, W] at working size.
+In: index, id list, a folder of PNG files.
+Out: labels.
 """
 
 from pathlib import Path
@@ -24,6 +24,13 @@ def main(
     scatteritem: str = "1-of-1",
     short_side: int | None = None,
 ) -> None:
+    """Import the labels of the images of one part.
+
+    Args:
+        folder: folder with `<image id>.png` for every image: palette or grey, class ids 0..C, 255 = ignore, at the
+            image's size.
+        maps: map store to write: labels uint8 [H, W] at the working size.
+    """
     records, num_classes = read_index(index), find_dataset(dataset, index).num_classes
     with create_maps(maps, "label", producer="import_masks", parameters={"folder": folder}) as store:
         for image_id in progress(shard(read_ids(ids), scatteritem), f"import {scatteritem}"):

@@ -1,6 +1,8 @@
-"""Pseudo labels: the seeds walk to where no class boundary stops them (spec 2.6).
+"""Turn class activation maps into pseudo labels by a random walk that class boundaries stop.
 
-In: index, id list, map store of kind `cam`, IRNet. Out: map store of kind `label`, uint8 [H, W] at working size.
+In: index, id list, class activation maps, IRNet.
+Out: pseudo labels.
+Source: `step/make_sem_seg_labels.py` and `propagate_to_edge` in `misc/indexing.py` of jiwoon-ahn/irn.
 """
 
 import numpy as np
@@ -27,14 +29,24 @@ def main(
     maps: str,
     crop_size: int,
     walk: dict,
-    background: float,
+    walk_background: float,
     cam_power: float,
     scatteritem: str = "1-of-1",
     short_side: int | None = None,
 ) -> None:
+    """Label the images of one part.
+
+    Args:
+        checkpoint: safetensors file of the trained IRNet.
+        maps: map store to write: labels uint8 [H, W] at the working size.
+        crop_size: pixels; side of the square that an image is padded to, or cropped to, for its edge map.
+        walk: keyword arguments of `maskmill.refinement.random_walk.random_walk`: radius, beta, exp_times.
+        walk_background: score in 0..1 of the background: pixels where no class exceeds it become background.
+        cam_power: exponent of the activations before the walk.
+    """
     records, seeds, device = read_index(index), open_maps(cams), inference_device()
     irn = load_network(checkpoint, IRNet).to(device)
-    parameters = {"walk": walk, "background": background, "cam_power": cam_power}
+    parameters = {"walk": walk, "background": walk_background, "cam_power": cam_power}
     with create_maps(maps, "label", producer="random_walk", parameters=parameters, inputs=[cams, checkpoint]) as store:
         for image_id in progress(shard(read_ids(ids), scatteritem), f"random walk {scatteritem}"):
             image = read_image(records[image_id].image, short_side)
@@ -42,7 +54,7 @@ def main(
             edge = edge_map(irn, pixels, crop_size).cpu().numpy()
             walked = random_walk(seeds[image_id].astype(np.float32) ** cam_power, edge, **walk)
             classes = seeds.attributes_of(image_id)["classes"]
-            store.write(image_id, walk_labels(walked, classes, image.shape[:2], background))
+            store.write(image_id, walk_labels(walked, classes, image.shape[:2], walk_background))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Train the multi-label classifier on image tags (IRN; spec 2.1).
+"""Train IRN's multi-label classifier on image tags.
 
 In: index, id list, optionally the backbone's weights. Out: a checkpoint of `Classifier`.
 """
@@ -7,13 +7,10 @@ import torch
 from torch.nn import functional as F
 
 from maskmill.data.catalog import OWN, find_dataset
-from maskmill.data.datasets import TrainingImages, check_tags
+from maskmill.data.datasets import check_tags
 from maskmill.data.index import read_ids, read_index
-from maskmill.data.transforms import Augmentation
 from maskmill.networks.classifier import Classifier
-from maskmill.training.loop import train
-from maskmill.training.optimizers import build_optimizer
-from maskmill.training.schedules import iterations_of, poly
+from maskmill.training.run import TrainingRun, training_images
 from maskmill.workflow import stage
 
 
@@ -21,37 +18,28 @@ def main(
     dataset: str,
     index: str,
     ids: str,
-    checkpoint: str,
     network: dict,
     augmentation: dict,
-    optimizer: dict,
     lr_backbone: float,
     lr_head: float,
     weight_decay: float,
-    epochs: float,
-    batch_size: int,
-    training: dict,
-    max_iterations: int | None = None,
-    seed: int = 0,
+    run: TrainingRun,
     short_side: int | None = None,
     weights: list[str] = (),
-    run: str = "by hand",
 ) -> None:
+    """Train the classifier.
+
+    Args:
+        lr_backbone, lr_head: learning rates of the backbone and of the classifier on it at the first iteration.
+    """
     num_classes = find_dataset(dataset, index).num_classes
-    every = read_index(index)
-    records = [every[i] for i in read_ids(ids)]
-    if dataset == OWN:  # all others have tags or masks of every image
+    indexed = read_index(index)
+    records = [indexed[image_id] for image_id in read_ids(ids)]
+    if dataset == OWN:  # every image of the other data sets has tags or a mask
         check_tags(records, "complete the table data.mine.tags, or remove the image")
-    torch.manual_seed(seed)
+    torch.manual_seed(run.seed)
     model = Classifier(num_classes=num_classes - 1, pretrained=next(iter(weights), None), **network)
-    images = TrainingImages(
-        records,
-        Augmentation(**augmentation),
-        model.backbone.mean,
-        model.backbone.std,
-        num_classes=num_classes,
-        short_side=short_side,
-    )
+    images = training_images(records, augmentation, model.backbone, num_classes=num_classes, short_side=short_side)
 
     def step(model, batch):
         return {"tags": F.multilabel_soft_margin_loss(model(batch["image"]), batch["tags"].float())}
@@ -60,20 +48,7 @@ def main(
         {"params": model.backbone.parameters(), "lr": lr_backbone, "weight_decay": weight_decay},
         {"params": model.classifier.parameters(), "lr": lr_head, "weight_decay": weight_decay},
     ]
-    iterations = iterations_of(epochs, len(images), batch_size, max_iterations)
-    train(
-        model,
-        step,
-        build_optimizer(groups, **optimizer),
-        poly(iterations),
-        images,
-        checkpoint=checkpoint,
-        run=run,
-        iterations=iterations,
-        batch_size=batch_size,
-        seed=seed,
-        **training,
-    )
+    run.train(model, step, groups, images)
 
 
 if __name__ == "__main__":

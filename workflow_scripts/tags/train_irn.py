@@ -1,4 +1,4 @@
-"""Train IRNet's boundary and displacement branches on affinity labels (spec 2.5).
+"""Train IRNet's boundary and displacement branches on affinity labels.
 
 In: index, id list, affinity labels, and the frozen backbone: published weights or the trained classifier. Out: a
 checkpoint of `IRNet`.
@@ -7,18 +7,14 @@ checkpoint of `IRNet`.
 import torch
 
 from maskmill.data.catalog import find_dataset
-from maskmill.data.datasets import TrainingImages
 from maskmill.data.index import read_ids, read_index
-from maskmill.data.transforms import Augmentation
 from maskmill.methods.irn import losses
 from maskmill.networks.classifier import Classifier
 from maskmill.networks.irn import STRIDE, IRNet
 from maskmill.refinement.paths import paths
 from maskmill.storage.checkpoints import load_network
 from maskmill.storage.maps import open_maps
-from maskmill.training.loop import train
-from maskmill.training.optimizers import build_optimizer
-from maskmill.training.schedules import iterations_of, poly
+from maskmill.training.run import TrainingRun, training_images
 from maskmill.workflow import stage
 
 
@@ -27,38 +23,33 @@ def main(
     index: str,
     ids: str,
     labels: str,
-    checkpoint: str,
     network: dict,
     radius: int,
     augmentation: dict,
-    optimizer: dict,
     lr_edge: float,
     lr_displacement: float,
     weight_decay: float,
-    epochs: float,
-    batch_size: int,
-    training: dict,
-    max_iterations: int | None = None,
-    seed: int = 0,
+    run: TrainingRun,
     short_side: int | None = None,
     weights: list[str] = (),
     classifier: list[str] = (),
-    run: str = "by hand",
 ) -> None:
-    records = read_index(index)
-    torch.manual_seed(seed)
+    """Train both branches.
+
+    Args:
+        labels: map store of affinity labels.
+        radius: distance between the pixels of a pair that the losses look at, in cells of the stride-4 grid.
+        lr_edge, lr_displacement: learning rates of the two branches at the first iteration.
+    """
+    indexed = read_index(index)
+    torch.manual_seed(run.seed)
     model = IRNet(pretrained=next(iter(weights), None), **network)
     for path in classifier:
         model.backbone.load_state_dict(load_network(path, Classifier).backbone.state_dict())
-    images = TrainingImages(
-        [records[i] for i in read_ids(ids)],
-        Augmentation(**augmentation),
-        model.backbone.mean,
-        model.backbone.std,
-        num_classes=find_dataset(dataset, index).num_classes,
-        labels=open_maps(labels),
-        short_side=short_side,
-    )
+    records = [indexed[image_id] for image_id in read_ids(ids)]
+    num_classes = find_dataset(dataset, index).num_classes
+    options = {"num_classes": num_classes, "labels": open_maps(labels), "short_side": short_side}
+    images = training_images(records, augmentation, model.backbone, **options)
     pairs = paths(radius)
 
     def step(model, batch):
@@ -71,20 +62,7 @@ def main(
         {"params": model.edge_parameters(), "lr": lr_edge, "weight_decay": weight_decay},
         {"params": model.displacement_parameters(), "lr": lr_displacement, "weight_decay": weight_decay},
     ]
-    iterations = iterations_of(epochs, len(images), batch_size, max_iterations)
-    train(
-        model,
-        step,
-        build_optimizer(groups, **optimizer),
-        poly(iterations),
-        images,
-        checkpoint=checkpoint,
-        run=run,
-        iterations=iterations,
-        batch_size=batch_size,
-        seed=seed,
-        **training,
-    )
+    run.train(model, step, groups, images)
 
 
 if __name__ == "__main__":

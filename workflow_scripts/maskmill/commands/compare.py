@@ -1,16 +1,16 @@
-"""Compare two stores of labels of the same images: how much they agree, what changed, which of them is right.
+"""Compare two stores of labels of the same images: how much they agree, and which of them is right.
 
-By hand: python workflow_scripts/compare_labels.py --first work/sample/voc/irn/pseudo_labels.h5 \\
-             --second work/sample/voc/mars/irn/pseudo_labels.h5 --output changes.csv
+By hand: maskmill compare work/sample/voc/irn/pseudo_labels.h5 work/sample/voc/mars/irn/pseudo_labels.h5 \\
+             --output changes.csv
 In: `first`, `second`, stores of kind label. Out: `output`, CSV, or the same on stdout. Columns, all values in percent:
-    image_id, class_name   both empty: all images and classes; then one row a class; then the `images` that changed most
-    changed                pixels with another label; in a class's row, those that had the class in `first`
-    agreement              mIoU (of one class, IoU) of the one store against the other; 255 in either does not count
-    first, second          mIoU (IoU) of each store against the masks, where there are any
-`index`, `dataset`: default, those of the work folder that `first` lies in. `classes`: names that scores are restricted
-to, as `data.<dataset>.classes` in the configuration. In the scores, pixels removed as biased (254) and, against the
-masks, ignored ones (255) count as background, as in every table. Maps of different sizes are compared at the size of
-those of `first`.
+    image_id, class_name   both empty: all images and classes; then one row per class; then the images that differ most
+    changed                share of the pixels that have another label; in the row of a class, of the pixels that had
+                           that class in `first`
+    agreement              mIoU (of one class: IoU) of one store against the other; pixels that are 255 in either do not
+                           count
+    first, second          mIoU (of one class: IoU) of each store against the masks, where there are any
+In the scores, pixels that were removed as biased (254) count as background, as in every table of results. Against the
+masks, so do pixels that a store ignores (255). Where two maps differ in size, the second is resized to the first.
 """
 
 import logging
@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -31,18 +32,23 @@ from maskmill.progress import progress
 from maskmill.refinement.resize import resize_labels
 from maskmill.storage.atomic import atomic_path
 from maskmill.storage.maps import Maps, open_labels
-from maskmill.workflow import stage
 
 logger = logging.getLogger(__name__)
 
-Score = Callable[[np.ndarray], list[dict]]  # a confusion matrix to its scores
+Score = Callable[[np.ndarray], list[dict]]  # the scores of a confusion matrix
 MATRICES = ("agreement", "first", "second")
 
 
 @dataclass
 class Counts:
-    """Pixels of one image or of many: labels [256] in the first store, of them changed [256], and confusion matrices:
-    second against first, first and second against the truth (None where there is no mask)."""
+    """Pixels of one image or of many.
+
+    Attributes:
+        labels: number of pixels of each label in the first store, [256].
+        changed: those of them that have another label in the second store, [256].
+        agreement: confusion matrix of the second store against the first.
+        first, second: confusion matrix of each store against the masks; None where there is no mask.
+    """
 
     labels: np.ndarray
     changed: np.ndarray
@@ -58,22 +64,34 @@ def main(
     images: int = 20,
     index: str | None = None,
     dataset: str | None = None,
-    classes: list[str] | None = None,
+    classes: list[str] = (),  # type: ignore[assignment]
 ) -> None:
-    index = index or find_index(first)
-    found = dataset_of(dataset, index)
-    if found is None:
+    """Compare the labels of two stores image by image.
+
+    Args:
+        first: .h5 file with label maps
+        second: .h5 file with label maps of the same images
+        output: CSV file that is written; default: stdout
+        images: number of images that are listed, those that differ most
+        index: CSV with one row per image, which names the masks; default: that of the work folder that `first` is in
+        dataset: name of the data set whose classes the labels have; default: that of the work folder
+        classes: names of the classes that scores are restricted to, as `data.<dataset>.classes` in the configuration;
+            default: all
+    """
+    index_file = index or find_index(first)
+    data = dataset_of(dataset, index_file)
+    if data is None:
         raise InputError(f"{first}: not in the work folder of a data set; say whose classes it has with --dataset")
-    score = partial(scores, class_names=found.classes, averaged=averaged_ids(found, classes))
+    score = partial(scores, class_names=data.classes, averaged=averaged_ids(data, list(classes) or None))
     before, after = open_labels(first), open_labels(second)
     check_same_images(before, after)
-    records = located_records(index) if index else {}
+    records = located_records(index_file) if index_file else {}
     counts = {}
     for image_id in progress(sorted(before), "compare"):
         mask = records[image_id].mask if image_id in records else None
-        truth = None if mask is None else read_mask(mask, found.num_classes)
-        counts[image_id] = count(before[image_id], after[image_id], truth, found.num_classes)
-    table = pd.DataFrame(rows_of(counts, score, found.classes, images))
+        truth = None if mask is None else read_mask(mask, data.num_classes)
+        counts[image_id] = count(before[image_id], after[image_id], truth, data.num_classes)
+    table = pd.DataFrame(rows_of(counts, score, data.classes, images))
     if output is None:
         table.to_csv(sys.stdout, index=False, float_format="%.2f")
         return
@@ -84,18 +102,18 @@ def main(
 
 def check_same_images(first: Maps, second: Maps) -> None:
     """Raises InputError where two stores hold maps of different images."""
-    alone = sorted(set(first) ^ set(second))
-    if alone:
-        where = first if alone[0] in first else second
+    unmatched = sorted(set(first) ^ set(second))
+    if unmatched:
+        where = first if unmatched[0] in first else second
         raise InputError(
-            f"{first.path} and {second.path}: {len(alone)} images are in one of them only, e.g. {alone[0]} in "
+            f"{first.path} and {second.path}: {len(unmatched)} images are in one of them only, e.g. {unmatched[0]} in "
             f"{where.path}; give stores of the same images"
         )
 
 
 def count(first: np.ndarray, second: np.ndarray, truth: np.ndarray | None, num_classes: int) -> Counts:
-    """Counts of one image's labels, uint8 [H, W] each."""
-    against_truth = [None, None]
+    """Counts of one image's labels, uint8 [H, W] each; the mask is `truth`, or None."""
+    against_truth: list[np.ndarray | None] = [None, None]
     if truth is not None:
         against_truth = [confusion(truth, resize_labels(one, truth.shape), num_classes) for one in (first, second)]
     second = resize_labels(second, first.shape)
@@ -109,8 +127,8 @@ def count(first: np.ndarray, second: np.ndarray, truth: np.ndarray | None, num_c
 
 
 def rows_of(counts: dict[str, Counts], score: Score, names: Sequence[str], images: int) -> list[dict]:
-    """All images; each class that occurs; the images that changed most."""
-    total = summed(list(counts.values()))
+    """The rows of the table: all images, each class that occurs, and the `images` that changed most."""
+    total = sum_counts(list(counts.values()))
     masks = sum(one.first is not None for one in counts.values())
     logger.info("%d of %d images have a mask", masks, len(counts))
     rows = [{"image_id": "", "class_name": "", **means(total, score)}]
@@ -120,14 +138,16 @@ def rows_of(counts: dict[str, Counts], score: Score, names: Sequence[str], image
             changed = share(total.changed[number], total.labels[number])
             ious = {column: of.get(name, np.nan) for column, of in of_class.items()}
             rows.append({"image_id": "", "class_name": name, "changed": changed, **ious})
-    of_image = [{"image_id": image_id, "class_name": "", **means(one, score)} for image_id, one in counts.items()]
+    of_image: list[dict] = [
+        {"image_id": image_id, "class_name": "", **means(one, score)} for image_id, one in counts.items()
+    ]
     return rows + sorted(of_image, key=lambda row: -row["changed"])[:images]
 
 
-def summed(counts: list[Counts]) -> Counts:
-    """Counts of many images; the truth's over those that have masks."""
+def sum_counts(counts: list[Counts]) -> Counts:
+    """Counts of many images; those against masks are sums over the images that have one."""
 
-    def total(name: str) -> np.ndarray | None:
+    def total(name: str) -> Any:  # None where no image has a mask
         parts = [part for one in counts if (part := getattr(one, name)) is not None]
         return sum(parts[1:], parts[0].copy()) if parts else None
 
@@ -135,7 +155,7 @@ def summed(counts: list[Counts]) -> Counts:
 
 
 def means(counts: Counts, score: Score) -> dict[str, float]:
-    """Changed pixels and the mIoUs."""
+    """Share of changed pixels, and mIoUs, in percent; NaN where there is no mask."""
     values = {"changed": share(counts.changed.sum(), counts.labels.sum())}
     for name in MATRICES:
         matrix = getattr(counts, name)
@@ -144,15 +164,11 @@ def means(counts: Counts, score: Score) -> dict[str, float]:
 
 
 def class_ious(matrix: np.ndarray | None, score: Score) -> dict[str, float]:
-    """IoU in percent of the classes that occur; of none where there is no matrix."""
+    """IoU in percent of each class that occurs, by name; empty where there is no matrix."""
     rows = [] if matrix is None else score(matrix)
     return {row["class_name"]: row["value"] for row in rows if row["metric"] == "iou"}
 
 
 def share(part: int, whole: int) -> float:
-    """Percent; NaN of nothing."""
+    """`part` of `whole` in percent; NaN where the whole is 0."""
     return 100 * part / whole if whole else np.nan
-
-
-if __name__ == "__main__":
-    stage.run(main, globals().get("snakemake"))

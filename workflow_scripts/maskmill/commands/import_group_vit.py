@@ -1,10 +1,11 @@
-"""Published GroupViT weights as a checkpoint of ours (spec open_vocabulary, section 6).
+"""Turn published GroupViT weights into a checkpoint of maskmill.
 
-By hand: python workflow_scripts/import_group_vit.py --weights model.safetensors --checkpoint group_vit.safetensors
-`weights`: the release's .pth, or what the transformers package distributes (.safetensors, .bin). Only tensors are
-read; a file that holds anything else is refused.
+By hand: maskmill import-group-vit model.safetensors group_vit.safetensors
+In: `weights`, the .pth file of the release (NVlabs/GroupViT), or the file that the transformers package distributes
+(.safetensors, .bin). Only tensors are read; a file that holds anything else is refused. Out: `checkpoint`, safetensors.
 """
 
+import logging
 import pickle
 from pathlib import Path
 
@@ -15,17 +16,25 @@ from maskmill.errors import InputError
 from maskmill.networks.group_vit import GroupViT
 from maskmill.networks.group_vit_weights import group_vit_weights
 from maskmill.storage.checkpoints import save_network
-from maskmill.workflow import stage
 
 TEXT = {"width": 256, "heads": 4, "layers": 12, "context_length": 77}
 
 
 def main(weights: str, checkpoint: str) -> None:
+    """Read the weights of GroupViT's ViT-S under either naming and write them under ours.
+
+    Args:
+        weights: published file: .pth, .bin or .safetensors
+        checkpoint: safetensors file that is written
+
+    Raises:
+        InputError: the file is missing or damaged, holds more than tensors, or holds another network.
+    """
     state = group_vit_weights(read_state(weights))
     network = GroupViT(encoder={}, text=TEXT, multi_label="multi_label_log_scale" in state)
-    ours = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    theirs = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    wrong = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    present = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    wrong = sorted(name for name in expected.keys() | present.keys() if expected.get(name) != present.get(name))
     if wrong:
         raise InputError(
             f"{weights}: not the weights of GroupViT's ViT-S: {len(wrong)} tensors are missing, unknown or of another "
@@ -33,6 +42,7 @@ def main(weights: str, checkpoint: str) -> None:
         )
     network.load_state_dict(state)
     save_network(checkpoint, network)
+    logging.info("%s: the weights of %s", checkpoint, weights)
 
 
 def read_state(path: str) -> dict[str, torch.Tensor]:
@@ -48,7 +58,3 @@ def read_state(path: str) -> dict[str, torch.Tensor]:
             f"{path}: damaged, or holds more than tensors, which is not read; give the model's .safetensors"
         ) from None
     return state.get("model", state)
-
-
-if __name__ == "__main__":
-    stage.run(main, globals().get("snakemake"))

@@ -1,9 +1,9 @@
-"""Segment a video or a folder of images with an exported network and write the pictures with the classes laid over.
+"""Segment a video or a folder of images with an exported network (.onnx).
 
-By hand: python workflow_scripts/segment.py --model models/p2at_s.onnx --source clip.mp4 --output overlays.mp4
-A folder gives a folder of PNG files. Frames and files that cannot be read are skipped, with a warning, and counted.
-`short_side`: pixels that larger pictures are shrunk to for the network; default: as it was trained. `opacity`: of the
-classes, 0..1. `threads`: of the CPU; 0: all.
+By hand: maskmill segment models/p2at_s.onnx clip.mp4 overlays.mp4
+         maskmill segment models/p2at_s.onnx photos overlays
+In: `model`, an ONNX file below models/; `source`. Out: `output`, the frames (an .mp4 file) or the images (a folder of
+PNG files) with the colours of the classes laid over them. Frames and files that cannot be read are skipped and counted.
 """
 
 import itertools
@@ -21,18 +21,28 @@ from maskmill.errors import InputError
 from maskmill.progress import progress
 from maskmill.storage.atomic import atomic_path
 from maskmill.storage.onnx_models import OnnxModel
-from maskmill.workflow import stage
 
 logger = logging.getLogger(__name__)
 
-PATIENCE = 50  # unreadable frames in a row
+PATIENCE = 50  # number of unreadable frames in a row after which a video counts as ended
 
-Overlay = Callable[[np.ndarray], np.ndarray]  # an image to it with the classes laid over
+Overlay = Callable[[np.ndarray], np.ndarray]  # lays the classes over an image, uint8 [H, W, 3]
 
 
 def main(
     model: str, source: str, output: str, short_side: int | None = None, opacity: float = 0.5, threads: int = 0
 ) -> None:
+    """Lay the classes that a network predicts over every frame or image.
+
+    Args:
+        model: ONNX file that the workflow exported, e.g. models/p2at_s.onnx
+        source: video file, or folder of images
+        output: .mp4 file for a video, folder for a folder
+        short_side: pixels that the short side of a larger picture is shrunk to for the network; default: the working
+            size of its training
+        opacity: of the colours, 0 (invisible) to 1
+        threads: number of CPU threads; 0: all cores
+    """
     network = OnnxModel(model, threads)
     colours = np.array(network.colours, np.uint8)
 
@@ -50,7 +60,7 @@ def main(
 
 
 def segment_folder(source: Path, output: Path, overlay: Overlay) -> tuple[int, int]:
-    """Numbers of images written and skipped."""
+    """Write an overlay per image of a folder; returns the numbers of images written and skipped."""
     files, written = image_files(source), 0
     names = output_names(files)
     for file, image in readable(progress(files, source.name)):
@@ -63,7 +73,7 @@ def segment_folder(source: Path, output: Path, overlay: Overlay) -> tuple[int, i
 
 
 def segment_video(source: Path, output: Path, overlay: Overlay) -> tuple[int, int]:
-    """Numbers of frames written and skipped."""
+    """Write a video of overlays; returns the numbers of frames written and skipped."""
     if output.suffix != ".mp4":
         raise InputError(f"{output}: videos are written as MP4; name it .mp4")
     video = cv2.VideoCapture(str(source))
@@ -83,10 +93,11 @@ def segment_video(source: Path, output: Path, overlay: Overlay) -> tuple[int, in
 
 
 def frames(video: cv2.VideoCapture, total: int) -> Iterator[np.ndarray | None]:
-    """Frames as RGB uint8 [H, W, 3], and a None for each that cannot be read.
+    """Frames as RGB uint8 [H, W, 3], and None for each frame that cannot be read.
 
-    Containers announce a `total` that may be too low, or none: where nothing was readable for `PATIENCE` frames beyond
-    it, the video is at its end, and those do not count.
+    Args:
+        total: number of frames that the container announces; it may be too low, or 0. Beyond it the video ends where
+            `PATIENCE` frames in a row cannot be read; these are not yielded.
     """
     failed = 0
     for number in itertools.count():
@@ -104,26 +115,27 @@ def frames(video: cv2.VideoCapture, total: int) -> Iterator[np.ndarray | None]:
 
 
 def frame_rate(video: cv2.VideoCapture) -> float:
-    """Frames a second; 25 where the container names none that can be."""
+    """Frames per second; 25 where the container names none, or one that cannot be true."""
     rate = video.get(cv2.CAP_PROP_FPS)
     return rate if 0 < rate <= 240 else 25.0
 
 
 @contextmanager
 def mp4_writer(path: Path, rate: float) -> Iterator[Callable[[np.ndarray], None]]:
-    """A function that appends frames, RGB uint8 [H, W, 3] of one size, to a video at `path`.
+    """Gives a function that appends frames, RGB uint8 [H, W, 3] of one size, to a video at `path`.
 
     Raises:
         InputError: this OpenCV cannot write such a video.
     """
-    named, writer = path.with_suffix(".mp4"), cv2.VideoWriter()  # OpenCV tells the format by the name's end
+    named, writer = path.with_suffix(".mp4"), cv2.VideoWriter()  # OpenCV chooses the format by the suffix
 
     def write(frame: np.ndarray) -> None:
         if not writer.isOpened():
             writer.open(str(named), cv2.VideoWriter.fourcc(*"mp4v"), rate, frame.shape[1::-1])
         if not writer.isOpened():
             raise InputError(
-                f"OpenCV writes no MP4 of {frame.shape[1]} x {frame.shape[0]} pixels, {rate:g} frames a second"
+                f"OpenCV cannot write an MP4 file of {frame.shape[1]} x {frame.shape[0]} pixels at {rate:g} frames per "
+                "second; give a folder of images instead"
             )
         writer.write(frame[..., ::-1])
 
@@ -134,7 +146,3 @@ def mp4_writer(path: Path, rate: float) -> Iterator[Callable[[np.ndarray], None]
     finally:
         writer.release()
         named.unlink(missing_ok=True)
-
-
-if __name__ == "__main__":
-    stage.run(main, globals().get("snakemake"))

@@ -1,18 +1,19 @@
-"""Segment a folder of images by any list of classes (spec open_vocabulary 1.8).
+"""Segment a folder of images by any list of class names with a trained GroupViT, MixReorg or ZeroSeg.
 
-By hand: python workflow_scripts/segment_open.py --checkpoint network.safetensors --source photos --output segmented \\
-    --classes "[cat, dog, traffic light]" --threshold 0.9
-`classes`: names, or a text file with one a line. `threshold` of the background in 0..1; null: every pixel gets a class.
-`teacher`, `teacher-weights`: for a checkpoint of `ZeroSeg`, the model it learned from (tiny, or open_clip's name).
-`templates`: prompts, with {} in the name's place. `side`, `window`, `stride`: pixels, as the images are seen; default:
-448, 448, 224 as published. `opacity` of the classes in the overlays, 0..1.
-Out: masks/<image>.png (0 background, then the classes in their order), overlays/<image>.png (<image> keeps its suffix
-where a.jpg lies beside a.png), segments.csv (every segment's pixels and affinity with every class), thresholds.csv
-(share of foreground pixels at every threshold) and classes.csv. Images that cannot be read are skipped, with a warning,
-and counted.
+By hand: maskmill segment-open network.safetensors photos segmented --classes cat dog "traffic light" --threshold 0.9
+In: `checkpoint`, a network of the workflow or of `maskmill import-group-vit`; `source`, a folder of images.
+Out: `output`, a folder with
+    masks/<image>.png      class ids: 0 background, then the classes in their order
+    overlays/<image>.png   the image with the colours of the classes laid over it
+    segments.csv           size of every segment (share of the pixels), and its affinity with every class
+    thresholds.csv         share of foreground pixels, in percent, at each of several thresholds
+    classes.csv            id and name of every class
+<image> is the file's name without suffix; it keeps the suffix where a.jpg and a.png lie side by side. Images that
+cannot be read are skipped and counted. Classes are assigned to segments as in GroupViT's released code.
 """
 
 import logging
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -31,7 +32,6 @@ from maskmill.networks.device import inference_device
 from maskmill.networks.open_vocabulary import image_logits, load_open_vocabulary, load_texts, resized_input
 from maskmill.progress import progress
 from maskmill.storage.atomic import atomic_path
-from maskmill.workflow import stage
 
 THRESHOLDS = np.arange(0.05, 1.0, 0.05)
 
@@ -41,9 +41,9 @@ def main(
     checkpoint: str,
     source: str,
     output: str,
-    classes: list[str] | str,
+    classes: list[str],
     threshold: float | None = None,
-    templates: list[str] = ("a photo of a {}.",),
+    templates: list[str] = ("a photo of a {}.",),  # type: ignore[assignment]
     side: int = 448,
     window: int = 448,
     stride: int = 224,
@@ -51,6 +51,23 @@ def main(
     teacher: str | None = None,
     teacher_weights: str | None = None,
 ) -> None:
+    """Segment every image of a folder.
+
+    Args:
+        checkpoint: safetensors file of the network
+        source: folder of images
+        output: folder that is written
+        classes: names of the classes, or one text file with a name per line
+        threshold: affinity, 0 to 1, below which a pixel is background; default: every pixel gets a class
+        templates: prompts, with {} in the place of the name; a class's vector is their mean. A network that was trained
+            on the sample scenes never read "photo": give "a {}"
+        side: pixels that the short side of an image is resized to
+        window: side of the sliding window in pixels
+        stride: step of the sliding window in pixels
+        opacity: of the colours in the overlays, 0 (invisible) to 1
+        teacher: for a checkpoint of ZeroSeg, the model that it learned from: tiny, or a name of open_clip
+        teacher_weights: safetensors file of that model
+    """
     names, device, folder = class_names(classes), inference_device(), Path(output)
     network = load_open_vocabulary(checkpoint).to(device)
     texts = load_texts(teacher_weights or checkpoint, teacher).to(device)
@@ -88,16 +105,17 @@ def main(
     logging.info("%s: %d images, %d skipped as unreadable", output, len(foreground), len(files) - len(foreground))
 
 
-def class_names(classes: list[str] | str) -> list[str]:
-    """The names of classes, of a list or of a text file.
+def class_names(classes: Sequence[str] | str) -> list[str]:
+    """The names of classes, given one by one or in one text file.
 
     Raises:
         InputError: the file is missing; there are no names, or more than 254, or one comes twice.
     """
-    if isinstance(classes, str):
-        if not Path(classes).is_file():
-            raise InputError(f"{classes}: no such list of classes; give [name, name] or a text file with one a line")
-        classes = Path(classes).read_text(encoding="utf-8").splitlines()
+    classes = [classes] if isinstance(classes, str) else list(classes)
+    if len(classes) == 1 and (classes[0].endswith(".txt") or Path(classes[0]).is_file()):
+        if not Path(classes[0]).is_file():
+            raise InputError(f"{classes[0]}: no such list of classes; give names, or a text file with one per line")
+        classes = Path(classes[0]).read_text(encoding="utf-8").splitlines()
     names = [str(name).strip() for name in classes if str(name).strip()]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
@@ -115,7 +133,7 @@ def segment_rows(
     names: list[str],
     image: str,
 ) -> list[dict]:
-    """One row a segment of the whole image: its share of the pixels, and its affinity with every class."""
+    """One row per segment of the whole image: its share of the pixels, and its affinity with every class."""
     grid = pixels.shape[2] // network.patch_size, pixels.shape[3] // network.patch_size
     size = grid[0] * network.patch_size, grid[1] * network.patch_size  # whole patches
     (shares,), (segments,), (whole,) = network.describe(F.interpolate(pixels, size, mode="bilinear"))
@@ -128,7 +146,7 @@ def segment_rows(
 
 
 def write(folder: Path, name: str, image: np.ndarray, labels: np.ndarray, opacity: float) -> None:
-    """The mask of an image, and the image with its classes laid over it."""
+    """Write the mask of an image, uint8 [H, W], and the image with its classes laid over it."""
     (folder / "masks").mkdir(parents=True, exist_ok=True)
     write_mask(folder / f"masks/{name}.png", labels)
     painted = cv2.addWeighted(image, 1 - opacity, voc_palette()[labels], opacity, 0)
@@ -138,9 +156,6 @@ def write(folder: Path, name: str, image: np.ndarray, labels: np.ndarray, opacit
 
 
 def save(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV, numbers with 4 decimals."""
     with atomic_path(path) as temporary:
         table.to_csv(temporary, index=False, float_format="%.4f")
-
-
-if __name__ == "__main__":
-    stage.run(main, globals().get("snakemake"))

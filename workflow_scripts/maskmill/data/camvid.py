@@ -1,9 +1,9 @@
-"""CamVid in the two releases that its 11 classes come in, rewritten as class ids in VOC's layout.
+"""CamVid with 11 classes: converts either of its two releases to class ids in VOC's layout.
 
-The official one has colour masks of 32 classes at 960x720, named `<id>_L.png`, in one folder, and the images in another
-(G. Brostow, J. Fauqueur, R. Cipolla: "Semantic object classes in video", 2009). SegNet's has masks of ids at 480x360 in
-`{train,val,test}annot/` beside `{train,val,test}/`, in which other classes were merged into the 11 (V. Badrinarayanan,
-A. Kendall, R. Cipolla: "SegNet", 2017). Scores on the two are not comparable (spec 3.3).
+The official release (G. Brostow, J. Fauqueur, R. Cipolla: "Semantic object classes in video", 2009) has colour masks of
+32 classes at 960x720, named `<id>_L.png`, in one folder, and the images in another. SegNet's release
+(V. Badrinarayanan, A. Kendall, R. Cipolla: "SegNet", 2017) has masks of ids at 480x360 in `{train,val,test}annot/`
+beside `{train,val,test}/`. It merges further classes into the 11, so that scores on the two are not comparable.
 """
 
 import logging
@@ -24,11 +24,13 @@ from maskmill.storage.atomic import write_text
 logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "test")
-VOID = 11  # SegNet's id of what is none of the classes
-SHOWN = 8  # colours that the log names
+VOID = 11  # SegNet's id of pixels of no class
+LOGGED = 8  # number of ignored colours that the log names
 
 
 class Frame(NamedTuple):
+    """One labelled image: its id, its split, and the files of image and mask."""
+
     image_id: str
     split: str
     image: Path
@@ -36,14 +38,14 @@ class Frame(NamedTuple):
 
 
 def convert(root: str | Path, target: str | Path, *, threads: int = 1) -> None:
-    """Write a root's masks as ids (255 = ignore) to `target`, in VOC's layout: with lists train, val, test and
-    trainval, links to the images, and the file label_set.txt, which says in words which labels they are.
+    """Convert a root of either release to VOC's layout in `target`: masks of ids (255 = ignore), lists train, val, test
+    and trainval, links to the images, and the file label_set.txt, which describes the labels.
 
-    Pixels of other colours than the 11 classes' are ignored, and counted in the log.
+    Pixels of other colours than those of the 11 classes are ignored; the log counts them.
 
     Raises:
-        InputError: the root is missing or of neither release, a file is unreadable, or a mask is not of the release
-            that the first one is of.
+        InputError: the root is missing or of neither release, a file is unreadable, or a mask is of the other release
+            than the first mask.
     """
     frames, target = find_frames(root), Path(target)
     shutil.rmtree(target, ignore_errors=True)  # what a killed run left
@@ -57,7 +59,7 @@ def convert(root: str | Path, target: str | Path, *, threads: int = 1) -> None:
         (target / "JPEGImages" / f"{frame.image_id}{frame.image.suffix}").symlink_to(frame.image.resolve())
         return others
 
-    others = sum(in_threads(convert_one, frames, threads, "masks"), Counter())
+    others: Counter = sum(in_threads(convert_one, frames, threads, "masks"), Counter())
     lists = {split: [f.image_id for f in frames if f.split == split] for split in SPLITS}
     for name, ids in (*lists.items(), ("trainval", sorted(lists["train"] + lists["val"]))):
         write_text(target / f"ImageSets/Segmentation/{name}.txt", list_text(ids))
@@ -65,9 +67,9 @@ def convert(root: str | Path, target: str | Path, *, threads: int = 1) -> None:
         size = f"{first.width}x{first.height}"
     write_text(target / LABEL_SET, f"{'official colours' if colours else 'SegNet ids'}, {size}\n")
     if others:
-        shown = ", ".join(f"{colour} {pixels:,}" for colour, pixels in others.most_common(SHOWN))
+        most = ", ".join(f"{colour} {pixels:,}" for colour, pixels in others.most_common(LOGGED))
         logger.info(
-            "ignored %s pixels of %d colours outside the 11 classes: %s", f"{others.total():,}", len(others), shown
+            "ignored %s pixels of %d colours outside the 11 classes: %s", f"{others.total():,}", len(others), most
         )
 
 
@@ -81,8 +83,11 @@ def find_frames(root: str | Path) -> list[Frame]:
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; set data.camvid.root to {CAMVID.origin}")
     if all((root / f"{split}annot").is_dir() for split in SPLITS):
-        masks = [(mask, split) for split in SPLITS for mask in (root / f"{split}annot").glob("*.png")]
-        frames = [Frame(mask.stem, split, _image(root / split, mask.stem), mask) for mask, split in masks]
+        frames = [
+            Frame(mask.stem, split, _image(root / split, mask.stem), mask)
+            for split in SPLITS
+            for mask in (root / f"{split}annot").glob("*.png")
+        ]
     else:
         masks = list(root.glob("*/*_L.png"))
         folder = _image_folder(root, masks)
@@ -94,7 +99,8 @@ def find_frames(root: str | Path) -> list[Frame]:
 
 
 def split_of(image_id: str) -> str:
-    """The split of an image: those that SegNet and PIDNet share (spec 3.3), as ranges of the four sequences.
+    """The split of an image, from ranges of the four sequences. They give the sets of images of SegNet's release, which
+    PIDNet and P2AT use too.
 
     Raises:
         InputError: the id is of no sequence of CamVid.
@@ -110,13 +116,16 @@ def split_of(image_id: str) -> str:
 
 
 def is_coloured(mask: str | Path) -> bool:
-    """Whether a mask holds colours, not ids."""
+    """Whether a mask holds colours instead of ids."""
     return open_image(mask).mode in ("RGB", "RGBA")
 
 
 def colour_mask(path: str | Path) -> tuple[np.ndarray, Counter]:
-    """Ids of a colour mask, uint8 [H, W], 255 where the colour is none of the 11 classes'; and the pixels of each such
-    colour.
+    """Convert a colour mask to ids.
+
+    Returns:
+        Ids uint8 [H, W], 255 where the colour is of none of the 11 classes; and the number of pixels of each such
+        colour.
 
     Raises:
         InputError: the file is unreadable or has no colours.
@@ -127,15 +136,15 @@ def colour_mask(path: str | Path) -> tuple[np.ndarray, Counter]:
             f"{path}: mask in mode {image.mode} among masks in colour; keep one release in data.camvid.root"
         )
     codes = _codes(np.array(image.convert("RGB")))
-    found, cells, counts = np.unique(codes, return_inverse=True, return_counts=True)
+    colours, cells, counts = np.unique(codes, return_inverse=True, return_counts=True)
     known = {int(code): number for number, code in enumerate(_codes(np.array(CAMVID_COLOURS)))}
-    ids = np.array([known.get(int(code), IGNORE) for code in found], np.uint8)
-    others = {_colour(int(code)): int(n) for code, n in zip(found, counts, strict=True) if int(code) not in known}
+    ids = np.array([known.get(int(code), IGNORE) for code in colours], np.uint8)
+    others = {_colour(int(code)): int(n) for code, n in zip(colours, counts, strict=True) if int(code) not in known}
     return ids[cells].reshape(codes.shape), Counter(others)
 
 
 def id_mask(path: str | Path) -> np.ndarray:
-    """Ids of one of SegNet's masks, uint8 [H, W], void as 255.
+    """Read one of SegNet's masks: ids uint8 [H, W], with 255 for void.
 
     Raises:
         InputError: the file is unreadable, in colour, or holds another id than 0..11.
@@ -159,13 +168,13 @@ def _image(folder: Path, image_id: str) -> Path:
 
 
 def _image_folder(root: Path, masks: list[Path]) -> Path:
-    """The folder with the image of the first mask; `root` where there is none."""
+    """The folder with the image of the first mask; `root` if there is none."""
     first = masks[0].name.removesuffix("_L.png") if masks else ""
     return next((path.parent for path in sorted(root.glob(f"*/{first}.*g"))), root) if first else root
 
 
 def _codes(colours: np.ndarray) -> np.ndarray:
-    """One number a colour; uint8 [..., 3]."""
+    """One number per colour, int64 [...], of RGB uint8 [..., 3]."""
     return colours.astype(np.int64) @ (1 << 16, 1 << 8, 1)
 
 

@@ -1,4 +1,4 @@
-"""What text-supervised networks are trained on: augmented images with the tokens of their captions."""
+"""Training data of text-supervised networks: augmented images with the tokens of their captions."""
 
 import hashlib
 import random
@@ -13,7 +13,7 @@ from torch import Tensor
 from maskmill.data.captions import noun_prompts
 
 Tokenizer = Callable[[list[str]], Tensor]
-SAID = 32  # nouns of a caption that are told apart; further ones do not count
+CONCEPTS = 32  # concepts of a caption that are compared with those of others; further ones do not count
 
 
 class CaptionedImages:
@@ -21,12 +21,13 @@ class CaptionedImages:
 
     Args:
         pairs: (key, image uint8 [H, W, 3], caption) by index, e.g. `Shards`.
-        augment: (image, rng) to float32 [3, crop, crop].
-        tokenizer: captions to token ids [n, T].
-        find_nouns: caption to its nouns.
-        prompts: K, noun prompts beside each caption; `templates`: of them, with {} in the noun's place.
-        same_nouns: whether captions say their nouns, and those with the same ones the same; else, and without a known
-            noun, a caption says itself.
+        augment: maps (image, rng) to float32 [3, crop, crop].
+        tokenizer: maps captions to token ids [n, T].
+        find_nouns: maps a caption to its nouns.
+        prompts: K, number of noun prompts per caption.
+        templates: of the prompts, with `{}` for the noun.
+        same_nouns: whether the concepts of a caption are its nouns, so that captions with the same nouns are equal.
+            Otherwise, and for a caption without a known noun, the only concept is the caption itself.
     """
 
     def __init__(
@@ -47,34 +48,44 @@ class CaptionedImages:
         return len(self.pairs)
 
     def sample(self, index: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        """One example: `image` float32 [3, crop, crop], `text` int64 [1 + K, T], the caption first, `key` int64 [],
-        equal for captions that say the same, and `said` int64 [SAID], ids of what the caption says and then 0."""
+        """One example.
+
+        `image` float32 [3, crop, crop]; `text` int64 [1 + K, T], the caption first; `key` int64 [], equal for captions
+        with the same concepts; `said` int64 [CONCEPTS], ids of the caption's concepts, filled with 0.
+        """
         _, image, caption = self.pairs[index]
         nouns = self.find_nouns(caption)
         texts = [caption, *(noun_prompts(caption, nouns, self.templates, rng, self.prompts) if self.prompts else [])]
-        said = sorted(nouns) if self.same_nouns and nouns else [caption]
-        numbers = [_number(text) for text in said[:SAID]]
+        concepts = sorted(nouns) if self.same_nouns and nouns else [caption]
+        numbers = [_number(text) for text in concepts[:CONCEPTS]]
         return {
             "image": self.augment(image, rng),
             "text": self.tokenizer(texts),
-            "key": torch.tensor(_number(" ".join(said))),
-            "said": torch.tensor(numbers + [0] * (SAID - len(numbers))),
+            "key": torch.tensor(_number(" ".join(concepts))),
+            "said": torch.tensor(numbers + [0] * (CONCEPTS - len(numbers))),
         }
 
 
 class TimmAugmentation:
-    """timm's training recipe (spec open_vocabulary 1.6): random resized crop, flip, RandAugment, random erasing.
+    """timm's training recipe, as in GroupViT's release: random resized crop, flip, RandAugment, random erasing.
 
     Args:
         crop: side of the square, pixels.
         area: range of the crop's area before it is resized, as shares of the image's.
         auto_augment: RandAugment in timm's notation; None: no change of colours or shapes.
         erase: probability that a random box is filled with noise.
-        mean, std: normalisation of the network.
+        mean, std: normalisation of the network, RGB in 0..1.
     """
 
     def __init__(
-        self, mean, std, *, crop: int, area: tuple[float, float], auto_augment: str | None = None, erase: float = 0.0
+        self,
+        mean: Sequence[float],
+        std: Sequence[float],
+        *,
+        crop: int,
+        area: tuple[float, float],
+        auto_augment: str | None = None,
+        erase: float = 0.0,
     ):
         self.transform = create_transform(
             crop,
@@ -90,8 +101,8 @@ class TimmAugmentation:
         )
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> Tensor:
-        """uint8 [H, W, 3] to float32 [3, crop, crop]."""
-        # timm draws from three global generators, which the training loop seeds anew before every step.
+        """Augment an image uint8 [H, W, 3]: float32 [3, crop, crop], normalised."""
+        # timm draws from three global generators; the training loop seeds them again before every step.
         seed = int(rng.integers(2**32))
         random.seed(seed)
         np.random.seed(seed)  # noqa: NPY002
@@ -100,5 +111,5 @@ class TimmAugmentation:
 
 
 def _number(text: str) -> int:
-    """A digest of a text, the same on every machine."""
+    """A 64-bit digest of a text, the same on every machine."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), signed=True)

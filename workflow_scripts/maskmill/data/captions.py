@@ -1,7 +1,7 @@
-"""Captions: those of tags, their nouns, and the prompts that GroupViT's multi-label loss makes of the nouns.
+"""Captions made from tags, nouns of captions, and the prompts that GroupViT's multi-label loss makes from the nouns.
 
-Spec open_vocabulary 1.5. Certain: up to K = 3 nouns a caption, which of NLTK's tags count as nouns, the 80 templates,
-the caption itself in empty slots. Ours: the vocabulary that takes the tagger's place where NLTK's data is not at hand.
+As in GroupViT's release: up to K = 3 nouns per caption, the tags of NLTK that count as nouns, the 80 templates, and the
+caption itself in empty slots. Our addition: a vocabulary replaces the tagger where NLTK's data is not installed.
 """
 
 import re
@@ -15,7 +15,7 @@ from maskmill.errors import InputError
 
 NOUN_TAGS = {"NN", "NNS", "NNP", "VB", "VBD", "VBG", "VBN", "VBP", "VBZ"}  # verbs too, as released
 
-# Nouns of the data sets' class names. An orange of COCO's is a colour in most captions, "of" is in a chest of drawers.
+# The words of the data sets' class names. "of" comes from "chest of drawers"; "orange" is a colour in most captions.
 VOCABULARY = frozenset(word for dataset in DATASETS.values() for name in dataset.classes for word in name.split()) - {
     "background",
     "of",
@@ -24,7 +24,7 @@ VOCABULARY = frozenset(word for dataset in DATASETS.values() for name in dataset
 
 
 def caption_of(things: Sequence[str]) -> str:
-    """A caption that names what an image shows: `a photo of a cat, an ox and a dog`; empty for nothing."""
+    """A caption that names the things in an image: `a photo of a cat, an ox and a dog`; empty for no things."""
     if not things:
         return ""
     named = [f"{'an' if thing[0] in 'aeiou' else 'a'} {thing}" for thing in things]
@@ -32,7 +32,8 @@ def caption_of(things: Sequence[str]) -> str:
 
 
 def find_nouns(caption: str, vocabulary: Collection[str] = VOCABULARY) -> list[str]:
-    """The words of a caption that are in the vocabulary, also in a regular plural; in their order, each once."""
+    """The words of a caption that are in the vocabulary, in their order, each once; regular plurals count as the
+    singular."""
     words = (_singular(word, vocabulary) for word in re.findall(r"[a-z]+", caption.lower()))
     return list(dict.fromkeys(word for word in words if word in vocabulary))
 
@@ -46,7 +47,10 @@ def tag_nouns(caption: str) -> list[str]:
 
 
 def noun_finder(nltk_data: str | Path | None) -> Callable[[str], list[str]]:
-    """`tag_nouns` on NLTK's data in a local folder, which is never downloaded; `find_nouns` without one.
+    """The function that finds the nouns of a caption.
+
+    Args:
+        nltk_data: folder with NLTK's data, which is never downloaded, for `tag_nouns`; None: `find_nouns`.
 
     Raises:
         InputError: the folder holds no tagger.
@@ -67,7 +71,7 @@ def noun_finder(nltk_data: str | Path | None) -> Callable[[str], list[str]]:
 
 
 def imagenet_templates() -> list[str]:
-    """CLIP's 80 ImageNet templates, each with {} in the place of the noun."""
+    """CLIP's 80 ImageNet templates, each with `{}` for the noun."""
     from open_clip import OPENAI_IMAGENET_TEMPLATES  # it imports torch
 
     return [template("{}") for template in OPENAI_IMAGENET_TEMPLATES]
@@ -76,9 +80,15 @@ def imagenet_templates() -> list[str]:
 def noun_prompts(
     caption: str, nouns: list[str], templates: list[str], rng: np.random.Generator, count: int = 3
 ) -> list[str]:
-    """`count` texts beside a caption: nouns without replacement, each in a random template; then the caption itself
-    (spec 1.5)."""
-    chosen = rng.permutation(nouns)[:count] if nouns else []
+    """The texts that a caption is trained with besides itself: random nouns, drawn without replacement, each in a
+    random template; the caption itself fills the rest.
+
+    Args:
+        nouns: of the caption.
+        templates: with `{}` for the noun.
+        count: number of texts, K in GroupViT.
+    """
+    chosen = list(rng.permutation(nouns)[:count]) if nouns else []
     prompts = [templates[rng.integers(len(templates))].format(noun) for noun in chosen]
     return prompts + [caption] * (count - len(prompts))
 

@@ -1,4 +1,7 @@
-"""The data sets as the workflow knows them: where they come from, their classes, their published splits."""
+"""The catalog of data sets: where they come from, their classes, their published splits.
+
+A new data set in VOC's layout is one more `Dataset`, listed in `DATASETS`.
+"""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -14,8 +17,12 @@ from maskmill.errors import InputError
 class Archive:
     """A file to download.
 
-    `urls` are tried in order; `checksum` is "md5:<hex>" or "sha256:<hex>"; `members` are the folders
-    and files that are unpacked from it; `size` is in bytes, None where no source states it.
+    Attributes:
+        name: of the file.
+        urls: sources, tried in order.
+        checksum: "md5:<hex>" or "sha256:<hex>".
+        members: folders and files that are unpacked.
+        size: bytes; None where no source states it.
     """
 
     name: str
@@ -27,8 +34,12 @@ class Archive:
 
 @dataclass(frozen=True)
 class Split:
-    """A published split: the number of its images, the SHA-256 of its sorted id list (one id a line, LF); None where
-    no list was at hand to take it from."""
+    """A published split.
+
+    Attributes:
+        images: number of images.
+        sha256: of the text of the sorted list of ids, one id per line, LF; None where no published list was available.
+    """
 
     images: int
     sha256: str | None = None
@@ -36,11 +47,13 @@ class Split:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a data set in VOC's layout has its files, as folders below its root.
+    """The folders of a data set in VOC's layout, relative to its root.
 
-    `lists` holds <list>.txt; None where the folders of `images` are the splits, each named by its last part. `masks`
-    holds <id>.png, `images` <id>.jpg or .png (the first folder that has the image's counts), `annotations` <id>.xml;
-    None where there are none, and tags come from the masks.
+    Attributes:
+        lists: has <split>.txt; None where each folder of `images` is a split, named by the folder's last part.
+        masks: have <id>.png; the first folder with the image's mask counts.
+        images: have <id>.jpg or <id>.png; the first folder with the image counts.
+        annotations: has <id>.xml; None where tags come from the masks.
     """
 
     lists: str | None
@@ -53,9 +66,15 @@ class Layout:
 class Dataset:
     """A data set.
 
-    `classes` are in the order of the mask ids, from 0; `folder` is the usual name of its root; `origin` says what that
-    root is and where it comes from, for messages; `layout` is None where the files do not lie as VOC's do; `converted`:
-    the user's root is first rewritten in `layout`, by the rule prepare_<name>.
+    Attributes:
+        name: key in `DATASETS` and in the configuration.
+        classes: names in the order of the mask ids, from 0.
+        folder: usual name of the root.
+        origin: what the root is and where to get it; completes the message "set data.<name>.root to ...".
+        layout: None where the files are not in VOC's layout.
+        archives: files to download; empty where the user must provide the data set.
+        splits: published splits, by name.
+        converted: whether the rule prepare_<name> first rewrites the user's root in `layout`.
     """
 
     name: str
@@ -73,11 +92,12 @@ class Dataset:
 
     @property
     def has_background(self) -> bool:
-        """Whether mask id 0 means "none of the classes"; if not, it is a class like the others."""
+        """Whether mask id 0 means "none of the classes"; otherwise it is a class like the others."""
         return self.classes[0] == "background"
 
     @property
     def downloadable(self) -> bool:
+        """Whether the workflow can download the data set."""
         return bool(self.archives)
 
 
@@ -102,7 +122,7 @@ VOC = Dataset(
     ),
     archives={
         # First URL and MD5: torchvision 0.29.1, datasets/voc.py. Second URL: J. Redmon's mirror, from which
-        # KerasCV downloads. Size: what the servers answer.
+        # KerasCV downloads. Size: as the servers report it.
         "voc2012": Archive(
             name="VOCtrainval_11-May-2012.tar",
             urls=(
@@ -134,8 +154,8 @@ VOC = Dataset(
     },
 )
 
-# Numbers of images: DeepLab v2, section 4 (spec 2.6). Classes and their order: the class list and the converter
-# tools/dataset_converters/pascal_context.py of OpenMMLab's mmsegmentation, whose ids rise with the names.
+# Numbers of images: DeepLab v2, Sec. 4. Classes and their order: the class list and the converter
+# tools/dataset_converters/pascal_context.py of OpenMMLab's mmsegmentation, which sorts the names.
 CONTEXT = Dataset(
     name="context",
     folder="VOC2010",
@@ -155,8 +175,8 @@ CONTEXT = Dataset(
     splits={"train": Split(4_998), "val": Split(5_105)},
 )
 
-# Numbers of images: DeepLab v2, section 4 (spec 2.6). Order of the ids: that of the masks that DeepLab's authors
-# distribute, as its users list them. The folder names are ours, after the devkit's.
+# Numbers of images: DeepLab v2, Sec. 4. Order of the ids: that of the masks that DeepLab's authors distribute, as
+# other users list it. We chose the names of the folders, after the devkit's.
 PERSON_PART = Dataset(
     name="person_part",
     folder="pascal_person_part",
@@ -169,7 +189,7 @@ PERSON_PART = Dataset(
     splits={"train": Split(1_716), "val": Split(1_817)},
 )
 
-# Classes: trainIds of the data set's own labels.py. Hashes: the lists of ids that MGD trains and tests on, sorted.
+# Classes: trainIds of the data set's labels.py. Hashes: the sorted lists of ids that MGD's release trains and tests on.
 CITYSCAPES = Dataset(
     name="cityscapes",
     folder="cityscapes",
@@ -187,7 +207,7 @@ CITYSCAPES = Dataset(
     },
 )
 
-# The cities of Cityscapes' splits, as in those lists.
+# The cities of Cityscapes' splits, from the same lists.
 CITIES = {
     "train": (
         *("aachen", "bochum", "bremen", "cologne", "darmstadt", "dusseldorf", "erfurt", "hamburg", "hanover", "jena"),
@@ -196,7 +216,7 @@ CITIES = {
     "val": ("frankfurt", "lindau", "munster"),
 }
 
-# Order of the ids and splits: SegNet's release; the sets of images are also PIDNet's and P2AT's (spec 3.3).
+# Order of the ids, and splits: SegNet's release. PIDNet and P2AT use the same sets of images.
 CAMVID = Dataset(
     name="camvid",
     folder="CamVid",
@@ -218,14 +238,14 @@ CAMVID = Dataset(
     converted=True,
 )
 
-# Of the official masks, in the order of the classes (spec 3.3); its other 21 colours are ignored.
+# Colours of the official masks, in the order of the classes, as in P2AT's release; the other 21 colours are ignored.
 CAMVID_COLOURS = (
     *((128, 128, 128), (128, 0, 0), (192, 192, 128), (128, 64, 128), (0, 0, 192), (128, 128, 0)),
     *((192, 128, 128), (64, 64, 128), (64, 0, 128), (64, 64, 0), (0, 128, 192)),
 )
 
-# Classes: the categories of the official annotations, in their order; their own ids have gaps, these have none. Numbers
-# of images: those with at least one instance, as in BAS's lists, out of 82,783 and 40,504 (spec weakly_supervised 1.2).
+# Classes: the categories of the official annotations, in their order. The official ids have gaps, these have none.
+# Numbers of images: those with at least one instance, as in BAS's lists; the official splits have 82,783 and 40,504.
 COCO = Dataset(
     name="coco",
     folder="coco2014",
@@ -249,8 +269,8 @@ COCO = Dataset(
     converted=True,
 )
 
-# Classes: the first names in the scene parsing benchmark's list, in the order of its ids. Id 0 has no name there;
-# class-incremental learning counts it as background (spec deeplab_barm_p2at 1.1). Hashes: the ids of BARM's lists.
+# Classes: the first name of each class in the list of the scene parsing benchmark, in the order of its ids. Id 0 has no
+# name there; BARM's release counts it as background. Hashes: the ids in that release's lists.
 ADE20K = Dataset(
     name="ade20k",
     folder="ADEChallengeData2016",
@@ -289,26 +309,34 @@ ADE20K = Dataset(
 
 DATASETS = {dataset.name: dataset for dataset in (VOC, CONTEXT, PERSON_PART, CITYSCAPES, CAMVID, COCO, ADE20K)}
 
-OWN = "mine"  # the user's own images, whose classes the configuration names
-CLASS_LIST = "classes.txt"  # beside the index of such images: their classes in the order of the mask ids, one a line
+OWN = "mine"  # name of the user's own images, whose classes are in the configuration
+CLASS_LIST = "classes.txt"  # beside the index of such images: their classes in the order of the mask ids, one per line
 
 
 def find_dataset(name: str, index: str | Path) -> Dataset:
-    """A data set of the catalog, or the user's own, whose classes stand beside its index.
+    """A data set by its name: one of the catalog, or the user's own images.
+
+    Args:
+        name: key of `DATASETS`, or `OWN`.
+        index: of the data set; the classes of the user's own images are in a file beside it.
 
     Raises:
-        InputError: there is no list of classes.
+        InputError: the file with the classes is missing.
     """
     return own_dataset(read_classes(Path(index).with_name(CLASS_LIST))) if name == OWN else DATASETS[name]
 
 
 def own_dataset(classes: Sequence[str]) -> Dataset:
-    """The user's own images; `classes` in the order of the mask ids, from 0, which is background."""
+    """The user's own images as a data set.
+
+    Args:
+        classes: names in the order of the mask ids, from 0, which is background.
+    """
     return Dataset(name=OWN, classes=tuple(classes), folder="", origin="a folder of images")
 
 
 def read_classes(path: str | Path) -> list[str]:
-    """Class names, one a line.
+    """Read class names, one per line.
 
     Raises:
         InputError: the file is missing.
@@ -337,8 +365,8 @@ def class_ids(names: Iterable[str], classes: Sequence[str] = VOC.classes) -> tup
 def voc_palette() -> np.ndarray:
     """VOC's colours, uint8 [256, 3] RGB, one row per id.
 
-    The id's bits, from the lowest, go in turn to red, green and blue, which fill up from their highest bit.
-    Source: the colour map of the VOC development kit.
+    The bits of the id, starting with the lowest, are assigned in turn to red, green and blue, whose bits are filled
+    starting with the highest. Source: the colour map of the VOC development kit.
     """
     ids = np.arange(256)
     palette = np.zeros((256, 3), dtype=np.uint8)
@@ -349,13 +377,22 @@ def voc_palette() -> np.ndarray:
 
 
 def colours_of(dataset: Dataset) -> np.ndarray:
-    """Colours to show a data set's classes in, uint8 [K, 3] RGB: CamVid's own, VOC's for the others."""
+    """The colours that pictures show a data set's classes in, uint8 [K, 3] RGB: CamVid has its own, others VOC's."""
     return np.array(CAMVID_COLOURS, np.uint8) if dataset is CAMVID else voc_palette()[: dataset.num_classes]
 
 
 def averaged_ids(dataset: Dataset, names: Sequence[str] | None) -> tuple[int, ...] | None:
-    """Mask ids that scores are averaged over: the named classes, and background where the data set has one; None (all)
-    where no names are given."""
+    """Mask ids that scores are averaged over.
+
+    Args:
+        names: of classes; None: all classes.
+
+    Returns:
+        The ids of the named classes, and of background where the data set has one; None for all.
+
+    Raises:
+        InputError: a name is unknown.
+    """
     if names is None:
         return None
     return (*((0,) if dataset.has_background else ()), *class_ids(names, dataset.classes))

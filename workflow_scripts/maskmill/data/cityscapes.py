@@ -1,7 +1,7 @@
-"""Cityscapes in the folders it is distributed in: verification of a user's copy, index.
+"""Cityscapes in its published folders: verification of a user's copy, index.
 
 A root has `leftImg8bit/<split>/<city>/<id>_leftImg8bit.png` and `gtFine/<split>/<city>/<id>_gtFine_labelTrainIds.png`
-(ids 0..18, 255 = ignore), where an id is <city>_<sequence>_<frame>. There are no lists: a split is what its folder has.
+(ids 0..18, 255 = ignore), where an id is <city>_<sequence>_<frame>. There are no lists: a split is its folder's images.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,22 +18,24 @@ NUM_LABEL_IDS = 34  # ids 0..33 of the masks as published, of which training use
 
 
 def image_path(root: str | Path, split: str, image_id: str) -> Path:
+    """File of an image."""
     return Path(root, "leftImg8bit", split, _city(image_id), image_id + IMAGE)
 
 
 def mask_path(root: str | Path, split: str, image_id: str) -> Path:
+    """File of an image's mask of trainIds."""
     return Path(root, "gtFine", split, _city(image_id), image_id + MASK)
 
 
 def read_split(root: str | Path, split: str, *, subset: bool = False) -> list[str]:
-    """The ids of a split, sorted: the images below its folder.
+    """The sorted ids of the images in a split's folder.
 
     Args:
         split: "train" or "val"; the masks of "test" are not public.
         subset: whether cities may be missing.
 
     Raises:
-        InputError: the root is missing (the message says where to get it), another split is asked for, a city is
+        InputError: the root is missing (the message says where to get it), there is no such split, or a city is
             missing or unknown.
     """
     root = Path(root)
@@ -59,14 +61,14 @@ def read_split(root: str | Path, split: str, *, subset: bool = False) -> list[st
 def build_index(
     root: str | Path, splits: Mapping[str, Sequence[str]], lists: Mapping[str, str], *, threads: int = 1
 ) -> list[Record]:
-    """One record per image of the splits, in the order of the ids. `classes` are the trainIds present, 0 (road) among
-    them: there is no background.
+    """One record per image of the splits, in the order of the ids. `classes` are the trainIds in the mask, including 0
+    (road), since there is no background.
 
-    Every mask is read, though 2 megapixels each: that gives the tags, and wrong masks show before any training.
+    Every mask is read, although each has 2 megapixels: this gives the tags and finds wrong masks before any training.
 
     Args:
-        splits: split name to its image ids.
-        lists: split name to the folder ("train", "val") that its images are in.
+        splits: image ids, by name of the split.
+        lists: folder of the images ("train" or "val"), by name of the split.
 
     Raises:
         InputError: a mask is missing, of another size than its image, or holds labelIds; a file is unreadable.
@@ -79,7 +81,7 @@ def build_index(
             raise InputError(f"{mask}: no such mask; {_remedy(mask)}")
         return image_path(root, folder_of[image_id], image_id), mask
 
-    return index_images(splits, files, lambda _, mask: _tags(mask), threads=threads)
+    return index_images(splits, files, lambda _, mask: _tags(mask) if mask else (), threads=threads)
 
 
 def _city(image_id: str) -> str:

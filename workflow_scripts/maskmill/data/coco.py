@@ -1,13 +1,13 @@
-"""MS COCO 2014's instances, drawn over one another as masks of class ids in VOC's layout.
+"""MS COCO 2014: converts its instances to masks of class ids in VOC's layout.
 
-T.-Y. Lin et al.: "Microsoft COCO: common objects in context", ECCV 2014. COCO has no semantic masks of its own. Two
-choices make one of its instances, and shift scores by tenths (spec 1.2):
+T.-Y. Lin et al.: "Microsoft COCO: common objects in context", ECCV 2014. COCO has no semantic masks. To make them from
+instances, two choices are needed, which shift scores by tenths of a percent:
 
-- overlap: `smaller` draws the smaller of two instances on top, `file` the one that stands later in the file.
-- crowd: regions that hold many objects at once get their `class`, or are ignored (`ignore`, 255); like any other
-  instance, they hide what lies below them.
+- overlap: of two overlapping instances, `smaller` draws the smaller one on top, `file` the later one in the file.
+- crowd: regions of many objects get their `class`, or are ignored (`ignore`, 255); like any other instance, they cover
+  those below them.
 
-`smaller` and `class` are what coco2voc does, from which most published scores take their masks.
+coco2voc, which made the masks behind most published scores, uses `smaller` and `class`.
 """
 
 import json
@@ -30,9 +30,17 @@ SPLITS = ("train", "val")
 
 
 class Instance(NamedTuple):
-    """One annotation. `class_id` is the mask id, 1..80 (until `_pictures`, the file's own); `area` is in pixels, as the
-    file states it; `outline`: polygons, each x, y, x, y, ... in pixels, or the lengths of runs down the columns, in
-    turn outside and inside."""
+    """One annotation.
+
+    Attributes:
+        number: id of the annotation.
+        image: id of its image.
+        class_id: mask id, 1..80; before `_pictures` the file's own category id.
+        crowd: whether it is a region of many objects.
+        area: pixels, as the file states it.
+        outline: polygons, each x, y, x, y, ... in pixels; or, as an array, lengths of runs down the columns,
+            alternately outside and inside.
+    """
 
     number: int
     image: int
@@ -43,7 +51,7 @@ class Instance(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """One image, and what is on it, in the order of the file `source`."""
+    """One image and its instances, in the order of the annotation file `source`."""
 
     image_id: str
     image: Path
@@ -54,10 +62,13 @@ class Picture(NamedTuple):
 
 
 def convert(root: str | Path, target: str | Path, *, overlap: str, crowd: str, threads: int = 1) -> None:
-    """Write a root's instances as masks to `target`, in VOC's layout: with lists train and val, links to the images,
-    tags as annotations, and the file label_set.txt, which says in words how the masks were made.
+    """Convert a root to VOC's layout in `target`: masks, lists train and val, links to the images, tags as annotations,
+    and the file label_set.txt, which describes how the masks were made.
 
-    The lists hold the images with at least one instance. Tags are the classes of all instances, hidden ones included.
+    The lists hold the images with at least one instance. Tags are the classes of all instances, covered ones included.
+
+    Args:
+        overlap, crowd: see the top of this file.
 
     Raises:
         InputError: an annotation file is missing, truncated or of other classes, an image is missing, or an instance
@@ -73,9 +84,9 @@ def convert(root: str | Path, target: str | Path, *, overlap: str, crowd: str, t
         (target / f"Annotations/{picture.image_id}.xml").write_text(_tags(picture), encoding="utf-8")
         (target / f"JPEGImages/{picture.image.name}").symlink_to(picture.image.resolve())
 
-    for split, found in pictures.items():
-        in_threads(convert_one, found, threads, f"{split} masks")
-        write_text(target / f"ImageSets/Segmentation/{split}.txt", list_text(picture.image_id for picture in found))
+    for split, of_split in pictures.items():
+        in_threads(convert_one, of_split, threads, f"{split} masks")
+        write_text(target / f"ImageSets/Segmentation/{split}.txt", list_text(picture.image_id for picture in of_split))
     write_text(target / LABEL_SET, f"official instances, overlap {overlap}, crowd {crowd}\n")
 
 
@@ -114,14 +125,14 @@ def draw_mask(picture: Picture, overlap: str, crowd: str) -> np.ndarray:
     mask = np.zeros((picture.height, picture.width), np.uint8)
     instances = picture.instances
     if overlap == "smaller":
-        instances = sorted(instances, key=lambda i: i.area)[::-1]  # of two equals the first is on top
+        instances = sorted(instances, key=lambda i: i.area)[::-1]  # of two with equal area, the first is on top
     for instance in instances:
         mask[_region(instance, picture)] = IGNORE if instance.crowd and crowd == "ignore" else instance.class_id
     return mask
 
 
 def _compact(node: dict) -> dict | Instance:
-    """An annotation of a JSON file as an instance, its numbers in arrays: half the memory of lists, or less."""
+    """Convert an annotation of a JSON file to an instance, whose arrays take at most half the memory of lists."""
     if "segmentation" not in node:
         return node
     outline = node["segmentation"]
@@ -140,9 +151,9 @@ def _pictures(content: dict, path: Path, folder: Path) -> list[Picture]:
         raise InputError(f"{path}: {error}") from None
     number_of = {category["id"]: number for category, number in zip(categories, numbers, strict=True)}
     images = {image["id"]: image for image in content["images"]}
-    found = defaultdict(list)
+    of_image: dict[int, list[Instance]] = defaultdict(list)
     for instance in content["annotations"]:
-        found[instance.image].append(instance._replace(class_id=number_of[instance.class_id]))
+        of_image[instance.image].append(instance._replace(class_id=number_of[instance.class_id]))
     pictures = [
         Picture(
             image_id=Path(images[image]["file_name"]).stem,
@@ -152,15 +163,15 @@ def _pictures(content: dict, path: Path, folder: Path) -> list[Picture]:
             width=images[image]["width"],
             instances=instances,
         )
-        for image, instances in found.items()
+        for image, instances in of_image.items()
     ]
     return sorted(pictures, key=lambda picture: picture.image_id)
 
 
 def _refuse_missing(pictures: list[Picture], path: Path) -> None:
     folders = {picture.image.parent for picture in pictures}
-    there = {folder / name for folder in folders if folder.is_dir() for name in os.listdir(folder)}
-    missing = [picture.image for picture in pictures if picture.image not in there]
+    existing = {folder / name for folder in folders if folder.is_dir() for name in os.listdir(folder)}
+    missing = [picture.image for picture in pictures if picture.image not in existing]
     if missing:
         raise InputError(
             f"{missing[0]}: no such image; of the {len(pictures):,} labelled images of {path.name}, {len(missing):,} "
@@ -176,7 +187,7 @@ def _region(instance: Instance, picture: Picture) -> np.ndarray:
             inside = np.arange(len(instance.outline)) % 2 == 1
             return np.repeat(inside, instance.outline).reshape(size, order="F")
         return decode(merge(frPyObjects(instance.outline, *size))) == 1
-    except Exception as error:  # pycocotools raises bare ones
+    except Exception as error:  # pycocotools raises instances of Exception itself
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise InputError(
             f"{picture.source}: annotation {instance.number} has no outline on an image of {size[1]}x{size[0]} pixels "
@@ -185,6 +196,6 @@ def _region(instance: Instance, picture: Picture) -> np.ndarray:
 
 
 def _tags(picture: Picture) -> str:
-    """The image's classes as VOC's annotations name them."""
+    """The image's classes as an annotation in VOC's format."""
     names = (COCO.classes[number] for number in sorted({instance.class_id for instance in picture.instances}))
     return f"<annotation>{''.join(f'<object><name>{name}</name></object>' for name in names)}</annotation>\n"

@@ -9,7 +9,10 @@ def five_crop(height: int, width: int, ratio: float = 0.5) -> list[tuple[int, in
     STEGO trains on these crops instead of whole images (ratio 0.5).
 
     Args:
-        ratio: side of a crop over side of the image, in (0, 1]; rounded down, one pixel at least.
+        ratio: side of a crop over side of the image, in (0, 1]; sides are rounded down, to one pixel at least.
+
+    Raises:
+        ValueError: the ratio is out of range.
     """
     if not 0 < ratio <= 1:
         raise ValueError(f"crop ratio {ratio} is not in (0, 1]")

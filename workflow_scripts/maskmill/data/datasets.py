@@ -1,6 +1,7 @@
-"""What networks are trained on: images of the index with tags and, where wanted, labels from a map store."""
+"""Training data of most networks: images of the index with their tags and, optionally, labels from a map store."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,14 +14,15 @@ from maskmill.errors import InputError
 
 
 class TrainingImages:
-    """Random crops of images, in the form the training loop asks for.
+    """Random crops of images, for the training loop.
 
     Args:
         records: images to draw from. Their masks are never opened, unless `labels` are `Masks`.
-        augmentation, mean, std: see `Augmentation`; normalisation of the network.
+        augmentation: of image and labels.
+        mean, std: normalisation of the network, RGB in 0..1.
         num_classes: with background.
-        labels: image id to label map uint8 [H, W] at the images' working size (a map store, or `Masks`); None for tags
-            alone.
+        labels: maps an image id to class ids uint8 [H, W] at the image's working size (a map store, or `Masks`); None:
+            tags only.
         short_side: working size of the images, see `read_image`.
     """
 
@@ -28,8 +30,8 @@ class TrainingImages:
         self,
         records: list[Record],
         augmentation: Augmentation,
-        mean,
-        std,
+        mean: Sequence[float],
+        std: Sequence[float],
         *,
         num_classes: int,
         labels: Mapping[str, np.ndarray] | None = None,
@@ -42,8 +44,8 @@ class TrainingImages:
         return len(self.records)
 
     def sample(self, index: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        """One example: `image` float32 [3, crop, crop], `tags` bool [num_classes - 1] and, with labels, `label`
-        int64 [crop, crop]."""
+        """One random crop: `image` float32 [3, crop, crop], `tags` bool [num_classes - 1] and, if there are labels,
+        `label` int64 [crop, crop]."""
         record = self.records[index]
         image = read_image(record.image, self.short_side)
         label = None if self.labels is None else self.labels[record.image_id]
@@ -55,19 +57,26 @@ class TrainingImages:
 
 
 class Masks(Mapping):
-    """The true masks of some images: image id to uint8 [H, W] at working size, read from file each time.
+    """The true masks of some images: maps an image id to class ids uint8 [H, W] at working size. Each access reads the
+    file.
 
     Args:
         records: the images.
         num_classes, short_side: see `read_mask`.
+
+    Raises:
+        InputError: an image has no mask.
     """
 
     def __init__(self, records: list[Record], num_classes: int, short_side: int | None = None):
-        self.files = {record.image_id: record.mask for record in records}
+        self.files: dict[str, Path] = {}
         self.num_classes, self.short_side = num_classes, short_side
-        missing = next((image_id for image_id, mask in self.files.items() if mask is None), None)
-        if missing is not None:
-            raise InputError(f"image {missing} has no mask to learn from; remove its id from the training list")
+        for record in records:
+            if record.mask is None:
+                raise InputError(
+                    f"image {record.image_id} has no mask to learn from; remove its id from the training list"
+                )
+            self.files[record.image_id] = record.mask
 
     def __getitem__(self, image_id: str) -> np.ndarray:
         return read_mask(self.files[image_id], self.num_classes, self.short_side)
@@ -92,7 +101,7 @@ def check_tags(records: list[Record], fix: str) -> None:
 
 
 def tags(record: Record, num_classes: int) -> Tensor:
-    """bool [num_classes - 1]: which foreground classes the image has (position 0 is class id 1; id 0 has no tag)."""
+    """The foreground classes of an image, bool [num_classes - 1]: position 0 is class id 1; id 0 has no tag."""
     present = torch.zeros(num_classes - 1, dtype=torch.bool)
     present[torch.tensor([c - 1 for c in record.classes if c > 0], dtype=torch.long)] = True
     return present

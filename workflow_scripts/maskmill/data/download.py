@@ -1,4 +1,4 @@
-"""Downloads that resume and are checked; archives that are unpacked whole or not at all."""
+"""Downloads that can be resumed and are checked; archives, of which either everything is unpacked or nothing."""
 
 import hashlib
 import http.client
@@ -33,20 +33,20 @@ def download(
     timeout: float = 60.0,
     pause: float = 2.0,
 ) -> None:
-    """Download a file; it appears under `path` only when its checksum is right.
+    """Download a file; it appears under `path` only if its checksum is correct.
 
-    What has arrived is kept beside `path` as `<name>.partial`; the next attempt, in this call or a later one,
-    goes on from there. A file that is already there with the right checksum is left alone.
+    The bytes received so far are kept beside `path` as `<name>.partial`; the next attempt, in this call or a later
+    one, continues from there. An existing file with the correct checksum is kept.
 
     Args:
-        urls: places that serve the same bytes, tried in order.
-        checksum: "md5:<hex>" or "sha256:<hex>", of which publishers of weights give only the beginning.
-        attempts: tries per URL before the next one's turn.
-        timeout: seconds without an answer after which a try has failed.
-        pause: seconds between tries.
+        urls: sources of the same bytes, tried in order.
+        checksum: "md5:<hex>" or "sha256:<hex>"; a prefix is enough, because publishers of weights give only that.
+        attempts: number of attempts per URL.
+        timeout: seconds without a response after which an attempt has failed.
+        pause: seconds between attempts.
 
     Raises:
-        InputError: the checksum differs (the file is removed), no URL delivers, or the disk is full.
+        InputError: the checksum differs (the file is removed), all URLs fail, or the disk is full.
     """
     path = Path(path)
     if path.exists() and digest(path, checksum).startswith(checksum):
@@ -65,14 +65,18 @@ def download(
 
 
 def check(path: str | Path, checksum: str) -> None:
-    """Raise an InputError if a file that someone put there is not the published one."""
+    """Make sure that a file that a user provides is the published one.
+
+    Raises:
+        InputError: the checksum differs.
+    """
     found = digest(path, checksum)
     if not found.startswith(checksum):
         raise InputError(f"{path}: checksum is {found}, expected {checksum}; delete it and run again")
 
 
 def digest(path: str | Path, like: str) -> str:
-    """Checksum of a file's bytes by the algorithm and in the form of `like`, e.g. "md5:<hex>"."""
+    """Checksum of a file's bytes, with the algorithm and in the format of `like`, e.g. "md5:<hex>"."""
     algorithm = like.partition(":")[0]
     with open(path, "rb") as file:
         return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
@@ -89,7 +93,7 @@ def _fetch_any(urls: Sequence[str], path: Path, partial: Path, attempts: int, ti
                 reason = error
                 log.info("%s: %s (attempt %d of %d)", url, error, attempt + 1, attempts)
                 if isinstance(error, urllib.error.HTTPError) and error.code < 500:
-                    break  # the server's final word, e.g. 404
+                    break  # the server would repeat it, e.g. 404
                 time.sleep(pause)
     raise InputError(
         f"{path}: cannot be downloaded from {' or '.join(urls)} ({reason}); "
@@ -98,7 +102,7 @@ def _fetch_any(urls: Sequence[str], path: Path, partial: Path, attempts: int, ti
 
 
 def _fetch(url: str, partial: Path, timeout: float) -> None:
-    """Append to `partial` what it lacks; OSError if the connection ends before the last byte."""
+    """Append the missing bytes to `partial`; OSError if the connection ends before the last byte."""
     start = partial.stat().st_size if partial.exists() else 0
     request = urllib.request.Request(url, headers={"User-Agent": "maskmill"})
     if start:
@@ -107,11 +111,11 @@ def _fetch(url: str, partial: Path, timeout: float) -> None:
         answer = urllib.request.urlopen(request, timeout=timeout)
     except urllib.error.HTTPError as error:
         if start and error.code == 416:
-            return  # nothing lies beyond `start`: all is here, and the checksum judges it
+            return  # there are no bytes beyond `start`; the caller compares the checksum
         raise
     with answer:
         if answer.status != 206 or not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
-            start = 0  # the server sends the whole file
+            start = 0  # the server sends the complete file
         length = answer.headers.get("Content-Length")
         total = start + int(length) if length else None
         bar = tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=partial.stem, mininterval=1.0)
@@ -125,15 +129,15 @@ def _fetch(url: str, partial: Path, timeout: float) -> None:
 
 
 def unpack(archive: str | Path, folder: str | Path, members: Sequence[str] | None = None) -> None:
-    """Unpack a tar (of any compression) or zip archive; `folder` appears when everything lies in it.
+    """Unpack a tar (with any compression) or zip archive; `folder` appears when it is complete.
 
     Args:
-        folder: must not exist, or be empty.
-        members: unpack only these files and the files below these folders; None unpacks all.
+        folder: must not exist, or must be empty.
+        members: unpack only these files and the files below these folders; None: everything.
 
     Raises:
-        InputError: the archive is broken, has a member that would land outside `folder` or is a link (whatever it
-            points to), or lacks one of `members`; the folder holds something; or the disk is full.
+        InputError: the archive is broken, has a link or a member that would be written outside `folder`, or lacks one
+            of `members`; the folder is not empty; or the disk is full.
     """
     archive, folder = Path(archive), Path(folder)
     temporary = folder.with_name(f".{folder.name}.partial")
@@ -159,10 +163,10 @@ def unpack(archive: str | Path, folder: str | Path, members: Sequence[str] | Non
 
 
 def move_folder(source: str | Path, target: str | Path) -> None:
-    """Rename a folder; the target must not exist, or be empty.
+    """Rename a folder; the target must not exist, or must be empty.
 
     Raises:
-        InputError: the target holds something.
+        InputError: the target is not empty.
     """
     target = Path(target)
     if target.is_dir() and any(target.iterdir()):

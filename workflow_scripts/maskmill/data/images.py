@@ -10,9 +10,9 @@ from PIL import Image
 
 from maskmill.errors import InputError
 
-IGNORE = 255
+IGNORE = 255  # in masks and labels: a pixel that no loss and no score counts
 BIASED = 254  # in labels: a pixel that MARS removed
-# What Pillow raises for files that are no whole images.
+# What Pillow raises for files that are not complete images.
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -34,14 +34,14 @@ def image_files(folder: str | Path) -> list[Path]:
 
 
 def output_names(files: Sequence[Path]) -> dict[Path, str]:
-    """What the files made of images are called: as the image without its suffix, or with it where a.jpg lies beside
-    a.png."""
+    """Names for files that are made from images: the image's name without its suffix, or with it where two images
+    differ only in the suffix."""
     stems = Counter(file.stem for file in files)
     return {file: file.stem if stems[file.stem] == 1 else file.name for file in files}
 
 
 def readable(files: Iterable[Path]) -> Iterator[tuple[Path, np.ndarray]]:
-    """Files with their images, uint8 [H, W, 3]; those that cannot be read are left out, with a warning."""
+    """Yield files with their images, uint8 [H, W, 3] RGB; skip unreadable files, with a warning."""
     for file in files:
         try:
             yield file, read_image(file)
@@ -50,10 +50,11 @@ def readable(files: Iterable[Path]) -> Iterator[tuple[Path, np.ndarray]]:
 
 
 def read_image(path: str | Path, short_side: int | None = None) -> np.ndarray:
-    """Read an image as uint8 [H, W, 3], RGB; of 16 bits the upper 8.
+    """Read an image as uint8 [H, W, 3], RGB; of 16 bits per channel the upper 8 are kept.
 
     Args:
-        short_side: if given and the shorter side is longer, shrink the image (area average) to this many pixels on it.
+        short_side: working size: an image whose shorter side is longer is shrunk (area average) until that side has so
+            many pixels; None: full size.
 
     Raises:
         InputError: the file is missing, truncated or not an image.
@@ -73,7 +74,7 @@ def read_mask(path: str | Path, num_classes: int, short_side: int | None = None)
 
     Args:
         num_classes: ids 0..num_classes-1 and 255 (ignore) are allowed.
-        short_side: as in `read_image`, by nearest neighbour.
+        short_side: as in `read_image`, but resized by nearest neighbour.
 
     Raises:
         InputError: the file is missing, broken, in colour, or holds an id out of range.

@@ -1,7 +1,7 @@
-"""Class-incremental learning: the classes of a data set come in steps, and so do its images (spec BARM 1.1, 1.2).
+"""Class-incremental learning: the classes of a data set arrive in steps, and so do its images, as in BARM's release.
 
-A step sees the masks of its own classes alone: whatever else an image shows, earlier or later classes too, is
-background there. Channels of a network are the classes in the order in which they are learned.
+The masks of a step have only its own classes. Everything else in an image, earlier and later classes included, is
+background. The channels of a network are the classes in the order in which they are learned.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ from maskmill.errors import InputError
 
 Steps = Sequence[Sequence[int]]  # class ids of each step, background (0) not among them, in the order of the channels
 
-# "a-b": a classes first, then b in each step.
+# "a-b": a classes in the first step, then b classes per step.
 PROTOCOLS = {
     "voc": ("19-1", "15-5", "15-1", "10-1", "5-3", "5-1", "2-2"),
     "ade20k": ("100-50", "100-10", "100-5", "50-50"),
@@ -26,7 +26,7 @@ PROTOCOLS = {
 CLASSES = {"voc": 20, "ade20k": 150}  # without background
 SCHEMES = ("overlapped", "disjoint")
 
-# Orders of VOC's classes by which the field averages 15-1 over orders ("15-1_b" to "15-1_w" in released task lists).
+# Orders of VOC's classes that papers average 15-1 over: "15-1_b" to "15-1_w" in the released task lists.
 ORDERS = {
     "b": (12, 9, 20, 7, 15, 8, 14, 16, 5, 19, 4, 1, 13, 2, 11, 17, 3, 6, 18, 10),
     "c": (13, 19, 15, 17, 9, 8, 5, 20, 4, 3, 10, 11, 18, 16, 7, 12, 14, 6, 1, 2),
@@ -60,6 +60,7 @@ def protocol_steps(dataset: str, protocol: str, order: Sequence[int] | None = No
     """Class ids of each step of a protocol.
 
     Args:
+        dataset, protocol: keys of `PROTOCOLS`.
         order: all class ids of the data set in the order in which they are learned; default: rising.
 
     Raises:
@@ -70,24 +71,24 @@ def protocol_steps(dataset: str, protocol: str, order: Sequence[int] | None = No
         there = f"choose one of {', '.join(known)}" if known else "it has none"
         raise InputError(f"config: {dataset} has no class-incremental protocol {protocol!r}; {there}")
     order = tuple(range(1, CLASSES[dataset] + 1) if order is None else order)
-    first, each = map(int, protocol.split("-"))
-    steps = [order[:first], *(order[start : start + each] for start in range(first, len(order), each))]
-    steps = check_steps(steps, CLASSES[dataset])
+    first, later = map(int, protocol.split("-"))
+    steps = [order[:first], *(order[start : start + later] for start in range(first, len(order), later))]
+    checked = check_steps(steps, CLASSES[dataset])
     if len(order) < CLASSES[dataset]:
         lacking = min(set(range(1, CLASSES[dataset] + 1)) - set(order))
         raise InputError(f"config: the order of {protocol} has no class {lacking}; add it")
-    return steps
+    return checked
 
 
 def task_steps(dataset: Dataset, task: str, own: Mapping[str, Sequence[Sequence[str]]]) -> list[tuple[int, ...]]:
     """Class ids of each step of a task.
 
     Args:
-        task: a protocol, or a protocol of VOC and one of `ORDERS` ("15-1_b"), or a key of `own`.
-        own: class names of each step of protocols of one's own.
+        task: a protocol; a protocol of VOC with one of `ORDERS`, e.g. "15-1_b"; or a key of `own`.
+        own: protocols from the configuration: class names of each step, by task.
 
     Raises:
-        InputError: no such task or class, or a class is in two steps.
+        InputError: there is no such task or class, or a class is in two steps.
     """
     if task in own:
         try:
@@ -102,13 +103,13 @@ def task_steps(dataset: Dataset, task: str, own: Mapping[str, Sequence[Sequence[
 
 
 def check_steps(steps: Steps, num_classes: int) -> list[tuple[int, ...]]:
-    """The steps of a protocol of one's own, which need not have all classes.
+    """Check the steps of a protocol, which need not have all classes, and return them as tuples.
 
     Args:
         num_classes: without background; class ids are 1..num_classes.
 
     Raises:
-        InputError: a step has no class, a class is in two steps (or twice in one), or there is no such class.
+        InputError: a step has no class, a class occurs twice, or there is no such class.
     """
     step_of: dict[int, int] = {}
     for number, classes in enumerate(steps):
@@ -133,20 +134,21 @@ def step_images(presence: Mapping[str, Sequence[int]], steps: Steps, scheme: str
     """Image ids of each step, in the order of `presence`.
 
     Args:
-        presence: image id to the class ids that the image shows; 0 and 255 among them do not count.
-        scheme: `overlapped`: all images that show a class of the step; `disjoint`: those of them that show no class
-            of a later step or of none. The released filter takes all ids below the step's first for earlier classes,
-            which holds for rising ids alone; ours takes the earlier steps'.
+        presence: class ids in each image, by image id; 0 and 255 among them are ignored.
+        scheme: `overlapped`: all images with a class of the step; `disjoint`: only those whose classes all belong to
+            the step or to earlier ones. The released filter takes all ids below the step's first id for earlier
+            classes, which is wrong unless ids rise from step to step; ours uses the classes of the earlier steps.
 
     Raises:
         InputError: another scheme, or a step has no image.
     """
     if scheme not in SCHEMES:
         raise InputError(f"config: scheme {scheme!r} of class-incremental steps; choose {' or '.join(SCHEMES)}")
-    images, known = [], {0, IGNORE}
+    images: list[list[str]] = []
+    known = {0, IGNORE}
     for number, classes in enumerate(steps):
         known |= set(classes)
-        ids = [image_id for image_id, shown in presence.items() if not set(classes).isdisjoint(shown)]
+        ids = [image_id for image_id, present in presence.items() if not set(classes).isdisjoint(present)]
         if scheme == "disjoint":
             ids = [image_id for image_id in ids if known.issuperset(presence[image_id])]
         if not ids:
@@ -159,8 +161,8 @@ def step_images(presence: Mapping[str, Sequence[int]], steps: Steps, scheme: str
 
 
 def read_presence(path: str | Path) -> dict[str, tuple[int, ...]]:
-    """Class ids of each image from a list in the form in which the field publishes them: image id, then its class ids
-    minus 1, separated by spaces.
+    """Class ids of each image from a list in the published format (BARM's `train_cls.txt`): per line an image id and
+    its class ids minus 1, separated by spaces.
 
     Raises:
         InputError: the file is missing, names an image twice, or holds something else.
@@ -178,7 +180,7 @@ def read_presence(path: str | Path) -> dict[str, tuple[int, ...]]:
 
 
 def manifest(steps: Steps, images: Sequence[Sequence[str]], scheme: str) -> dict:
-    """What the steps are made of, for a JSON file."""
+    """The contents of the steps, for a JSON file: classes, number of images and SHA-256 of the ids of each."""
     about = [
         {"step": number, "classes": list(classes), "images": len(ids), "sha256": list_sha256(ids)}
         for number, (classes, ids) in enumerate(zip(steps, images, strict=True))
@@ -190,15 +192,15 @@ def manifest(steps: Steps, images: Sequence[Sequence[str]], scheme: str) -> dict
 
 
 def channel_classes(steps: Steps) -> list[int]:
-    """Class id of each channel of a network that has learned all these steps; channel 0 is background."""
+    """Class ids of the channels of a network that has learned all these steps; channel 0 is background."""
     return [0, *(class_id for classes in steps for class_id in classes)]
 
 
 def channel_table(steps: Steps, step: int | None = None) -> np.ndarray:
-    """Channel of each mask id, uint8 [256]; `table[mask]` maps a mask. 255 stays; classes without a channel are 0.
+    """Table from mask ids to channels, uint8 [256], for `table[mask]`. 255 stays; classes without a channel become 0.
 
     Args:
-        step: only the classes of this step have channels, as in its training; default: those of all steps.
+        step: give channels only to the classes of this step, as in its training; default: to those of all steps.
     """
     table = np.zeros(256, np.uint8)
     table[IGNORE] = IGNORE
@@ -209,11 +211,12 @@ def channel_table(steps: Steps, step: int | None = None) -> np.ndarray:
 
 
 class StepLabels(Mapping):
-    """The labels of one step: image id to channels, uint8 [H, W]; classes of other steps are background.
+    """The labels of one step: maps an image id to channels, uint8 [H, W]; classes of other steps are background.
 
     Args:
-        masks: image id to the whole mask, uint8 [H, W] (`Masks`).
-        steps, step: the protocol's, and which one.
+        masks: maps an image id to the complete mask, class ids uint8 [H, W] (`Masks`).
+        steps: of the protocol.
+        step: number of the step, from 0.
     """
 
     def __init__(self, masks: Mapping[str, np.ndarray], steps: Steps, step: int):
@@ -230,7 +233,12 @@ class StepLabels(Mapping):
 
 
 def step_records(records: Mapping[str, Record], ids: Sequence[str], classes: Sequence[int]) -> list[Record]:
-    """Records of a step's images, with tags of its own classes alone.
+    """Records of the images of a step, with only those tags that are classes of the step.
+
+    Args:
+        records: the index.
+        ids: images of the step.
+        classes: class ids of the step.
 
     Raises:
         InputError: an id is not in the index.

@@ -1,4 +1,4 @@
-"""The index: one row per image, the contract between the data sets and every later stage."""
+"""The index of a data set: one row per image. All later stages read the index instead of the data set's folders."""
 
 import csv
 import io
@@ -14,8 +14,16 @@ COLUMNS = ("image_id", "image", "mask", "height", "width", "classes", "split")
 
 @dataclass(frozen=True)
 class Record:
-    """One image. `mask` is None where no mask may be read; `classes` are the tags, as mask ids 1..C in rising order;
-    `splits` the splits it belongs to; `height` and `width` are in pixels of the file."""
+    """One image.
+
+    Attributes:
+        image_id: unique within the data set.
+        image: file of the image.
+        mask: file of its mask; None where there is none or it may not be read.
+        height, width: of the file, pixels.
+        classes: the tags, as mask ids in rising order, without background.
+        splits: names of the splits that the image belongs to.
+    """
 
     image_id: str
     image: Path
@@ -65,13 +73,16 @@ def _record(row: dict[str, str]) -> Record:
 
 
 def read_ids(path: str | Path) -> list[str]:
-    """Read a plain id list: one image id a line. Ids are strings ("2007_000032" is not the number 2007000032)."""
+    """Read a plain list of ids, one image id per line. Ids are strings ("2007_000032" is not the number 2007000032)."""
     lines = Path(path).read_text(encoding="utf-8").splitlines()
     return [line.strip() for line in lines if line.strip()]
 
 
 def shard(ids: Sequence, item: str) -> Sequence:
-    """What of `ids` is in one shard; `item` is Snakemake's scatter item, e.g. "3-of-8". Shards differ in size by one at
-    most."""
+    """The part of `ids` that belongs to one shard; the sizes of shards differ by at most one.
+
+    Args:
+        item: Snakemake's scatter item, e.g. "3-of-8".
+    """
     number, count = map(int, item.split("-of-"))
     return ids[number - 1 :: count]

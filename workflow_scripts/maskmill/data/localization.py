@@ -1,15 +1,15 @@
-"""Localisation sets: images of one class each, with boxes that only the evaluation reads (spec weakly_supervised 1.3).
+"""Localisation sets: images of one class each, with boxes that only the evaluation reads.
 
-A set becomes the index of every other stage (`data.index`), one class an image, and beside it a table of boxes, so that
-no training has a box among its inputs. The splits are `train`, `val` (the images that are scored) and `heldout`,
-other images with boxes, on which a threshold may be chosen; it may be empty.
+A set is converted to an index (`data.index`) with one class per image, and to a separate table of boxes, so that no
+training has boxes among its inputs. The splits are `train`, `val` (the images that are scored) and `heldout`: other
+images with boxes, for the choice of a threshold; it may be empty.
 
-Boxes are (x0, y0, x1, y1) in pixels of the file, as their source has them.
+Boxes are (x0, y0, x1, y1) in pixels of the file, with the numbers of their source.
 """
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -25,16 +25,24 @@ from maskmill.storage.atomic import write_text
 
 SPLITS = ("train", "heldout", "val")
 BOX_COLUMNS = ("image_id", "x0", "y0", "x1", "y1")
-SLACK = 2  # pixels that a box may reach beyond its image: sources count from 0 or from 1, some ends are exclusive
-OBJECT = 128  # CUB's masks are grey, brighter where more annotators saw the object; to cut half-way is our choice
+SLACK = 2  # pixels that a box may extend beyond its image: sources count from 0 or 1, and some maxima are exclusive
+OBJECT = 128  # CUB's masks are grey, brighter where more annotators marked the object; the threshold is our choice
 
 Box = tuple[float, float, float, float]
+Boxes = tuple[tuple[Box, ...], tuple[int, int] | None]  # of one image, and its height and width if they are stated
 
 
 @dataclass(frozen=True)
 class BoxSet:
-    """A localisation set: the usual name of its root, what that root is (for messages), the published sizes of its
-    splits, and the archive to download, if it may be downloaded."""
+    """A localisation set.
+
+    Attributes:
+        name: key in `BOXSETS` and in the configuration.
+        folder: usual name of the root.
+        origin: what the root is and where to get it; completes the message "set ....root to ...".
+        splits: published sizes of the splits.
+        archive: file to download; None where the user must provide the set.
+    """
 
     name: str
     folder: str
@@ -51,8 +59,8 @@ CUB = BoxSet(
         "(train/<class>/, test/<class>/, test_list.txt, test_bounding_box.txt), or to null to download it"
     ),
     splits={"train": Split(5_994), "val": Split(5_794)},
-    # The spec has no checksum. URL: CaltechDATA's record 65de6-vp158; MD5: as several public loaders of the data set
-    # state it. `checksum` in the configuration replaces it.
+    # URL: CaltechDATA's record 65de6-vp158. MD5: as several public loaders of the data set state it; `checksum` in the
+    # configuration replaces it.
     archive=Archive(
         name="CUB_200_2011.tgz",
         urls=("https://data.caltech.edu/records/65de6-vp158/files/CUB_200_2011.tgz",),
@@ -74,9 +82,17 @@ BOXSETS = {boxset.name: boxset for boxset in (CUB, ILSVRC)}
 
 @dataclass(frozen=True)
 class Located:
-    """One image with its class (id 1..C), its split and, where it is known, its boxes.
+    """One image of a localisation set.
 
-    `source` is the file that the boxes are from; `stated` the height and width that it gives, if it gives any.
+    Attributes:
+        image_id: unique within the set.
+        image: file of the image.
+        class_id: 1..C.
+        split: one of `SPLITS`.
+        boxes: of the object; empty for training images.
+        source: file that the boxes come from.
+        stated: height and width of the image according to that file, if it states them.
+        mask: file of the object's mask, if there is one.
     """
 
     image_id: str
@@ -93,13 +109,13 @@ class Located:
 
 
 def read_cub(root: str | Path) -> tuple[list[str], list[Located]]:
-    """Class names and images of CUB-200-2011, with the same ids from either layout; its test images are `val`.
+    """Class names and images of CUB-200-2011; its test images are `val`. Both layouts give the same ids.
 
     Args:
-        root: the release's folder, whose boxes x, y, width, height become x, y, x + width, y + height, and whose
-            segmentations, where they lie in `segmentations/`, are the masks. Or, with `test/` and without `images.txt`,
-            an ImageFolder as BAS has it: `train/<class>/`, `test/<class>/`, `test_list.txt` (`class/file;label`, of
-            which the label is not read) and, in the same order, `test_bounding_box.txt` (`x0 y0 x1 y1 H W`).
+        root: the folder of the release. Its boxes x, y, width, height are converted to x, y, x + width, y + height; the
+            folder `segmentations/`, if it exists, has the masks. Or, with `test/` and without `images.txt`, an
+            ImageFolder in BAS' layout: `train/<class>/`, `test/<class>/`, `test_list.txt` (`class/file;label`; the
+            label is not read) and, in the same order, `test_bounding_box.txt` (`x0 y0 x1 y1 H W`).
 
     Raises:
         InputError: a list is missing or broken, or an image lacks its class, split or box.
@@ -143,7 +159,7 @@ def _read_cub_folders(root: Path) -> tuple[list[str], list[Located]]:
         raise InputError(f"{source}: has {len(rows)} lines, but {listed.name} has {len(files)}; restore both lists")
     refuse_twins(files, f"{listed}:")
     known = {
-        identify(file): ((_numbers(corners, source),), _stated(width, height, source))
+        identify(file): ((_box(corners, source),), _stated(width, height, source))
         for file, (*corners, height, width) in zip(files, rows, strict=True)
     }
     return _read_image_folder(root, "test", known, source, identify)
@@ -159,7 +175,8 @@ def read_ilsvrc(root: str | Path, boxes: str | Path | None) -> tuple[list[str], 
     """Class names (folders, sorted) and images of ILSVRC 2012 as an ImageFolder, with the boxes of `val`.
 
     Args:
-        boxes: a folder of XML files `<image>.xml`, somewhere below it; or a text list, of the WSOL benchmark
+        root: folder with `train/<class>/` and `val/<class>/`.
+        boxes: a folder with XML files `<image>.xml` at any depth; or a text list, of the WSOL benchmark
             (`localization.txt`: path,x0,y0,x1,y1, with `image_sizes.txt` beside it: path,width,height) or of BAS
             (`class\\file W H ; x0 y0 x1 y1 ...`).
 
@@ -173,13 +190,16 @@ def read_ilsvrc(root: str | Path, boxes: str | Path | None) -> tuple[list[str], 
 
 
 def _read_image_folder(
-    root: Path, test: str, known: dict[str, tuple], source: Path, key: Callable[[Path], str]
+    root: Path, test: str, known: Mapping[str, Boxes], source: Path, key: Callable[[Path], str]
 ) -> tuple[list[str], list[Located]]:
     """Class names (folders, sorted) and images of train/<class>/ and <test>/<class>/; the latter are `val`.
 
     Args:
-        known: boxes and stated size (height, width) of every image of <test>, as `source` has them, by the `key` of
-            its path <class>/<file>.
+        root: folder with the images.
+        test: name of the folder of images that become `val`.
+        known: boxes and stated size (height, width) of every image of <test>, by the `key` of its path <class>/<file>.
+        source: file or folder that these come from.
+        key: maps <class>/<file> to a key of `known`.
     """
     names = sorted({path.name for split in ("train", test) for path in (root / split).glob("*/")})
     if not names:
@@ -193,8 +213,8 @@ def _read_image_folder(
     for file in files[test]:
         boxes = _known_boxes(known, key(file), root / test / file, source)
         located.append(Located(identify(file), root / test / file, ids[file.parts[0]], "val", **boxes))
-    seen = {key(file) for file in files[test]}
-    missing = next((name for name in known if name not in seen), None)
+    existing = {key(file) for file in files[test]}
+    missing = next((name for name in known if name not in existing), None)
     if missing:
         raise InputError(f"{source}: has boxes of {missing}, but there is no such image in {root / test}; restore it")
     return names, located
@@ -204,9 +224,10 @@ def read_held_out(images: str | Path, lists: str | Path, num_classes: int) -> li
     """Images of a held-out set in the WSOL benchmark's format (CUBV2, ImageNetV2; Choe et al., CVPR 2020).
 
     Args:
-        images: folder that the lists' paths are relative to.
-        lists: folder with image_ids.txt, class_labels.txt (path,class from 0), localization.txt (path,x0,y0,x1,y1) and
+        images: folder that the paths in the lists are relative to.
+        lists: folder with image_ids.txt, class_labels.txt (path,class; from 0), localization.txt (path,x0,y0,x1,y1) and
             image_sizes.txt (path,width,height).
+        num_classes: of the whole set.
 
     Raises:
         InputError: a list is missing or broken, or an image lacks its class, size or box.
@@ -230,8 +251,8 @@ def read_held_out(images: str | Path, lists: str | Path, num_classes: int) -> li
     ]
 
 
-def _read_boxes(path: Path) -> Iterator[tuple[str, tuple[tuple[Box, ...], tuple[int, int] | None]]]:
-    """Image name (without folder and suffix), its boxes, its stated height and width."""
+def _read_boxes(path: Path) -> Iterator[tuple[str, Boxes]]:
+    """Image name (without folder and suffix), and its boxes with the stated size."""
     if path.is_dir():
         files = sorted(path.rglob("*.xml"))
         if not files:
@@ -244,38 +265,39 @@ def _read_boxes(path: Path) -> Iterator[tuple[str, tuple[tuple[Box, ...], tuple[
     return _read_bas_boxes(path) if of_bas else iter(_read_benchmark_boxes(path).items())
 
 
-def _read_xml(path: Path) -> tuple[tuple[Box, ...], tuple[int, int] | None]:
+def _read_xml(path: Path) -> Boxes:
     try:
         top = ElementTree.parse(path).getroot()
         fields = [[box.findtext(name) for name in ("xmin", "ymin", "xmax", "ymax")] for box in top.iter("bndbox")]
-        stated = [top.findtext(f"size/{name}") for name in ("width", "height")]
+        width, height = (top.findtext(f"size/{name}") for name in ("width", "height"))
     except ElementTree.ParseError as error:
         raise InputError(f"{path}: not readable as XML ({error}); replace the file") from None
-    boxes = tuple(_numbers(row, path) for row in fields)
-    return boxes, None if None in stated else _stated(*stated, path)
+    boxes = tuple(_box(row, path) for row in fields)
+    return boxes, None if width is None or height is None else _stated(width, height, path)
 
 
-def _read_benchmark_boxes(path: Path, *, whole_path: bool = False) -> dict[str, tuple]:
+def _read_benchmark_boxes(path: Path, *, whole_path: bool = False) -> dict[str, Boxes]:
     sizes = path.with_name("image_sizes.txt")
     stated = {row[0]: _stated(row[1], row[2], sizes) for row in _rows(sizes, 3, ",")} if sizes.exists() else {}
     boxes: dict[str, list[Box]] = {}
     for name, *corners in _rows(path, 5, ","):
-        boxes.setdefault(name, []).append(_numbers(corners, path))
-    return {name if whole_path else Path(name).stem: (tuple(found), stated.get(name)) for name, found in boxes.items()}
+        boxes.setdefault(name, []).append(_box(corners, path))
+    return {name if whole_path else Path(name).stem: (tuple(own), stated.get(name)) for name, own in boxes.items()}
 
 
-def _read_bas_boxes(path: Path) -> Iterator[tuple[str, tuple]]:
+def _read_bas_boxes(path: Path) -> Iterator[tuple[str, Boxes]]:
     for line in path.read_text(encoding="utf-8").splitlines():
         head, _, tail = line.partition(";")
         name, *size = head.split() or [""]
         corners = _numbers(tail.replace(";", " ").split(), path)
         if len(size) != 2 or not corners or len(corners) % 4:
             raise InputError(f"{path}: {line!r} is not `class\\file W H ; x0 y0 x1 y1 ...`; correct the line")
-        boxes = tuple(tuple(corners[k : k + 4]) for k in range(0, len(corners), 4))
-        yield Path(name.replace("\\", "/")).stem, (boxes, _stated(*size, path))
+        boxes = tuple((x0, y0, x1, y1) for x0, y0, x1, y1 in zip(*[iter(corners)] * 4, strict=True))
+        width, height = size
+        yield Path(name.replace("\\", "/")).stem, (boxes, _stated(width, height, path))
 
 
-def _known_boxes(known: dict[str, tuple], name: str, image: Path, source: Path) -> dict:
+def _known_boxes(known: Mapping[str, Boxes], name: str, image: Path, source: Path) -> dict:
     if name not in known:
         raise InputError(f"{source}: has no box of {image}; add it, or remove the image")
     boxes, stated = known[name]
@@ -283,13 +305,13 @@ def _known_boxes(known: dict[str, tuple], name: str, image: Path, source: Path) 
 
 
 def squared(image: np.ndarray, side: int) -> np.ndarray:
-    """An image uint8 [H, W, 3] as a network of the WSOL protocol sees it before it is cropped: `side` pixels high and
-    wide, bilinear; the aspect is not kept."""
+    """Resize an image uint8 [H, W, 3] to [side, side, 3] as WSOL networks do before the crop: bilinear; the aspect is
+    not kept."""
     return np.array(Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR))
 
 
 def identify(path: str | Path) -> str:
-    """An image's id: its path without the suffix, in one word that may name a map in a store."""
+    """The id of an image: its path without the suffix, with "__" for "/", because keys of map stores have no folders."""
     return "__".join(Path(path).with_suffix("").parts)
 
 
@@ -312,12 +334,16 @@ def _rows(path: Path, width: int, separator: str | None = None) -> Iterator[list
         yield row
 
 
-def _numbers(fields: Iterable[str | None], path: Path) -> tuple[float, ...]:
-    fields = list(fields)
+def _numbers(fields: Sequence[str | None], path: Path) -> list[float]:
     try:
-        return tuple(float(field) for field in fields)
+        return [float(field) for field in fields]  # type: ignore[arg-type]  # None raises TypeError
     except (TypeError, ValueError):
-        raise InputError(f"{path}: {fields} are not the numbers of a box; correct the line") from None
+        raise InputError(f"{path}: {list(fields)} are not the numbers of a box; correct the line") from None
+
+
+def _box(fields: Sequence[str | None], path: Path) -> Box:
+    x0, y0, x1, y1 = _numbers(fields, path)
+    return x0, y0, x1, y1
 
 
 def _stated(width: str, height: str, path: Path) -> tuple[int, int]:
@@ -349,7 +375,7 @@ def _same_images(images: Iterable[str], folder: Path, lists: dict[str, dict]) ->
 
 
 def build_index(located: list[Located], *, threads: int = 1) -> list[Record]:
-    """One record an image, sorted by id; of images, only the headers are read.
+    """One record per image, sorted by id; of images, only the headers are read.
 
     Raises:
         InputError: an image is missing or unreadable, two have the same id, or a box does not fit its image.
@@ -373,10 +399,13 @@ def build_index(located: list[Located], *, threads: int = 1) -> list[Record]:
 
 
 def check_boxes(one: Located, size: tuple[int, int]) -> None:
-    """Make sure that an image's boxes lie in it and that the size its source states (height, width) is its own.
+    """Make sure that an image's boxes lie within it and that its source states its size.
+
+    Args:
+        size: height and width of the image, pixels.
 
     Raises:
-        InputError: names the source, the image and what is wrong; swapped width and height are called so.
+        InputError: names the source, the image and the mistake, also where width and height are swapped.
     """
     height, width = size
     if one.stated not in (None, size):
@@ -388,13 +417,13 @@ def check_boxes(one: Located, size: tuple[int, int]) -> None:
     if not one.boxes and one.split != "train":
         raise InputError(f"{one.source}: has no box of {one.image_id}; add it, or remove the image")
     for box in one.boxes:
-        shown = " ".join(f"{corner:g}" for corner in box)
+        numbers = " ".join(f"{corner:g}" for corner in box)
         if not (box[0] < box[2] and box[1] < box[3]):
-            raise InputError(f"{one.source}: box {shown} of {one.image_id} is empty; give x0 y0 x1 y1")
+            raise InputError(f"{one.source}: box {numbers} of {one.image_id} is empty; give x0 y0 x1 y1")
         if not _inside(box, width, height):
             swapped = ", but would fit with width and height swapped" if _inside(box, height, width) else ""
             raise InputError(
-                f"{one.source}: box {shown} of {one.image_id} reaches beyond its {width} x {height} pixels{swapped}; "
+                f"{one.source}: box {numbers} of {one.image_id} reaches beyond its {width} x {height} pixels{swapped}; "
                 "correct the list"
             )
 
@@ -404,8 +433,8 @@ def _inside(box: Box, width: int, height: int) -> bool:
 
 
 def manifest(located: list[Located], boxset: BoxSet) -> dict:
-    """Per split: the list it is, the number of images, the SHA-256 of its sorted ids, how it relates to the published
-    split, as far as sizes tell."""
+    """The contents of the splits, for a JSON file: per split its name, the number of images, the SHA-256 of its sorted
+    ids, and `check_split`, which can only compare sizes."""
     parts = {}
     for split in SPLITS:
         ids = sorted(one.image_id for one in located if one.split == split)
@@ -415,7 +444,7 @@ def manifest(located: list[Located], boxset: BoxSet) -> dict:
 
 
 def write_boxes(path: str | Path, located: Iterable[Located]) -> None:
-    """Write all boxes as CSV, one a row, in the columns of `BOX_COLUMNS`."""
+    """Write all boxes as CSV with the columns `BOX_COLUMNS`, one box per row."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(BOX_COLUMNS)
@@ -425,7 +454,7 @@ def write_boxes(path: str | Path, located: Iterable[Located]) -> None:
 
 
 def read_boxes(path: str | Path) -> dict[str, np.ndarray]:
-    """Read boxes: image id to float64 [n, 4].
+    """Read boxes, float64 [n, 4] by image id.
 
     Raises:
         InputError: the file is missing or has other columns.

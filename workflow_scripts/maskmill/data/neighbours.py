@@ -1,4 +1,6 @@
-"""Pairs of similar crops, what STEGO's head is trained on."""
+"""Pairs of similar crops, the training data of STEGO's head."""
+
+from collections.abc import Sequence
 
 import numpy as np
 from torch import Tensor
@@ -16,16 +18,20 @@ class NeighbourPairs:
 
     Args:
         records: images, in the order that the neighbours' crop numbers refer to (crop 5 i + j is crop j of image i).
-        neighbours: int64 [5 N, k'], nearest first; one of the first `k` is drawn.
+        neighbours: int64 [5 N, k'], nearest first.
+        mean, std: normalisation of the network, RGB in 0..1.
+        k: number of nearest neighbours that one is drawn from.
         resolution: side of the square input, pixels.
+        crop_ratio: see `five_crop`.
+        short_side: working size of the images, see `read_image`.
     """
 
     def __init__(
         self,
         records: list[Record],
         neighbours: Tensor,
-        mean,
-        std,
+        mean: Sequence[float],
+        std: Sequence[float],
         *,
         k: int,
         resolution: int,
@@ -45,7 +51,8 @@ class NeighbourPairs:
 
     def _crop(self, number: int, rng: np.random.Generator) -> Tensor:
         image = read_image(self.records[number // CROPS].image, self.short_side)
-        crop = crop_pixels(image, five_crop(*image.shape[:2], self.crop_ratio)[number % CROPS])
+        height, width = image.shape[:2]
+        crop = crop_pixels(image, five_crop(height, width, self.crop_ratio)[number % CROPS])
         if rng.random() < 0.5:
             crop = crop[:, ::-1]
         return network_input(crop, self.mean, self.std, (self.resolution, self.resolution))[0]

@@ -1,7 +1,7 @@
-"""Images of the user's own: a folder of them, a table of tags, masks of some, and a list of those to score on.
+"""A user's own images: a folder of images, a table of tags, masks of some images, and a list of images to score on.
 
-Everywhere an image is named by its path below the folder, with or without suffix. Its id is that path without suffix
-and with "_" for "/": map stores and lists are flat.
+All these files name an image by its path below the folder, with or without suffix. Its id is that path without suffix
+and with "_" for "/", because map stores and lists have no folders.
 """
 
 import csv
@@ -29,47 +29,51 @@ def read_own(
     val: str | Path | None = None,
     threads: int = 1,
 ) -> tuple[list[Record], dict[str, list[str]]]:
-    """Records of all images, in the order of their ids, and the ids of the splits train, labelled_train and val.
+    """Read a user's own images.
 
-    `val` are the images of that list, `train` all others, `labelled_train` those of them that have a mask. An image's
-    tags are those of the table; where it has none there, the classes that its mask shows; else it has no tags.
+    The split `val` has the images of the list `val`, `train` all others, and `labelled_train` those of `train` that
+    have a mask. The tags of an image come from the table, or from its mask where the table has none.
 
     Args:
-        images: folder of images, or of folders of them.
+        images: folder of images, at any depth.
         classes: names in the order of the mask ids, from 0, which is background.
         tags: CSV file, see `read_tags`.
         masks: folder with <image>.png: class ids, 255 = ignore.
-        val: list of images, one a line; they need masks.
+        val: list of images, one per line; they need masks.
+
+    Returns:
+        Records of all images, in the order of their ids, and the ids of the splits train, labelled_train and val.
 
     Raises:
-        InputError: a file or folder is missing, empty or unreadable; two images have one id; tags, mask or list name
-            an image that does not exist; a class is unknown; a mask is of another size than its image or holds an id
-            out of range; an image of `val` has no mask; none is left to train on.
+        InputError: a file or folder is missing, empty or unreadable; two images have the same id; the tags, a mask or
+            the list name an image that does not exist; a class is unknown; a mask has another size than its image or
+            an id out of range; an image of `val` has no mask; or no image is left to train on.
     """
     files = find_images(images, masks)
-    found = find_masks(masks, files) if masks else {}
+    mask_of = find_masks(masks, files) if masks else {}
     tagged = read_tags(tags, files, classes) if tags else {}
-    scored = read_val(val, files, found) if val else []
+    scored = read_val(val, files, mask_of) if val else []
     train = others(list(files), scored)
     if not train:
         raise InputError(f"{val}: names all images of {images}; leave some to train on")
-    splits = {"train": train, "labelled_train": [i for i in train if i in found], "val": scored}
+    splits = {"train": train, "labelled_train": [i for i in train if i in mask_of], "val": scored}
 
     def tags_of(image_id: str, mask: Path | None) -> tuple[int, ...]:
-        shown = tags_from_mask(read_mask(mask, len(classes))) if mask else ()
-        return tagged.get(image_id) or shown
+        from_mask = tags_from_mask(read_mask(mask, len(classes))) if mask else ()
+        return tagged.get(image_id) or from_mask
 
-    return index_images(splits, lambda i: (files[i], found.get(i)), tags_of, threads=threads), splits
+    return index_images(splits, lambda i: (files[i], mask_of.get(i)), tags_of, threads=threads), splits
 
 
 def find_images(folder: str | Path, masks: str | Path | None = None) -> dict[str, Path]:
-    """The images below a folder by id, sorted; hidden files are left out.
+    """The images below a folder by id, sorted by id; hidden files are ignored.
 
     Args:
-        masks: the folder of masks, to make sure that none of them is taken for an image.
+        masks: the folder of masks, which must not lie within the folder of images.
 
     Raises:
-        InputError: there is no such folder or no image in it, two images have one id, or masks lie among the images.
+        InputError: there is no such folder or no image in it, two images have the same id, or masks lie among the
+            images.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -99,11 +103,19 @@ def find_masks(folder: str | Path, images: Mapping[str, Path]) -> dict[str, Path
 
 
 def read_tags(path: str | Path, images: Collection[str], classes: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    """Read a CSV table with the columns image and tags, class names separated by semicolons: image id to mask ids.
+    """Read a table of tags.
+
+    Args:
+        path: CSV file with the columns image and tags; semicolons separate the class names of an image.
+        images: ids that exist.
+        classes: names in the order of the mask ids, from 0, which is background.
+
+    Returns:
+        Mask ids in rising order, by image id.
 
     Raises:
-        InputError: the file is missing or has other columns; a line names an image that does not exist, a second time,
-            or an unknown class.
+        InputError: the file is missing or has other columns; or a line names an image that does not exist or occurs
+            twice, or an unknown class.
     """
     table = csv.DictReader(io.StringIO(_read_text(path), newline=""))
     if tuple(table.fieldnames or ()) != TAG_COLUMNS:
@@ -115,7 +127,7 @@ def read_tags(path: str | Path, images: Collection[str], classes: Sequence[str])
             raise InputError(f"{where} has {len(row[None]) + 2} columns; separate tags by semicolons")
         image_id = _known_id(row["image"], images, where)
         if image_id in tags:
-            raise InputError(f"{where} names image {row['image']!r} again; keep one line an image")
+            raise InputError(f"{where} names image {row['image']!r} again; keep one line per image")
         names = [name.strip() for name in (row["tags"] or "").split(";")]
         try:
             ids = class_ids(filter(None, names), classes[1:])
@@ -128,13 +140,18 @@ def read_tags(path: str | Path, images: Collection[str], classes: Sequence[str])
 def read_val(path: str | Path, images: Collection[str], masks: Collection[str]) -> list[str]:
     """Ids of the images to score on, in the order of the list.
 
+    Args:
+        path: text file with one image per line.
+        images: ids that exist.
+        masks: ids that have a mask.
+
     Raises:
-        InputError: the list is missing or empty, or names an image that does not exist, has no mask, or comes twice.
+        InputError: the list is missing or empty, or an image does not exist, has no mask, or occurs twice.
     """
     lines = enumerate(_read_text(path).splitlines(), start=1)
     ids = [_known_id(line, images, f"{path}: line {number}:") for number, line in lines if line.strip()]
     if not ids:
-        raise InputError(f"{path}: is empty; put one image a line there, or set data.mine.val to null")
+        raise InputError(f"{path}: is empty; put one image per line there, or set data.mine.val to null")
     refuse_twins(ids, f"{path}:")
     without = next((image_id for image_id in ids if image_id not in masks), None)
     if without is not None:
@@ -143,17 +160,20 @@ def read_val(path: str | Path, images: Collection[str], masks: Collection[str]) 
 
 
 def training_masks(masks: str | Path | None, val: str | Path | None) -> set[str]:
-    """Ids of the masks that are not of images to score on; a folder or list that cannot be read counts as empty."""
+    """Ids of the masks that training may use: those of images that are not on the list `val`. A folder or list that
+    cannot be read counts as empty, since this is called before the stage that reports such errors."""
     try:
         scored = _read_text(val).splitlines() if val else []
     except InputError:
         scored = []
-    found = shown_files(masks, MASK_SUFFIXES) if masks else []
-    return {id_of(path.relative_to(masks).as_posix()) for path in found} - set(map(id_of, scored))
+    if not masks:
+        return set()
+    ids = {id_of(path.relative_to(masks).as_posix()) for path in shown_files(masks, MASK_SUFFIXES)}
+    return ids - set(map(id_of, scored))
 
 
 def shown_files(folder: str | Path, suffixes: Sequence[str]) -> list[Path]:
-    """Files with these suffixes (in small letters) below a folder, sorted; hidden ones are left out."""
+    """Files with one of the suffixes (given in lower case) below a folder, sorted; hidden files are ignored."""
     return [
         path
         for path in sorted(Path(folder).rglob("*"))
@@ -162,7 +182,7 @@ def shown_files(folder: str | Path, suffixes: Sequence[str]) -> list[Path]:
 
 
 def id_of(name: str) -> str:
-    """The id of an image, by its path below the folder, with or without suffix."""
+    """The id of an image from its path below the folder, with or without suffix."""
     path = PurePosixPath(name.strip())
     return "_".join((path.with_suffix("") if path.suffix.lower() in SUFFIXES else path).parts)
 
@@ -174,7 +194,7 @@ def _known_id(name: str, images: Collection[str], where: str) -> str:
 
 
 def _by_id(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
-    """The shown files with these suffixes below a folder by the id of their image, sorted."""
+    """`shown_files` by the id of their image, sorted by id."""
     files: dict[str, Path] = {}
     for path in shown_files(folder, suffixes):
         twin = files.setdefault(id_of(path.relative_to(folder).as_posix()), path)
@@ -184,7 +204,7 @@ def _by_id(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
 
 
 def _read_text(path: str | Path) -> str:
-    """A text file, whether or not it begins with a byte order mark."""
+    """The text of a UTF-8 file without its byte order mark, if it has one."""
     try:
         return Path(path).read_text(encoding="utf-8-sig")
     except FileNotFoundError:

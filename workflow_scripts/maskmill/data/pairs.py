@@ -1,7 +1,7 @@
-"""Downloading the images of a list of image-text pairs (CC3M, CC12M), with a report of the links that are dead.
+"""Downloads of the images in a list of image-text pairs (CC3M, CC12M), with a report of dead links.
 
-Certain: the lists' columns, that 15 to 30 % of the links are dead, and the size and shape of the images that GroupViT
-trains on (spec open_vocabulary 1.7, 1.10 and 5). Never part of a run that was not given a list.
+GroupViT's authors downloaded images in the same size and shape (img2dataset with `image_size 512, keep_ratio,
+only_if_bigger`). Expect 15 to 30 % of the links to be dead. Nothing is downloaded unless the user provides a list.
 """
 
 import csv
@@ -22,19 +22,19 @@ from maskmill.errors import InputError
 from maskmill.progress import progress
 from maskmill.storage.atomic import atomic_path
 
-SHORT_SIDE = 512  # pixels; larger images are shrunk to it, smaller ones stay
-LARGEST = 50 << 20  # bytes of an answer
+SHORT_SIDE = 512  # pixels; larger images are shrunk to it, smaller ones stay as they are
+LARGEST = 50 << 20  # bytes that are read of one file
 
 
 def read_links(path: str | Path, columns: Sequence[str]) -> list[tuple[str, str]]:
-    """URL and caption of every line of a published list: tab-separated, without a header.
+    """URL and caption of every line of a published list, which is tab-separated and has no header.
 
     Args:
-        columns: what the columns are, in order; `url` and `caption` are among them (CC3M: caption, url; CC12M: url,
+        columns: names of the columns, in order; `url` and `caption` are among them (CC3M: caption, url; CC12M: url,
             caption).
 
     Raises:
-        InputError: the file is missing, a line has other columns, or what should be a URL is none.
+        InputError: the file is missing, a line has other columns, or the column `url` holds no URL.
     """
     if not Path(path).exists():
         raise InputError(f"{path}: no such list of links; download the data set's tsv file and name it in the config")
@@ -54,24 +54,27 @@ def read_links(path: str | Path, columns: Sequence[str]) -> list[tuple[str, str]
 def download_pairs(
     links: Sequence[tuple[str, str]], folder: str | Path, *, threads: int = 16, attempts: int = 2, timeout: float = 10.0
 ) -> tuple[list[Pair], dict]:
-    """Download images into a folder, as JPEG with the shorter side at most 512 pixels.
+    """Download images into a folder, as JPEG whose shorter side has at most 512 pixels.
 
-    Images that are there already are not asked for again, so a killed run goes on where it was.
+    Images that are already in the folder are not downloaded again, so that a killed run continues where it stopped.
 
     Args:
         links: URL and caption.
-        threads: downloads at a time.
-        attempts: tries per image; a server's final word (404 and the like) is not asked for twice.
-        timeout: seconds without an answer after which a try has failed.
+        threads: number of parallel downloads.
+        attempts: number of attempts per image; an error that the server will repeat (404 and other codes below 500)
+            ends them.
+        timeout: seconds without a response after which an attempt has failed.
 
     Returns:
-        The pairs whose image is there, in the order of the links (an address that comes twice has its first caption),
-        and a report: `asked`, `got` and `failed`, counts, and `dead`, URL to reason.
+        The pairs whose image exists, in the order of the links (a URL that occurs twice has its first caption), and a
+        report: the counts `asked`, `got` and `failed`, and `dead`, reasons by URL.
     """
     captions: dict[str, str] = {}
     for url, caption in links:
         captions.setdefault(url, caption)
-    folder, pairs, dead = Path(folder), [], {}
+    folder = Path(folder)
+    pairs: list[Pair] = []
+    dead: dict[str, str] = {}
 
     def fetch(url: str) -> str | None:
         path = folder / f"{_key(url)}.jpg"
@@ -92,13 +95,13 @@ def _key(url: str) -> str:
 
 
 def _fetch(url: str, path: Path, attempts: int, timeout: float) -> str | None:
-    """Why an image could not be had; None where it now lies under `path`."""
+    """Download an image to `path`; returns the reason where that failed, else None."""
     reason = None
     for _ in range(attempts):
         try:
             request = urllib.request.Request(url, headers={"User-Agent": "maskmill"})
-            with urllib.request.urlopen(request, timeout=timeout) as answer:
-                reason = _save(answer.read(LARGEST), path)
+            with urllib.request.urlopen(request, timeout=timeout) as response:
+                reason = _save(response.read(LARGEST), path)
             if reason is None:
                 return None
         except urllib.error.HTTPError as error:

@@ -1,7 +1,7 @@
 """Partitions of a training set into labelled and unlabelled images, by the protocols of semi-supervised segmentation.
 
-"1/8 of VOC" names different images in different papers, and results on them differ by several mIoU: a protocol has a
-name here, and a partition is only called published when it is that protocol's, image by image (spec 1.2).
+"1/8 of VOC" means different images in different papers, and results on them differ by several mIoU. Every protocol has
+therefore a name here, and a partition counts as published only if it has exactly the images of its protocol.
 """
 
 import hashlib
@@ -18,8 +18,12 @@ from maskmill.errors import InputError
 
 @dataclass(frozen=True)
 class Part:
-    """One partition of a protocol: the number of its labelled images, and `checksum` of its labelled and unlabelled
-    ids, where they are known."""
+    """One partition of a protocol.
+
+    Attributes:
+        labelled: number of labelled images.
+        checksums: `checksum` of the labelled and of the unlabelled ids; None where no published lists were available.
+    """
 
     labelled: int
     checksums: tuple[str, str] | None = None
@@ -30,12 +34,13 @@ class Protocol:
     """A way of choosing the labelled images.
 
     Attributes:
-        dataset, pool: the data set, and its split that labelled and unlabelled images come from.
-        rule: `sorted` labels every r-th id of the sorted pool, from the first one on; `ordered` those of the pool in
-            its published order, which is shuffled; `listed` those of a list that has to be given.
-        source: where the list, or the list in its published order, comes from; for messages.
-        parts: by name; `1_r` is a share, a plain number a number of images.
-        high_quality_first: labelled images are VOC's own `train` as far as these last.
+        dataset: name of the data set.
+        pool: its split that labelled and unlabelled images come from.
+        rule: `sorted` labels every r-th id of the sorted pool, starting with the first; `ordered` does so in the pool's
+            published order, which is shuffled; `listed` labels the ids of a list that the user has to provide.
+        source: where that list, or the pool in its published order, can be found; for messages.
+        parts: by name: `1_r` is a share, a plain number is a number of images.
+        high_quality_first: whether images of VOC's own `train` are labelled before any others.
     """
 
     dataset: str
@@ -46,8 +51,8 @@ class Protocol:
     high_quality_first: bool = False
 
 
-# Counts and checksums: the split files of MGD, which hold the same images as those of TorchSemiSeg (CPS) and, as far
-# as it has them, UniMatch; compared with one another (spec 1.2). High-quality lists: folders of UniMatch's splits.
+# Counts and checksums: the split files of MGD's release. We compared them: TorchSemiSeg (CPS) has the same images, and
+# so has UniMatch where it has the partition. High-quality lists: the folders of UniMatch's splits.
 PROTOCOLS = {
     "voc_blended": Protocol(
         dataset="voc",
@@ -101,9 +106,13 @@ PROTOCOLS = {
 
 @dataclass(frozen=True)
 class Partition:
-    """Two disjoint id lists. `published` is "published" where both are those of the protocol, "unverified: ..." where
-    only their sizes are known, "custom" where the pool is not the published one, "custom: ..." where images are left
-    out of both."""
+    """Two disjoint lists of ids.
+
+    Attributes:
+        labelled, unlabelled: image ids.
+        published: "published": both lists are those of the protocol; "unverified: ...": only their sizes could be
+            compared; "custom": the pool is not the published one; "custom: ...": some images are in neither list.
+    """
 
     labelled: list[str]
     unlabelled: list[str]
@@ -138,20 +147,21 @@ def partition(
 ) -> Partition:
     """Divide the ids of a training set.
 
-    Rules work on any pool; where it is the published one, the outcome has to be the published one too.
+    The rules work on any pool; a published pool must give the published partition.
 
     Args:
+        dataset, protocol, part: names, see `find_part`.
         pool: all training ids; in their published order for protocols of rule `ordered`.
-        labelled: the labelled ids, for protocols of rule `listed`. Not needed for all of `high_quality`.
-        unlabelled: for the same protocols; default: all others.
-        high_quality: VOC's `train`, for the protocols that prefer it.
+        labelled: the labelled ids, for protocols of rule `listed`; not needed where they are all of `high_quality`.
+        unlabelled: the unlabelled ids, for protocols of rule `listed`; default: all others of the pool.
+        high_quality: ids of VOC's `train`, for protocols with `high_quality_first`.
 
     Returns:
-        Both lists, in the order of what they were taken from.
+        Both lists, in the order of the lists that they come from.
 
     Raises:
-        InputError: unknown protocol or part; a list is missing, names an id twice, one outside the pool or one that is
-            in the other list too; a published pool does not give the published partition.
+        InputError: the protocol or part is unknown; a list is missing, names an id twice, or has an id that is outside
+            the pool or in the other list; or a published pool does not give the published partition.
     """
     expected = find_part(dataset, protocol, part)
     about, name = PROTOCOLS[protocol], f"partition {protocol}/{part}"
@@ -161,7 +171,7 @@ def partition(
         if labelled is None:
             raise InputError(f"{name}: has no rule; give the list of its labelled images ({about.source})")
     else:
-        labelled, unlabelled = every(pool if about.rule == "ordered" else sorted(pool), _ratio(part)), None
+        labelled, unlabelled = every_nth(pool if about.rule == "ordered" else sorted(pool), _ratio(part)), None
     unlabelled = others(pool, labelled) if unlabelled is None else unlabelled
     _check_lists(pool, labelled, unlabelled, name)
     published = check_split(pool, DATASETS[dataset].splits[about.pool])
@@ -172,9 +182,9 @@ def partition(
     return Partition(list(labelled), list(unlabelled), published)
 
 
-def every(ids: Sequence[str], ratio: int) -> Sequence[str]:
-    """Every `ratio`-th id, from the first one on."""
-    return ids[::ratio]
+def every_nth(ids: Sequence[str], step: int) -> Sequence[str]:
+    """Every `step`-th id, starting with the first."""
+    return ids[::step]
 
 
 def others(pool: Sequence[str], labelled: Iterable[str]) -> list[str]:
@@ -184,12 +194,12 @@ def others(pool: Sequence[str], labelled: Iterable[str]) -> list[str]:
 
 
 def checksum(ids: Iterable[str]) -> str:
-    """First 16 hex digits of the SHA-256 of the sorted ids, joined by line feeds, by which partitions are compared."""
+    """First 16 hexadecimal digits of the SHA-256 of the sorted ids, joined by line feeds; identifies a partition."""
     return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()[:16]
 
 
 def unlabelled_records(records: Mapping[str, Record], ids: Iterable[str]) -> list[Record]:
-    """Records of an index that know nothing of labels: neither a mask's path nor tags.
+    """Records without mask and tags, so that no training can use the labels of unlabelled images.
 
     Raises:
         InputError: an id is not in the index.
@@ -202,7 +212,7 @@ def unlabelled_records(records: Mapping[str, Record], ids: Iterable[str]) -> lis
 
 
 def manifest(protocol: str, part: str, halves: Partition) -> dict:
-    """What a partition is made of, for a JSON file."""
+    """The contents of a partition, for a JSON file: sizes and SHA-256 of its lists, see `Partition`."""
     lists = {"labelled": halves.labelled, "unlabelled": halves.unlabelled}
     return {
         "protocol": protocol,
@@ -213,37 +223,38 @@ def manifest(protocol: str, part: str, halves: Partition) -> dict:
 
 
 def read_listed(path: str | Path) -> list[str]:
-    """Image ids of a list as the field writes them, in the file's order.
+    """Image ids of a list in the usual formats of semi-supervised segmentation, in the file's order.
 
-    A line is an id, or the path of an image and, behind a space or tab, that of its mask; folders, `.jpg`, `.png` and
-    Cityscapes' `_leftImg8bit` do not count.
+    A line is an id, or the path of an image and, after a space or tab, the path of its mask. Folders, `.jpg`, `.png`
+    and Cityscapes' `_leftImg8bit` are removed.
 
     Raises:
         InputError: the file is missing, empty, or names an id twice.
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such list; put one image a line there")
+        raise InputError(f"{path}: no such list; put one image per line there")
     lines = path.read_text(encoding="utf-8").splitlines()
     ids = [_image_id(line.split()[0]) for line in lines if line.strip()]
     if not ids:
-        raise InputError(f"{path}: is empty; put one image a line there")
+        raise InputError(f"{path}: is empty; put one image per line there")
     refuse_twins(ids, str(path))
     return ids
 
 
 def fetch_list(source: str, path: str | Path, sha256: str | None = None) -> Path:
-    """A list that the user names: a file, which is checked where a checksum is given, or a URL, which needs one.
+    """Provide a list that the user names: a file, or a URL that is downloaded.
 
     Args:
-        source: path, or an https URL, which is downloaded to `path`.
-        sha256: of the file's bytes, 64 hex digits.
+        source: path or URL.
+        path: where a download is stored.
+        sha256: of the file's bytes, 64 hexadecimal digits; required for a URL, checked for a file if given.
 
     Returns:
-        The file to read.
+        Path of the list.
 
     Raises:
-        InputError: a URL without a checksum, another checksum, or no answer.
+        InputError: a URL has no checksum, the checksum differs, or the download fails.
     """
     if source.startswith(("https://", "http://")):
         if not sha256:
@@ -269,9 +280,9 @@ def _image_id(path: str) -> str:
 def _check_lists(pool: Sequence[str], labelled: Sequence[str], unlabelled: Sequence[str], name: str) -> None:
     for role, ids in (("labelled", labelled), ("unlabelled", unlabelled)):
         refuse_twins(ids, f"{name}: {role} list")
-        stranger = next(iter(sorted(set(ids) - set(pool))), None)
-        if stranger is not None:
-            raise InputError(f"{name}: {role} image {stranger} is not among the training images; remove its id")
+        unknown = next(iter(sorted(set(ids) - set(pool))), None)
+        if unknown is not None:
+            raise InputError(f"{name}: {role} image {unknown} is not among the training images; remove its id")
         if not ids:
             raise InputError(f"{name}: no {role} image is left of {len(pool)}; choose another share")
     both = sorted(set(labelled) & set(unlabelled))

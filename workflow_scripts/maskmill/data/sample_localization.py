@@ -1,7 +1,7 @@
-"""Sample scenes as a localisation set: one object an image, with its box, in the layouts of CUB and ILSVRC.
+"""Sample scenes as a localisation set: one object per image, with its box, in the layouts of CUB and ILSVRC.
 
-They are those of `sample_scenes` that show a single object. A classifier looks at its part, which covers a fraction of
-its box: what BAS repairs.
+The scenes are those of `sample_scenes` with a single object. A classifier looks only at the small part that identifies
+the class, so that its activation covers a fraction of the box; BAS repairs that.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from PIL import Image
 from maskmill.data.sample_scenes import CLASSES, Scene, draw_scene
 
 FIRST = {"cub": 1, "ilsvrc": 1_000_001}  # scene numbers of the training images
-OFFSETS = {"train": 0, "val": 500_000, "heldout": 750_000}  # so that no split depends on another's size
+OFFSETS = {"train": 0, "val": 500_000, "heldout": 750_000}  # no split depends on the size of another
 
 
 def draw_localization_scenes(
@@ -23,14 +23,16 @@ def draw_localization_scenes(
 ) -> None:
     """Draw scenes with one object each, in the layout that `maskmill.data.localization` reads for `boxset`.
 
-    CUB's release has boxes in a list and masks (grey PNG, 255 on the object), ILSVRC boxes in XML and none. Both have a
+    CUB has boxes in a list, and masks (grey PNG, 255 on the object); ILSVRC has boxes in XML and no masks. Both have a
     held-out set, `heldout/images` and `heldout/lists`, in the format of the WSOL benchmark. Every run writes the same
-    bytes, and more scenes leave the first ones as they are.
+    bytes, and the first scenes do not depend on the number of scenes.
 
     Args:
+        root: folder to write to.
         boxset: cub or ilsvrc.
         train, heldout, val: numbers of scenes.
         size: height and width in pixels.
+        seed: of all random numbers.
     """
     root = Path(root)
     numbers = {"train": train, "heldout": heldout, "val": val}
@@ -44,7 +46,7 @@ def draw_localization_scenes(
 
 
 def lone_objects(first: int, size: int, seed: int) -> Iterator[tuple[int, Scene]]:
-    """Numbers and scenes, from number `first` on, that show exactly one object."""
+    """Yield the scenes with exactly one object, and their numbers, starting at number `first`."""
     for number in count(first):
         scene = draw_scene(number, size, seed)
         if len(scene.boxes) == 1:
@@ -108,14 +110,17 @@ def _write_held_out(folder: Path, scenes: list[tuple[int, Scene]]) -> None:
 
 
 def _wnid(scene: Scene) -> str:
-    """A name for the class's folder that looks like WordNet's and sorts like the class ids."""
+    """Name of the class's folder, in WordNet's format; the names sort like the class ids."""
     return f"n{scene.boxes[0][0]:08d}"
 
 
 def _write_image(path: Path, pixels: np.ndarray) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    options = {"quality": 95, "subsampling": 0} if pixels.ndim == 3 else {}
-    Image.fromarray(pixels).save(path, **options)
+    image = Image.fromarray(pixels)
+    if pixels.ndim == 3:
+        image.save(path, quality=95, subsampling=0)
+    else:
+        image.save(path)
 
 
 def _write_lines(path: Path, lines: list[str]) -> None:

@@ -3,14 +3,14 @@
 A scene is a background of ordinary textures ("stuff"), one to three objects, and sometimes a context:
 
 - An object is a plain body, whose shape and colour several classes share, with a small two-coloured part that only
-  its class has. A classifier therefore looks at the part, not at the body: what BAS repairs.
-- Some classes come with a context nine times in ten (`CONTEXTS`); the same context lies alone in other images.
-  A classifier therefore takes the context for the object: the bias that MARS removes.
-- Contexts are drawn by the same texture families as ordinary backgrounds, only in colours of their own, as rails
-  and wakes are in photographs. Eq. 1-3 of MARS rank a region by its distance from the mean background, so this is
-  what makes contexts removable; a context with a texture of its own would lie farther away than the objects do.
+  its class has. A classifier therefore looks at the part and not at the body; BAS repairs that.
+- Some classes have a context in nine of ten images (`CONTEXTS`); the same context occurs alone in other images. A
+  classifier therefore mistakes the context for the object; MARS removes this bias.
+- Contexts have the same families of textures as ordinary backgrounds, in other colours, like rails and wakes in
+  photographs. MARS (Eq. 1-3) ranks a region by its distance from the mean background, so it can remove such contexts;
+  a context with a texture of its own would be farther from the mean than the objects are.
 
-Bodies end in image edges and all pixels carry noise, so that a CRF has something to do.
+Bodies have sharp edges and all pixels have noise, so that a CRF can improve the masks.
 """
 
 import csv
@@ -29,18 +29,18 @@ from maskmill.data.voc import write_mask
 
 CLASSES = VOC.classes[1:]  # mask id = position + 1
 
-CONTEXT_RATE = 0.9  # of a context class's scenes that show its context
-ALONE_RATE = 0.12  # of the scenes without any context class that show a context nevertheless
+CONTEXT_RATE = 0.9  # share of the scenes with a class of `CONTEXTS` that show its context
+ALONE_RATE = 0.12  # share of the scenes without such a class that show a context
 OBJECT_COUNTS = (0.45, 0.45, 0.10)  # probability of one, two and three objects
-PART_RADIUS = 0.4  # of a part, in half widths of its object
+PART_RADIUS = 0.4  # in half widths of the object
 NOISE = 0.035  # standard deviation, for colours in 0..1
-VAL_OFFSET = 500_000  # val scenes are numbered from here, so that they do not depend on the number of train scenes
-PAIRS_OFFSET = 1_000_000  # scenes that text-supervised and text-free pre-training sees
+VAL_OFFSET = 500_000  # number of the first val scene, so that val does not depend on the number of train scenes
+PAIRS_OFFSET = 1_000_000  # number of the first scene for pre-training with or without text
 
 
 @dataclass(frozen=True)
 class Stuff:
-    """A texture: a family of `TEXTURES`, two colours (RGB in 0..1), a period in pixels, an angle in radians."""
+    """A texture: a family (key of `TEXTURES`), two colours (RGB in 0..1), a period in pixels, an angle in radians."""
 
     family: str
     dark: tuple[float, float, float]
@@ -51,7 +51,8 @@ class Stuff:
 
 @dataclass(frozen=True)
 class Context:
-    """What a class is usually seen with; `offset` is the context's middle below the object's, in its half widths."""
+    """The usual surroundings of a class; `offset` is how far their middle is below the object's, in half widths of the
+    object."""
 
     name: str
     preposition: str
@@ -77,7 +78,7 @@ BODY_COLOURS = {
     "purple": (0.84, 0.68, 0.91),
     "grey": (0.78, 0.78, 0.78),
 }
-# Light ones: a dark part looks like stuff, so that debiasing takes it off its object.
+# All are light: a dark part would look like a background texture, and debiasing would remove it from its object.
 _RED, _YELLOW, _GREEN, _BLUE = (1.0, 0.35, 0.35), (1.0, 0.95, 0.25), (0.25, 0.95, 0.35), (0.35, 0.5, 1.0)
 _PINK, _CYAN, _ORANGE, _WHITE = (1.0, 0.4, 0.95), (0.3, 0.95, 1.0), (1.0, 0.65, 0.15), (1.0, 1.0, 1.0)
 PART_COLOURS = (
@@ -85,7 +86,7 @@ PART_COLOURS = (
     *((_RED, _WHITE), (_BLUE, _PINK), (_GREEN, _YELLOW), (_ORANGE, _YELLOW), (_CYAN, _RED)),
     *((_BLUE, _WHITE), (_GREEN, _ORANGE), (_PINK, _WHITE), (_RED, _GREEN), (_CYAN, _BLUE)),
     *((_PINK, _ORANGE), (_GREEN, _WHITE), (_RED, _ORANGE), (_PINK, _YELLOW), (_GREEN, _BLUE)),
-)  # one pair a class; no two classes share both colours
+)  # one pair per class; no two classes share both colours
 
 
 def draw_scenes(root: str | Path, *, train_aug: int, train: int, val: int, size: int = 96, seed: int = 0) -> None:
@@ -93,12 +94,17 @@ def draw_scenes(root: str | Path, *, train_aug: int, train: int, val: int, size:
     Annotations (XML boxes, 1-based, inclusive), ImageSets/Segmentation (train_aug, train, val), captions.csv
     (image_id, caption) and ContextMasks (grey PNG: the class id whose context a pixel shows, 0 elsewhere).
 
-    Scene n depends on (seed, n) alone: more scenes leave the first ones as they are, and every run writes the
+    Scene n depends only on (seed, n): the first scenes do not depend on the number of scenes, and every run writes the
     same bytes. The first `train` scenes of train_aug are train.
 
     Args:
+        root: folder to write to.
         train_aug, train, val: numbers of scenes; train <= train_aug.
         size: height and width in pixels.
+        seed: of all random numbers.
+
+    Raises:
+        ValueError: train > train_aug.
     """
     if train > train_aug:
         raise ValueError(f"train ({train}) is a part of train_aug ({train_aug}) and cannot be larger")
@@ -123,12 +129,15 @@ def draw_scenes(root: str | Path, *, train_aug: int, train: int, val: int, size:
 def draw_stand_ins(root: str | Path, dataset: Dataset, *, train: int, val: int, size: int = 96, seed: int = 0) -> None:
     """Draw the scenes of `draw_scenes` in another data set's layout, with its lists train and val.
 
-    They stand in for that data set so that the workflow runs without it: ids are in its range, but the names of its
-    classes do not describe what is drawn (`stand_in_ids`). Cityscapes' images are PNG files spread over its cities.
+    They replace that data set so that the workflow runs without it: ids are in its range, but the names of its classes
+    do not describe the objects (`stand_in_ids`). Cityscapes' images are PNG files, distributed over its cities.
 
     Args:
-        train, val: numbers of scenes; for Cityscapes, at least one a city makes it whole (18 and 3).
+        root: folder to write to.
+        dataset: the data set to replace.
+        train, val: numbers of scenes; Cityscapes is complete with at least one per city (18 and 3).
         size: height and width in pixels.
+        seed: of all random numbers.
     """
     ids = stand_in_ids(dataset)
     for split, first, count in (("train", 1, train), ("val", VAL_OFFSET + 1, val)):
@@ -148,8 +157,11 @@ def draw_stand_ins(root: str | Path, dataset: Dataset, *, train: int, val: int, 
 
 
 def stand_in_ids(dataset: Dataset) -> np.ndarray:
-    """What each id of a scene becomes in `dataset`: uint8 [21]. 0 stays 0, background or (Cityscapes) road; the
-    objects' 1..20 go round the other ids in turn, so that 1..6 of PASCAL-Person-Part stand for several each."""
+    """Table from the ids of a scene to ids of `dataset`, uint8 [21].
+
+    0 stays 0, background or (Cityscapes) road. The objects' ids 1..20 are mapped to the other ids cyclically, so that
+    each of PASCAL-Person-Part's 1..6 stands for several objects.
+    """
     ids = np.arange(len(VOC.classes))
     return np.where(ids > 0, (ids - 1) % (dataset.num_classes - 1) + 1, 0).astype(np.uint8)
 
@@ -166,8 +178,15 @@ def _stand_in_files(root: Path, dataset: Dataset, split: str, number: int) -> tu
 
 @dataclass(frozen=True)
 class Scene:
-    """One scene. `image` uint8 [size, size, 3]; `mask` and `context` uint8 [size, size], ids 0..20;
-    `boxes`: (class id, xmin, ymin, xmax, ymax), 0-based, inclusive, one an object."""
+    """One scene.
+
+    Attributes:
+        image: uint8 [size, size, 3] RGB.
+        mask: class ids uint8 [size, size], 0..20.
+        context: class ids whose context a pixel shows, uint8 [size, size], 0 elsewhere.
+        boxes: (class id, xmin, ymin, xmax, ymax), 0-based, inclusive, one per object.
+        caption: of the objects and contexts.
+    """
 
     image: np.ndarray
     mask: np.ndarray
@@ -177,7 +196,8 @@ class Scene:
 
 
 def draw_scene(number: int, size: int = 96, seed: int = 0) -> Scene:
-    """Draw scene `number`; it shows class `number % 20` among others, so any 20 successive scenes show them all."""
+    """Draw scene `number`. It has the class at position `number % 20` of `CLASSES`, and maybe others, so that any 20
+    successive scenes show all classes."""
     rng = np.random.default_rng([seed, number])
     ids = _draw_classes(rng, number)
     objects = _place(rng, ids, size)
@@ -212,7 +232,7 @@ def draw_scene(number: int, size: int = 96, seed: int = 0) -> Scene:
 
 @dataclass(frozen=True)
 class Thing:
-    """One object: its middle (y, x) and its half width in pixels; `flip` is -1 where it faces left."""
+    """One object: its middle (y, x) and its half width `radius` in pixels; `flip` is -1 if it faces left, else 1."""
 
     class_id: int
     y: float
@@ -242,10 +262,10 @@ def _place(rng: np.random.Generator, ids: list[int], size: int) -> list[Thing]:
 
 
 def _draw_contexts(rng: np.random.Generator, things: list[Thing]) -> list[tuple[int, float]]:
-    """Class ids of the contexts shown, with the row (in pixels) of each one's middle."""
+    """Class ids of the contexts in the scene, with the row (in pixels) of the middle of each."""
     owners = [t for t in things if CLASSES[t.class_id - 1] in CONTEXTS]
-    shown = [t for t in owners if rng.random() < CONTEXT_RATE]
-    rows = [(t.class_id, t.y + CONTEXTS[CLASSES[t.class_id - 1]].offset * t.radius) for t in shown]
+    in_context = [t for t in owners if rng.random() < CONTEXT_RATE]
+    rows = [(t.class_id, t.y + CONTEXTS[CLASSES[t.class_id - 1]].offset * t.radius) for t in in_context]
     if not owners and rng.random() < ALONE_RATE:
         name = CONTEXT_CLASSES[rng.integers(len(CONTEXT_CLASSES))]
         rows = [(CLASSES.index(name) + 1, things[0].y + rng.uniform(-1, 1) * things[0].radius)]
@@ -264,7 +284,7 @@ def _phrase(colour: str, class_id: int, contexts: dict[int, float]) -> str:
 
 
 def texture(rng: np.random.Generator, stuff: Stuff, size: int) -> np.ndarray:
-    """Draw stuff over a whole square: float [size, size, 3], colours in 0..1."""
+    """Draw a texture over a whole square: float64 [size, size, 3], colours in 0..1."""
     y, x = np.mgrid[:size, :size].astype(float)
     along = x * np.cos(stuff.angle) + y * np.sin(stuff.angle)
     across = y * np.cos(stuff.angle) - x * np.sin(stuff.angle)
@@ -290,7 +310,7 @@ def _lattice(rng: np.random.Generator, u: np.ndarray, v: np.ndarray) -> np.ndarr
 
 
 def _strokes(rng: np.random.Generator, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Dashes, long along u: one random grey for each cell of a sheared grid, dark and light rows in turn."""
+    """Dashes along u: one random grey per cell of a sheared grid, with alternating dark and light rows."""
     row = np.floor(2 * v).astype(int)
     cell = np.floor(0.7 * u + 0.37 * row).astype(int)
     return 0.4 * rng.random((64, 64))[row % 64, cell % 64] + 0.6 * (row % 2)
@@ -316,7 +336,7 @@ TEXTURES: dict[str, Callable[[np.random.Generator, np.ndarray, np.ndarray], np.n
 
 
 def _draw_background(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Ordinary stuff, in half of the scenes two kinds with a horizon between them."""
+    """An ordinary texture; in half of the scenes two of them, separated by a horizon."""
     image = texture(rng, _ordinary_stuff(rng), size)
     if rng.random() < 0.5:
         below = np.arange(size) > size * rng.uniform(0.3, 0.7)
@@ -403,7 +423,7 @@ SHAPES = {
     "winged": (_winged_shape, (0.0, 0.6)),
     "seat": (_seat_shape, (-0.55, -0.5)),
     "upright": (_upright_shape, (-0.55, 0.0)),
-}  # body, and where its part sits (y, x), in half widths from the middle
+}  # body, and the position (y, x) of its part, in half widths from the middle
 _CLASSES_OF_SHAPE = {
     "box": ("bus", "car", "train", "tvmonitor"),
     "animal": ("cat", "cow", "dog", "horse", "sheep"),
@@ -417,11 +437,11 @@ PATTERNS = (
     lambda y, x: y**2 + x**2 < 0.36,
     lambda y, x: x < 0,
     lambda y, x: x * y < 0,
-)  # where a part shows its first colour; y, x in -1..1
+)  # where a part has its first colour; y, x in -1..1
 
 
 def _blur(image: np.ndarray) -> np.ndarray:
-    """Soften edges as a lens does: (1, 4, 1) / 6 along both axes."""
+    """Soften edges like a lens, with the filter (1, 4, 1) / 6 along both axes."""
     for axis in (0, 1):
         padded = np.pad(image, [(1, 1) if a == axis else (0, 0) for a in range(3)], mode="edge")
         n = image.shape[axis]

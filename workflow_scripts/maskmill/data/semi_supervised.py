@@ -1,6 +1,6 @@
-"""What semi-supervised students are trained on: labelled and unlabelled images side by side.
+"""Training images of semi-supervised students: labelled and unlabelled images side by side.
 
-CW-BASS's pseudo labels go through the same resize, flip and crop as the image that they are of.
+CW-BASS's pseudo labels go through the same resize, flip and crop as their image.
 """
 
 from collections.abc import Mapping
@@ -10,18 +10,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from maskmill.data.cutmix import cutmix_masks, partner
 from maskmill.data.datasets import Masks
 from maskmill.data.images import IGNORE, read_image
 from maskmill.data.index import Record, read_ids
 from maskmill.data.partitions import unlabelled_records
 from maskmill.data.transforms import Augmentation, Geometry, StrongAugmentation
-from maskmill.methods.mgd import cutmix_masks, partner
 
 Store = Mapping[str, np.ndarray]  # image id to array: a map store, or `Masks`
 
 
 class _Pairs:
-    """Of two lists, the shorter one starts again, in a new order, until the longer one is through.
+    """Images of two lists; the shorter list starts again, in a new order, until the longer one is at its end.
 
     Attributes:
         lengths: of both lists; `sample` gets an index into each.
@@ -44,16 +44,18 @@ class _Pairs:
 
 
 class CWBASSImages(_Pairs):
-    """Crops for CW-BASS: of a labelled image, and of an unlabelled one with pseudo labels or for a teacher to label.
+    """Crops for CW-BASS: of a labelled image, and of an unlabelled one, with pseudo labels or for a teacher to label.
 
     Args:
-        labelled, unlabelled: images to draw from; no mask of an unlabelled one is asked for.
-        augmentation, mean, std: of both; normalisation of the network.
+        labelled, unlabelled: images to draw from. Masks of unlabelled images are never opened.
+        augmentation: of both images.
+        mean, std: normalisation of the network.
         masks: labels of the labelled images, uint8 [H, W] at working size.
         labels, confidence: pseudo labels of the unlabelled images, uint8 [H, W] at working size, and 255 times their
             confidence, uint8 [H, W]; None where a teacher runs beside the student.
         strong: further augmentation of the unlabelled crop, or None.
-        cutmix: whether the hole of `strong` is for another image's pixels instead of being cut out (second release).
+        cutmix: whether another image's pixels will fill the hole of `strong`, which otherwise is cut out (second
+            release).
         short_side: working size of the images, see `read_image`.
     """
 
@@ -83,9 +85,9 @@ class CWBASSImages(_Pairs):
 
         `image` float32 [3, crop, crop] and `label` int64 [crop, crop]; `unlabelled` float32 [3, crop, crop], with the
         strong augmentation. With pseudo labels: `pseudo` int64 [crop, crop] and `confidence` float32 [crop, crop] in
-        0..1; 255 and 0 in padding and where a hole was cut. Without: `weak` float32 [3, crop, crop], the unlabelled
-        crop as a teacher sees it, and `ignore` bool [crop, crop], true in padding and holes. With CutMix `hole` bool
-        [1, crop, crop] comes with the example, and nothing is cut.
+        0..1; 255 and 0 in padding and holes. Without pseudo labels: `weak` float32 [3, crop, crop], the unlabelled crop
+        as a teacher sees it, and `ignore` bool [crop, crop], true in padding and holes. With CutMix the example has
+        `hole` bool [1, crop, crop] as well, and nothing is cut out.
         """
         record = self.labelled[index[0]]
         pixels, geometry = self._crop(self._read(record), rng)
@@ -106,8 +108,8 @@ class CWBASSImages(_Pairs):
         # A hole has the mean colour, as padding has.
         pixels = geometry.normalised(strong, self.mean, self.std, jitter).masked_fill(ignore, 0)
         if self.labels is None:
-            seen = geometry.normalised(weak, self.mean, self.std, jitter)
-            return {"unlabelled": pixels, "weak": seen, "ignore": ignore} | mixing
+            weak_pixels = geometry.normalised(weak, self.mean, self.std, jitter)
+            return {"unlabelled": pixels, "weak": weak_pixels, "ignore": ignore} | mixing
         return mixing | {
             "unlabelled": pixels,
             "pseudo": geometry.label(self.labels[record.image_id]).masked_fill(ignore, IGNORE),
@@ -116,13 +118,14 @@ class CWBASSImages(_Pairs):
 
 
 class MGDImages(_Pairs):
-    """Crops for MGD and CPS: of a labelled image and of two unlabelled ones, with the mask that mixes these.
+    """Crops for MGD and CPS: of a labelled image and of two unlabelled ones, with the mask that mixes the latter.
 
     Args:
-        labelled, unlabelled: images to draw from; no mask of an unlabelled one is asked for.
-        augmentation, mean, std: of all; normalisation of the network.
+        labelled, unlabelled: images to draw from. Masks of unlabelled images are never opened.
+        augmentation: of all three images.
+        mean, std: normalisation of the network.
         masks: labels of the labelled images, uint8 [H, W] at working size.
-        cutmix: keyword arguments of `cutmix_masks`; None mixes nothing, x_m is x_0.
+        cutmix: keyword arguments of `cutmix_masks`; None: no mixing, x_m is x_0.
         pairing: see `partner`.
         short_side: working size of the images, see `read_image`.
     """
@@ -182,21 +185,21 @@ def mgd_images(
     pairing: str,
     short_side: int | None,
 ) -> MGDImages:
-    """The images of two id lists, as one of MGD's networks sees them.
+    """Crops for MGD of the images of two id lists.
 
     Args: see `MGDImages`.
 
     Raises:
         InputError: as `read_ids` and `Masks`.
     """
-    of_labelled = [records[image_id] for image_id in read_ids(labelled)]
+    labelled_records = [records[image_id] for image_id in read_ids(labelled)]
     return MGDImages(
-        of_labelled,
+        labelled_records,
         unlabelled_records(records, read_ids(unlabelled)),
         Augmentation(**augmentation),
         mean,
         std,
-        masks=Masks(of_labelled, num_classes, short_side),
+        masks=Masks(labelled_records, num_classes, short_side),
         cutmix=cutmix,
         pairing=pairing,
         short_side=short_side,
@@ -204,10 +207,10 @@ def mgd_images(
 
 
 def crops_of(batch: Mapping[str, Tensor], padding_counts: bool) -> tuple:
-    """What teachers are asked about in a batch of `MGDImages`: x_l, x_0 and x_1, m, and the padding of these three.
+    """Inputs of the teachers from a batch of `MGDImages`: x_l, (x_0, x_1), m, and the padding of x_l, x_0 and x_1.
 
     Args:
-        padding_counts: whether padding counts as an image does; then None stands for it.
+        padding_counts: whether padded pixels count as the image's do; the padding is then None.
     """
     padding = None if padding_counts else (batch["padding"], batch["padding_0"], batch["padding_1"])
     return batch["image"], (batch["image_0"], batch["image_1"]), batch["mask"], padding

@@ -1,7 +1,7 @@
 """Image-text pairs in webdataset shards: tar files in which a sample is `<key>.<image suffix>` and `<key>.txt`.
 
-A shard comes with an index, `<shard>.json`, that says where each image's bytes lie. So samples are read in any order,
-as the training loop asks for them, and shards that img2dataset or webdataset wrote serve as well as our own.
+Beside a shard lies an index, `<shard>.json`, with the place of each image's bytes. The training loop can therefore read
+samples in any order, also from shards that img2dataset or webdataset wrote.
 """
 
 import bisect
@@ -32,7 +32,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Pair:
-    """An image file and its caption, which is empty for images without text; `key` names the sample, without dots."""
+    """An image file with its caption.
+
+    Attributes:
+        key: name of the sample, without dots.
+        image: file of the image.
+        caption: empty for images without text.
+    """
 
     key: str
     image: Path
@@ -46,7 +52,7 @@ def read_pairs(path: str | Path) -> list[Pair]:
 
 
 def write_pairs(path: str | Path, pairs: Iterable[Pair]) -> None:
-    """Write what `read_pairs` reads."""
+    """Write pairs as CSV for `read_pairs`."""
     text = io.StringIO()
     rows = [(pair.key, pair.image, pair.caption) for pair in pairs]
     csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
@@ -54,10 +60,10 @@ def write_pairs(path: str | Path, pairs: Iterable[Pair]) -> None:
 
 
 def list_image_folder(root: str | Path) -> list[Pair]:
-    """The images of a root in ImageNet's layout, <class>/<name>.<suffix>; no captions, keys are <class>_<name>.
+    """The images of a root in ImageNet's layout, <class>/<name>.<suffix>, without captions; keys are <class>_<name>.
 
     Raises:
-        InputError: there are none.
+        InputError: there are no images.
     """
     paths = sorted(path for path in Path(root).glob("*/*") if path.suffix.lower() in SUFFIXES)
     if not paths:
@@ -78,20 +84,24 @@ def write_shard(path: str | Path, pairs: Iterable[Pair]) -> None:
 
 
 def index_shard(path: str | Path, *, captioned: bool) -> dict:
-    """What a shard holds: `sha256` of its bytes, `samples` as [key, offset, size, caption, checksum] (offset and size
-    of the image, bytes; CRC-32 of image, key and caption), and `skipped`, the members or samples that cannot be used,
-    as [name, reason].
+    """Compute the index of a shard.
 
-    Every image is decoded once, so that no training stops at a damaged one. A shard that breaks off in the middle of a
-    member gives what lies before.
+    Every image is decoded once, so that no training stops at a damaged one. A truncated shard gives the samples before
+    the truncation.
 
     Args:
-        captioned: skip images that have no caption, or an empty one.
+        captioned: skip images whose caption is missing or empty.
+
+    Returns:
+        `sha256` of the shard; `samples` as [key, offset, size, caption, checksum] (offset and size of the image in
+        bytes; CRC-32 of image, key and caption); and `skipped`, unusable members and samples as [name, reason].
 
     Raises:
-        InputError: no such file, not a tar file, or nothing usable in it.
+        InputError: the file is missing, not a tar file, or has no usable sample.
     """
-    images, captions, skipped = {}, {}, []
+    images: dict[str, tuple[int, int, int]] = {}
+    captions: dict[str, str] = {}
+    skipped: list[list[str]] = []
     for member, data in _members(path, skipped):
         key, suffix = member.name.rsplit(".", 1)
         if suffix == "txt":
@@ -115,7 +125,7 @@ def index_shard(path: str | Path, *, captioned: bool) -> dict:
 
 
 def write_indexed_shard(path: str | Path, pairs: Iterable[Pair], *, captioned: bool) -> None:
-    """`write_shard`, and its index beside it; a log line for everything that `index_shard` skips."""
+    """Write a shard and its index; log every member and sample that `index_shard` skips."""
     write_shard(path, pairs)
     index = index_shard(path, captioned=captioned)
     for name, reason in index["skipped"]:
@@ -127,11 +137,14 @@ def write_indexed_shard(path: str | Path, pairs: Iterable[Pair], *, captioned: b
 class Shards(Sequence):
     """The samples of several shards as one sequence, read through their indices.
 
-    Every sample is compared with its checksum when it is read, which costs no reading beyond its own bytes. The shard's
-    SHA-256 is not looked at again: for that each process of a training would read every shard whole.
+    Every sample is compared with its checksum when it is read, which requires only its own bytes. The SHA-256 of the
+    shard is not checked, because every process of a training would have to read every shard completely.
 
     Args:
         paths: the tar files; the index of each lies beside it, `<shard>.json`.
+
+    Raises:
+        InputError: an index is missing or damaged.
     """
 
     def __init__(self, paths: Iterable[str | Path]):
@@ -143,17 +156,21 @@ class Shards(Sequence):
         return self._ends[-1]
 
     def locate(self, index: int) -> tuple[int, int]:
-        """Number of the shard that sample `index` is in, and its position there."""
+        """Number of the shard that contains sample `index`, and the sample's position in it.
+
+        Raises:
+            IndexError: there is no such sample.
+        """
         if not 0 <= index < len(self):
             raise IndexError(index)
         number = bisect.bisect_right(self._ends, index)
         return number, index - (self._ends[number - 1] if number else 0)
 
-    def __getitem__(self, index: int) -> tuple[str, np.ndarray, str]:
-        """Key, image uint8 [H, W, 3] (RGB) and caption.
+    def __getitem__(self, index: int) -> tuple[str, np.ndarray, str]:  # type: ignore[override]  # no slices
+        """Key, image uint8 [H, W, 3] RGB, and caption.
 
         Raises:
-            InputError: the sample is not the one that was indexed.
+            InputError: the sample differs from the indexed one.
         """
         number, position = self.locate(index)
         key, offset, size, caption, checksum = self.samples[number][position]
@@ -169,7 +186,7 @@ class Shards(Sequence):
 
 
 def index_path(shard: str | Path) -> Path:
-    """Where the index of a shard lies."""
+    """Path of the index of a shard."""
     return Path(shard).with_suffix(".json")
 
 
@@ -193,15 +210,16 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     tar.addfile(member, io.BytesIO(data))
 
 
-def _members(path: str | Path, skipped: list) -> Iterable[tuple[tarfile.TarInfo, bytes]]:
-    """Files of a tar with their bytes; where it breaks off, `skipped` says so and no more come."""
+def _members(path: str | Path, skipped: list[list[str]]) -> Iterable[tuple[tarfile.TarInfo, bytes]]:
+    """Files of a tar with their bytes. A truncated tar adds an entry to `skipped` and ends the files."""
     name = None
     try:
         with tarfile.open(path) as tar:
             for member in tar:
                 name = member.name
-                if member.isfile() and "." in name:
-                    yield member, tar.extractfile(member).read()
+                content = tar.extractfile(member) if member.isfile() and "." in name else None
+                if content is not None:
+                    yield member, content.read()
     except FileNotFoundError:
         raise InputError(f"{path}: no such shard; run snakemake to make it") from None
     except (tarfile.TarError, EOFError, OSError) as error:
@@ -211,7 +229,7 @@ def _members(path: str | Path, skipped: list) -> Iterable[tuple[tarfile.TarInfo,
 
 
 def _damage(data: bytes) -> str | None:
-    """Why an image cannot be decoded; None if it can."""
+    """The reason why an image cannot be decoded; None if it can."""
     try:
         Image.open(io.BytesIO(data)).load()
     except (*UNREADABLE, Image.DecompressionBombError) as error:

@@ -1,4 +1,4 @@
-"""Augmentation for training and multi-scale input for prediction. All randomness comes from the generator given."""
+"""Augmentation for training, and the input of networks. All random numbers come from the generator that is passed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,14 +15,15 @@ RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling
 
 
 class Geometry(NamedTuple):
-    """Resize, flip and crop of one image, and of all maps of it.
+    """Resize, flip and crop of one image and of all its maps.
 
-    Only what the crop shows is resized; labels by nearest neighbour.
+    Only the part that the crop shows, the "window", is resized; labels by nearest neighbour.
 
     Attributes:
         size: height and width that the image is resized to, pixels.
-        flip: whether it is flipped, left to right, before it is cropped.
-        offsets: start of the crop in rows and columns; minus the start of an image that is shorter than the crop.
+        flip: whether the image is flipped, left to right, before it is cropped.
+        offsets: first row and column of the crop in the image; where the image is smaller than the crop, minus the row
+            and column of the crop where the image begins.
         crop: side of the square crop, or its height and width, pixels.
         interpolation: of the image, `bicubic` or `bilinear`.
     """
@@ -33,25 +34,27 @@ class Geometry(NamedTuple):
     crop: int | tuple[int, int]
     interpolation: str = "bicubic"
 
-    def image(self, image: np.ndarray, mean, std, jitter: list[float] | None = None) -> Tensor:
-        """uint8 [H, W, 3] to the normalised crop, float32 [3, crop, crop]; padding has the mean colour, 0."""
+    def image(
+        self, image: np.ndarray, mean: Sequence[float], std: Sequence[float], jitter: list[float] | None = None
+    ) -> Tensor:
+        """The normalised crop, float32 [3, crop, crop], of an image uint8 [H, W, 3]; padding has the mean colour, 0."""
         return self.normalised(self.window(image), mean, std, jitter)
 
     def label(self, label: np.ndarray) -> Tensor:
-        """uint8 [H, W] to int64 [crop, crop]; padding is 255."""
+        """The crop of labels uint8 [H, W], int64 [crop, crop]; padding is 255."""
         return self.pad(torch.from_numpy(self._window(label, Image.Resampling.NEAREST)).long(), fill=IGNORE)
 
     def confidence(self, confidence: np.ndarray) -> Tensor:
-        """uint8 [H, W], 255 times the confidence, to float32 [crop, crop] in 0..1; padding is 0."""
+        """The crop of a confidence uint8 [H, W] (255 times it), float32 [crop, crop] in 0..1; padding is 0."""
         return self.pad(torch.from_numpy(self._window(confidence, Image.Resampling.BILINEAR)) / 255, fill=0.0)
 
     def padding(self) -> Tensor:
-        """bool [crop, crop], true where there is no image."""
+        """bool [crop, crop], true where the crop has no image."""
         rows, columns = (extent.stop - extent.start for extent in self._visible())
         return self.pad(torch.zeros(rows, columns, dtype=torch.bool), fill=True)
 
     def window(self, image: np.ndarray) -> np.ndarray:
-        """What the crop shows of an image uint8 [H, W, 3], without padding."""
+        """The window of an image uint8 [H, W, 3], resized and flipped, without padding: uint8 [h, w, 3]."""
         return self._window(image, RESAMPLING[self.interpolation])
 
     def _window(self, array: np.ndarray, resample: Image.Resampling) -> np.ndarray:
@@ -63,21 +66,24 @@ class Geometry(NamedTuple):
         window = Image.fromarray(array).resize(tuple(corners[1] - corners[0]), resample, tuple(box.flat))
         return _flip(np.array(window), self.flip)
 
-    def normalised(self, window: np.ndarray, mean, std, jitter: list[float] | None = None) -> Tensor:
-        """A `window` of the image as the normalised crop, float32 [3, crop, crop]."""
+    def normalised(
+        self, window: np.ndarray, mean: Sequence[float], std: Sequence[float], jitter: list[float] | None = None
+    ) -> Tensor:
+        """The normalised crop, float32 [3, crop, crop], of what `window` returned; padding is 0."""
         return self.pad(normalise(to_tensor(window, jitter), mean, std), fill=0.0)
 
     def _visible(self) -> list[slice]:
-        """Rows and columns of the resized, flipped image that are in the crop."""
+        """Rows and columns of the resized and flipped image that are in the crop."""
         extents = zip(self.offsets, self.size, _sides(self.crop), strict=True)
         return [slice(max(offset, 0), min(offset + side, length)) for offset, length, side in extents]
 
     def cut(self, pixels: Tensor) -> Tensor:
-        """What the crop shows of an image or map [..., H, W] that is resized and flipped already."""
-        return pixels[(..., *self._visible())]
+        """The window of an image or map [..., H, W] that is already resized and flipped."""
+        rows, columns = self._visible()
+        return pixels[..., rows, columns]
 
     def pad(self, window: Tensor, fill: float) -> Tensor:
-        """What the crop shows [..., h, w] in its place in the crop [..., crop, crop]."""
+        """A window [..., h, w] at its place in the crop, [..., crop, crop], with `fill` around it."""
         return _place(window, [min(offset, 0) for offset in self.offsets], self.crop, fill)
 
 
@@ -88,14 +94,18 @@ class Augmentation:
     Attributes:
         crop: side of the square crop, or its height and width, pixels; smaller images are padded (image with its mean
             colour, labels with 255).
-        long_side: range from which the longer side is drawn, pixels; or
-        scale: range from which the scale is drawn; or
-        scales: from which one is drawn; or
-        square: length that both sides get, so that the aspect is not kept (BAS). Exactly one of the four is given.
-        pad: where padding goes: `around` at random on both ends, `end` right and below (DeepLab v2, ST++), `centre` in
-            equal parts on both ends, an odd pixel right or below (MGD).
-        color_jitter: strength of brightness, contrast, saturation and hue changes, or None.
-        interpolation: of the image where it is resized, `bicubic` or `bilinear`.
+        long_side: range of the longer side after resizing, pixels. Exactly one of `long_side`, `scale`, `scales` and
+            `square` is not None.
+        scale: range of the factor that the image is resized by.
+        scales: factors, of which one is drawn.
+        square: length of both sides after resizing, pixels; the aspect is not kept (BAS).
+        pad: where padding goes: `around`, at random on both ends; `end`, right and below (DeepLab v2, ST++); `centre`,
+            in equal parts on both ends, an odd pixel right or below (MGD).
+        color_jitter: strengths of changes of brightness, contrast, saturation and hue; None: no changes.
+        interpolation: of the image, `bicubic` or `bilinear`.
+
+    Raises:
+        ValueError: not exactly one size is given, or an option does not exist.
     """
 
     crop: int | tuple[int, int]
@@ -116,22 +126,38 @@ class Augmentation:
             raise ValueError(f"interpolation is {self.interpolation!r}; choose {' or '.join(RESAMPLING)}")
 
     def __call__(
-        self, image: np.ndarray, label: np.ndarray | None, mean, std, rng: np.random.Generator
+        self,
+        image: np.ndarray,
+        label: np.ndarray | None,
+        mean: Sequence[float],
+        std: Sequence[float],
+        rng: np.random.Generator,
     ) -> tuple[Tensor, Tensor | None]:
-        """Augment uint8 [H, W, 3] and, alike, labels uint8 [H, W] (or None).
+        """Augment an image and, with the same geometry, its labels.
 
-        Returns the normalised image float32 [3, crop, crop] (or height and width) and the labels int64, alike, or None.
+        Args:
+            image: uint8 [H, W, 3] RGB.
+            label: class ids uint8 [H, W], or None.
+            mean, std: normalisation of the network, RGB in 0..1.
+
+        Returns:
+            The normalised image, float32 [3, height, width] of the crop, and the labels, int64 [height, width], or
+            None.
         """
         geometry, jitter = self.draw(image.shape[:2], rng)
         labels = None if label is None else geometry.label(label)
         if jitter is None:
             return geometry.image(image, mean, std), labels
-        # Not by `Geometry.image`: colours here refer to the whole image's mean.
+        # `Geometry.image` would change colours relative to the mean of the window; here it is that of the whole image.
         colours = _colours(_flip(resize_image(image, geometry.size, self.interpolation), geometry.flip), jitter)
         return geometry.pad(normalise(_unit(geometry.cut(colours)), mean, std), fill=0.0), labels
 
     def draw(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[Geometry, list[float] | None]:
-        """Geometry and colours (factors, see `to_tensor`) for an image of a height and width, pixels."""
+        """Draw the geometry and the changes of colour (`jitter` of `to_tensor`) for an image.
+
+        Args:
+            size: height and width of the image, pixels.
+        """
         size = self._size(size, rng)
         flip = bool(rng.random() < 0.5)
         jitter = None if self.color_jitter is None else _draw_jitter(self.color_jitter, rng)
@@ -142,27 +168,29 @@ class Augmentation:
         if self.square is not None:
             return self.square, self.square
         if self.long_side is not None:
-            factor = rng.integers(self.long_side[0], self.long_side[1] + 1) / max(size)
-        elif self.scale is not None:
-            factor = rng.uniform(*self.scale)
-        else:
-            factor = rng.choice(self.scales)
-        return scaled(size, factor)
+            return scaled(size, rng.integers(self.long_side[0], self.long_side[1] + 1) / max(size))
+        if self.scale is not None:
+            return scaled(size, rng.uniform(*self.scale))
+        return scaled(size, rng.choice(self.scales or ()))
 
 
 @dataclass(frozen=True)
 class StrongAugmentation:
-    """Strong colours and a hole, for unlabelled crops (spec 3.4, after ST++).
+    """Strong changes of colour and a hole, for unlabelled crops.
 
-    Strengths, probabilities, sigma and the range of the aspect are those of the spec (3.4; 4.2, C6), the range of the
-    area that of CW-BASS's release, which shrinks boxes to the crop and places them inside. Ours: that a box is drawn
-    anew until it fits, and the fixed order of the colour changes.
+    Strengths, probabilities and sigma are those of ST++ (`dataset/transform.py`); the ranges of aspect and area are
+    those of CW-BASS's release, which shrinks boxes to the crop and places them inside. Two points are our own: a box
+    is drawn again until it fits, and the order of the colour changes is fixed.
 
     Attributes:
-        color_jitter, jitter_p: strength of brightness, contrast, saturation and hue changes; their probability.
-        grayscale_p: probability of grey.
-        blur_sigma, blur_p: standard deviation of the Gaussian, pixels.
-        cutout_area, cutout_aspect, cutout_p: area of the hole, as a share of the crop's, and its width / height.
+        color_jitter: strengths of changes of brightness, contrast, saturation and hue.
+        jitter_p: probability of these changes.
+        grayscale_p: probability that the crop becomes grey.
+        blur_sigma: range of the standard deviation of a Gaussian blur, pixels.
+        blur_p: probability of the blur.
+        cutout_area: range of the hole's area, as a share of the crop's.
+        cutout_aspect: range of the hole's width / height.
+        cutout_p: probability of the hole.
     """
 
     color_jitter: tuple[float, float, float, float] = (0.5, 0.5, 0.5, 0.25)
@@ -175,8 +203,8 @@ class StrongAugmentation:
     cutout_p: float = 0.5
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Change the colours of uint8 [H, W, 3]."""
-        picture = Image.fromarray(image)  # Pillow changes colours at half of a tensor's cost
+        """Change the colours of an image uint8 [H, W, 3]; the result has the same shape and dtype."""
+        picture = Image.fromarray(image)  # with Pillow, changes of colour cost half as much as with tensors
         if rng.random() < self.jitter_p:
             picture = _adjust(picture, _draw_jitter(self.color_jitter, rng))
         if rng.random() < self.grayscale_p:
@@ -186,7 +214,7 @@ class StrongAugmentation:
         return np.array(picture)
 
     def cutout(self, crop: int, rng: np.random.Generator) -> Tensor:
-        """bool [crop, crop], true in the hole, if there is one."""
+        """Draw the hole: bool [crop, crop], true inside; false everywhere if there is none."""
         hole = torch.zeros(crop, crop, dtype=torch.bool)
         if rng.random() < self.cutout_p:
             top, left, height, width = cutout_box(crop, rng, self.cutout_area, self.cutout_aspect)
@@ -199,8 +227,12 @@ def cutout_box(
 ) -> tuple[int, int, int, int]:
     """Top, left, height and width of a random box inside a square of side `crop`, pixels.
 
-    Area and width / height are uniform before boxes that reach beyond the square are drawn anew, which favours small
-    ones.
+    Area and aspect are drawn uniformly until the box lies within the square, which favours small boxes.
+
+    Args:
+        crop: side of the square, pixels.
+        area: range of the box's area, as a share of the square's.
+        aspect: range of width / height.
     """
     while True:
         pixels, ratio = rng.uniform(*area) * crop**2, rng.uniform(*aspect)
@@ -216,15 +248,18 @@ def scaled(size: tuple[int, int], factor: float) -> tuple[int, int]:
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int], interpolation: str = "bicubic") -> np.ndarray:
-    """Resize of uint8 [H, W, 3] to `size` (height, width)."""
+    """Resize an image uint8 [H, W, 3] to `size` (height, width); `interpolation` is a key of `RESAMPLING`."""
     if image.shape[:2] == size:
         return image
     return np.array(Image.fromarray(image).resize(size[::-1], RESAMPLING[interpolation]))
 
 
 def to_tensor(image: np.ndarray, jitter: list[float] | None = None) -> Tensor:
-    """uint8 [H, W, 3] to float32 [3, H, W] in 0..1, with brightness, contrast, saturation and hue changed by
-    `jitter` (factors; the last a shift)."""
+    """Convert an image uint8 [H, W, 3] to float32 [3, H, W] in 0..1.
+
+    Args:
+        jitter: factors of brightness, contrast and saturation, and the shift of the hue; None: colours stay.
+    """
     return _unit(_colours(image, jitter))
 
 
@@ -237,13 +272,19 @@ def _unit(pixels: Tensor) -> Tensor:
     return pixels.contiguous().float().div_(255)
 
 
-def normalise(pixels: Tensor, mean, std) -> Tensor:
-    """Subtract the mean and divide by the standard deviation of each channel; pixels [..., 3, H, W] in 0..1."""
+def normalise(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Subtract the mean of each channel and divide by its standard deviation; pixels [..., 3, H, W] in 0..1."""
     return (pixels - torch.tensor(mean)[:, None, None]).div_(torch.tensor(std)[:, None, None])
 
 
-def network_input(image: np.ndarray, mean, std, size: tuple[int, int] | None = None) -> Tensor:
-    """One image uint8 [H, W, 3] as a network's input [1, 3, H', W'], resized to `size` if that is given."""
+def network_input(
+    image: np.ndarray, mean: Sequence[float], std: Sequence[float], size: tuple[int, int] | None = None
+) -> Tensor:
+    """Convert one image uint8 [H, W, 3] to a network's input, normalised float32 [1, 3, H', W'].
+
+    Args:
+        size: height and width to resize to; None: as the image.
+    """
     if size is not None:
         image = resize_image(image, size)
     return normalise(to_tensor(image), mean, std)[None]
@@ -255,7 +296,7 @@ def _draw_jitter(strengths: tuple[float, float, float, float], rng: np.random.Ge
 
 
 def _adjust(pixels, jitter: list[float]):
-    """Colours of a uint8 tensor [3, H, W] or a Pillow image."""
+    """Change the colours of a uint8 tensor [3, H, W] or a Pillow image."""
     from torchvision.transforms import v2  # slow to start, and not every training changes colours
 
     brightness, contrast, saturation, hue = jitter
@@ -270,7 +311,7 @@ def _flip(array: np.ndarray, flip: bool) -> np.ndarray:
 
 
 def _offset(length: int, crop: int, rng: np.random.Generator, pad: str) -> int:
-    """Start of the crop inside a longer side; minus the start of a shorter side inside the crop."""
+    """One of `Geometry.offsets`, for a side of the image of `length` pixels."""
     if length >= crop:
         return int(rng.integers(0, length - crop + 1))
     if pad == "end":
@@ -282,7 +323,10 @@ def _offset(length: int, crop: int, rng: np.random.Generator, pad: str) -> int:
 
 def _sides(crop: int | tuple[int, int]) -> tuple[int, int]:
     """Height and width of a crop."""
-    return (crop, crop) if isinstance(crop, int) else tuple(crop)
+    if isinstance(crop, int):
+        return crop, crop
+    height, width = crop
+    return height, width
 
 
 def _place(pixels: Tensor, offsets: Sequence[int], crop: int | tuple[int, int], fill: float) -> Tensor:

@@ -1,4 +1,6 @@
-"""What ZeroSeg is trained on: images with their teacher's vectors of the whole and of its cells (spec 3.2)."""
+"""Training data of ZeroSeg: images with the vectors that its teacher computed of the whole image and of its cells.
+
+As in the paper, images are centre-cropped and not augmented otherwise, so that the vectors can be cached."""
 
 from collections.abc import Sequence
 
@@ -19,15 +21,23 @@ def centre_square(image: np.ndarray) -> np.ndarray:
 
 
 class ViewedImages:
-    """The centre squares of images, without any other augmentation, so that the views can come from a cache.
+    """The centre squares of images with their views, for the training loop.
 
     Args:
         shards: the images.
-        features: their views' vectors, one store a shard.
-        size: pixels; mean, std: normalisation of the network.
+        features: vectors of their views, one feature store per shard.
+        size: side of the network's input, pixels.
+        mean, std: normalisation of the network, RGB in 0..1.
     """
 
-    def __init__(self, shards: Shards, features: Sequence[Sequence[np.ndarray]], size: int, mean, std):
+    def __init__(
+        self,
+        shards: Shards,
+        features: Sequence[Sequence[np.ndarray]],
+        size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+    ):
         self.shards, self.features = shards, features
         self.size, self.mean, self.std = size, mean, std
 
@@ -35,7 +45,7 @@ class ViewedImages:
         return len(self.shards)
 
     def sample(self, index: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        """One example: `image` float32 [3, size, size] and `views`, unit vectors float32 [V, D]."""
+        """One example: `image` float32 [3, size, size], and `views`, unit vectors float32 [V, D]."""
         _, image, _ = self.shards[index]
         number, position = self.shards.locate(index)
         views = torch.from_numpy(self.features[number][position]).float()

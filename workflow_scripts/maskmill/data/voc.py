@@ -1,8 +1,8 @@
-"""PASCAL VOC 2012 with SBD's extra masks: conversion to one devkit folder, tags, index, the splits' manifest.
+"""PASCAL VOC 2012 with SBD's extra masks: conversion to one root, tags, index, manifest of the splits.
 
-A root is a folder in the devkit's layout: `JPEGImages/<id>.jpg` (.png), `ImageSets/Segmentation/<list>.txt`;
-where there are any, `SegmentationClassAug/<id>.png`, `SegmentationClass/<id>.png`, `Annotations/<id>.xml`. Data sets
-made of VOC's images have the same layout with other folder names: `catalog.Layout`.
+A root is a folder in the devkit's layout: `JPEGImages/<id>.jpg` (or .png), `ImageSets/Segmentation/<list>.txt` and,
+optionally, `SegmentationClassAug/<id>.png`, `SegmentationClass/<id>.png` and `Annotations/<id>.xml`. Other data sets
+have the same layout with other names of folders, see `catalog.Layout`.
 """
 
 import hashlib
@@ -17,18 +17,19 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 
-from maskmill.data.catalog import VOC, Dataset, Split, class_ids, voc_palette
+from maskmill.data.catalog import VOC, Dataset, Layout, Split, class_ids, voc_palette
 from maskmill.data.download import check, move_folder, unpack
 from maskmill.data.images import IGNORE, read_mask
 from maskmill.data.index import Record, read_ids
 from maskmill.errors import InputError
 from maskmill.storage.atomic import atomic_path, write_text
 
-LISTS = VOC.layout.lists
-LABEL_SET = "label_set.txt"  # says in words which labels a root has, where there are several
-MADE_HERE = ".made_by_prepare_voc"  # tells a root that `prepare` made, and may replace, from a user's own
+LISTS = "ImageSets/Segmentation"
+LABEL_SET = "label_set.txt"  # describes the labels of a root, where a data set has several sets of labels
+MADE_HERE = ".made_by_prepare_voc"  # marks a root that `prepare` made and may replace; a user's own root has no mark
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 # ---- VOC 2012 and SBD as downloaded -> one root
@@ -37,10 +38,10 @@ T, R = TypeVar("T"), TypeVar("R")
 def prepare(voc_archive: str | Path, sbd_archive: str | Path, root: str | Path, *, threads: int = 1) -> None:
     """Make `root` from VOC's and SBD's archives, with the list train_aug and all masks in one folder.
 
-    The root appears when it is whole; an earlier one that was made here is replaced.
+    The root appears when it is complete; it replaces an earlier one that this function made.
 
     Raises:
-        InputError: an archive or a train_aug that is not the published one, a root that holds other files.
+        InputError: an archive or the resulting train_aug is not the published one, or `root` holds other files.
     """
     root = Path(root)
     work = root.with_name(f".{root.name}.work")
@@ -68,7 +69,7 @@ def prepare(voc_archive: str | Path, sbd_archive: str | Path, root: str | Path, 
 def convert(voc: str | Path, sbd: str | Path, *, threads: int = 1) -> None:
     """Add the list train_aug and the folder SegmentationClassAug (palette PNGs, 255 = void) to a VOC root.
 
-    VOC's own masks are copied; the images that only SBD has masks for get those.
+    Images get VOC's own mask; where there is none, SBD's.
 
     Args:
         voc: VOC 2012 in the devkit's layout.
@@ -94,7 +95,8 @@ def convert(voc: str | Path, sbd: str | Path, *, threads: int = 1) -> None:
 def train_aug_ids(
     voc_train: Iterable[str], voc_val: Iterable[str], sbd_train: Iterable[str], sbd_val: Iterable[str]
 ) -> list[str]:
-    """VOC 2012's train with all of SBD, without VOC 2012's val; sorted. 10,582 ids for the real lists."""
+    """The list train_aug: VOC 2012's train and all of SBD, without VOC 2012's val, sorted; 10,582 ids for the published
+    lists."""
     return sorted({*voc_train, *sbd_train, *sbd_val} - {*voc_val})
 
 
@@ -104,7 +106,7 @@ def sbd_mask(path: str | Path) -> np.ndarray:
     Raises:
         InputError: the file is missing, broken, or without that field.
     """
-    from scipy.io import loadmat  # half a second to import, for the one reader of VOC's that needs it
+    from scipy.io import loadmat  # takes half a second to import, and only this function needs it
 
     try:
         mask = loadmat(path, variable_names=["GTcls"])["GTcls"]["Segmentation"][0, 0]
@@ -115,7 +117,7 @@ def sbd_mask(path: str | Path) -> np.ndarray:
 
 
 def write_mask(path: str | Path, mask: np.ndarray) -> None:
-    """Write a mask, uint8 [H, W] of class ids, as PNG with VOC's palette."""
+    """Write a mask, uint8 [H, W] of class ids, as PNG with VOC's palette, atomically."""
     image = Image.fromarray(mask)
     image.putpalette(voc_palette().tobytes())
     with atomic_path(path) as temporary:
@@ -126,10 +128,10 @@ def write_mask(path: str | Path, mask: np.ndarray) -> None:
 
 
 def tags_from_xml(path: str | Path, classes: Sequence[str] = VOC.classes) -> tuple[int, ...]:
-    """Mask ids of the objects named in a VOC annotation, rising; "difficult" ones count, as in IRN's labels.
+    """Mask ids of the objects in a VOC annotation, rising; "difficult" objects count, as in IRN's labels.
 
     Raises:
-        InputError: not readable as XML, or an object of an unknown class.
+        InputError: the file is not readable as XML, or has an object of an unknown class.
     """
     try:
         objects = ElementTree.parse(path).getroot().iterfind("object")
@@ -142,7 +144,11 @@ def tags_from_xml(path: str | Path, classes: Sequence[str] = VOC.classes) -> tup
 
 
 def tags_from_mask(mask: np.ndarray, *, background: bool = True) -> tuple[int, ...]:
-    """Mask ids present in a mask [H, W], rising, without ignore (255) and, if the data set has one, background (0)."""
+    """Mask ids in a mask uint8 [H, W], rising, without ignore (255).
+
+    Args:
+        background: whether id 0 is background, which is left out.
+    """
     absent = (0, IGNORE) if background else (IGNORE,)
     return tuple(int(c) for c in np.unique(mask) if c not in absent)
 
@@ -152,15 +158,15 @@ def build_index(
 ) -> list[Record]:
     """One record per image of the splits, in the order of the ids.
 
-    The mask is that of the first folder of the layout that has one, else None. Tags come from the XML annotation, or
-    from the mask where there is none. Of images, only the headers are read here.
+    The mask comes from the first folder of the layout that has one; without one it is None. Tags come from the XML
+    annotation, or from the mask where there is no annotation. Of images, only the headers are read.
 
     Args:
-        splits: split name to its image ids.
+        splits: image ids, by name of the split.
 
     Raises:
         InputError: an image is missing, has neither annotation nor mask, or a mask of another size; a file is
-            unreadable; a class is unknown; a mask id is out of range.
+            unreadable; a class is unknown; or a mask id is out of range.
     """
     root = Path(root)
     return index_images(
@@ -181,11 +187,12 @@ def index_images(
     """One record per image of the splits, in the order of the ids.
 
     Args:
-        files: image id to its image and mask.
-        tags: image id and mask to the image's tags.
+        splits: image ids, by name of the split.
+        files: maps an image id to the files of image and mask.
+        tags: maps image id and mask to the image's tags.
 
     Raises:
-        InputError: an image and its mask differ in size, a file is unreadable.
+        InputError: an image and its mask differ in size, or a file is unreadable.
     """
     splits_of: dict[str, list[str]] = {}
     for split, ids in splits.items():
@@ -203,30 +210,39 @@ def index_images(
 
 
 def read_list(root: str | Path, name: str, dataset: Dataset = VOC) -> list[str]:
-    """The ids of a root's split list; where there are no lists, those of the images in the split's folder, sorted.
+    """The ids of a split, in the order of its list; without lists, the sorted ids of the images in the split's folder.
 
     Raises:
-        InputError: the root is missing (the message says where to get it), or the list is missing, empty, or
-            names an id twice.
+        InputError: the root is missing (the message says where to get it), or the list is missing, empty, or names an
+            id twice.
     """
     root = Path(root)
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; set data.{dataset.name}.root to {dataset.origin}")
-    if dataset.layout.lists is None:
+    lists = _layout(dataset).lists
+    if lists is None:
         return _folder_ids(root, name, dataset)
-    path = root / dataset.layout.lists / f"{name}.txt"
+    path = root / lists / f"{name}.txt"
     if not path.exists():
-        there = ", ".join(sorted(p.stem for p in path.parent.glob("*.txt"))) or "none"
-        raise InputError(f"{path}: no such split list; put one id a line there, or choose one that exists: {there}")
+        existing = ", ".join(sorted(p.stem for p in path.parent.glob("*.txt"))) or "none"
+        raise InputError(
+            f"{path}: no such split list; put one id per line there, or choose one that exists: {existing}"
+        )
     ids = read_ids(path)
     if not ids:
-        raise InputError(f"{path}: is empty; put one id a line there")
+        raise InputError(f"{path}: is empty; put one id per line there")
     refuse_twins(ids, f"{path}:")
     return ids
 
 
+def _layout(dataset: Dataset) -> Layout:
+    if dataset.layout is None:
+        raise ValueError(f"{dataset.name} is not in VOC's layout")
+    return dataset.layout
+
+
 def _folder_ids(root: Path, name: str, dataset: Dataset) -> list[str]:
-    folders = {Path(folder).name: root / folder for folder in dataset.layout.images}
+    folders = {Path(folder).name: root / folder for folder in _layout(dataset).images}
     if name not in folders:
         raise InputError(
             f"data.{dataset.name}: split {name!r} is not one of {', '.join(folders)}; correct *_split in the config"
@@ -238,7 +254,7 @@ def _folder_ids(root: Path, name: str, dataset: Dataset) -> list[str]:
 
 
 def _image_path(root: Path, image_id: str, dataset: Dataset) -> Path:
-    folders = [root / folder for folder in dataset.layout.images]
+    folders = [root / folder for folder in _layout(dataset).images]
     paths = (folder / f"{image_id}{end}" for folder in folders for end in (".jpg", ".png"))
     path = next((path for path in paths if path.exists()), None)
     if path is not None:
@@ -249,12 +265,12 @@ def _image_path(root: Path, image_id: str, dataset: Dataset) -> Path:
 
 
 def _mask_path(root: Path, image_id: str, dataset: Dataset) -> Path | None:
-    paths = (root / folder / f"{image_id}.png" for folder in dataset.layout.masks)
+    paths = (root / folder / f"{image_id}.png" for folder in _layout(dataset).masks)
     return next((path for path in paths if path.exists()), None)
 
 
 def _size(path: Path) -> tuple[int, int]:
-    """Height and width from the file's header; nothing is decoded."""
+    """Height and width from the file's header, without decoding the image."""
     try:
         with Image.open(path) as image:
             return image.height, image.width
@@ -263,7 +279,7 @@ def _size(path: Path) -> tuple[int, int]:
 
 
 def _tags(root: Path, image_id: str, mask: Path | None, dataset: Dataset) -> tuple[int, ...]:
-    layout = dataset.layout
+    layout = _layout(dataset)
     annotation = root / layout.annotations / f"{image_id}.xml" if layout.annotations else None
     if annotation and annotation.exists():
         return tags_from_xml(annotation, dataset.classes)
@@ -278,7 +294,10 @@ def _tags(root: Path, image_id: str, mask: Path | None, dataset: Dataset) -> tup
 
 
 def in_threads(function: Callable[[T], R], items: Sequence[T], threads: int, title: str) -> list[R]:
-    """Results in order; the first error ends the rest. Threads do: Pillow and zlib release the lock."""
+    """Apply `function` to all items and return the results in order; the first error cancels the rest.
+
+    Threads are enough, because Pillow and zlib release Python's lock.
+    """
     pool = ThreadPoolExecutor(max(1, threads))
     try:
         return list(tqdm(pool.map(function, items), total=len(items), desc=title, mininterval=1.0))
@@ -290,7 +309,7 @@ def in_threads(function: Callable[[T], R], items: Sequence[T], threads: int, tit
 
 
 def list_text(ids: Iterable[str]) -> str:
-    """The text of an id list: one id a line."""
+    """The text of a list of ids: one id per line."""
     return "".join(f"{image_id}\n" for image_id in ids)
 
 
@@ -300,10 +319,13 @@ def list_sha256(ids: Iterable[str]) -> str:
 
 
 def check_split(ids: Sequence[str], split: Split | None) -> str:
-    """How a list relates to the published list of its name: "published", "custom" with both sizes, or "unverified"
-    where the size is right and no hash is known.
+    """Compare a list with the published list of its name.
 
     The order of the ids does not matter (the published lists are sorted).
+
+    Returns:
+        "published"; "unverified: ...", where the size agrees and no hash is known; "custom: ...", with both sizes; or
+        "custom", where there is no published list.
 
     Raises:
         InputError: an id occurs twice.
@@ -324,12 +346,13 @@ def manifest(
     lists: Mapping[str, str],
     dataset: Dataset = VOC,
 ) -> dict:
-    """What the splits are made of: per split the list it is, the number of images, the list's SHA-256, how it
-    relates to the published list of that name, and the number of images tagged with each class.
+    """The contents of the splits, for a JSON file: per split the name of its list, the number of images, the list's
+    SHA-256, `check_split`, and the number of images with each class.
 
     Args:
-        splits: split name to its image ids, in the list's order.
-        lists: split name to the name of its list, e.g. {"train": "train_aug"}.
+        records: of all images.
+        splits: image ids in the list's order, by name of the split.
+        lists: name of the list, by name of the split, e.g. {"train": "train_aug"}.
     """
     tags = {r.image_id: r.classes for r in records}
     return {
@@ -352,10 +375,10 @@ def refuse_twins(ids: Sequence[str], where: str) -> None:
     """Refuse a list that names an image twice.
 
     Args:
-        where: what the list is; the message begins with it.
+        where: name of the list, which begins the message.
 
     Raises:
-        InputError: names the image.
+        InputError: names the list and the image.
     """
     if len(set(ids)) < len(ids):
         twin = next(i for n, i in enumerate(ids) if i in ids[:n])

@@ -1,4 +1,6 @@
-"""A tokenizer of whole words, for sets of captions that have a few dozen: a text tower then learns from no more."""
+"""A tokenizer of whole words, for captions with a vocabulary of a few dozen words.
+
+With so few tokens a small text tower learns from the drawn sample scenes."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -10,12 +12,17 @@ from maskmill.errors import InputError
 
 
 class Words:
-    """Captions to token ids, 1.. for the words in their order, 0 behind the end. As CLIP's, but for the vocabulary: a
-    start and an end token frame the words, the end has the largest id, and a long caption is cut before it.
+    """Converts captions to token ids as CLIP's tokenizer does, but with whole words as the vocabulary.
+
+    Words have the ids 1.. in their order. A start and an end token enclose the words, the end token has the largest id,
+    0 fills the rest, and a long caption is cut before the end token.
 
     Args:
         words: the vocabulary, see `vocabulary`.
-        context_length: tokens a caption is cut or filled up to.
+        context_length: number of tokens that a caption is cut or filled to.
+
+    Attributes:
+        vocab_size: number of token ids.
     """
 
     def __init__(self, words: Sequence[str], context_length: int):

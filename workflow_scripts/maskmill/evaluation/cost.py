@@ -1,4 +1,4 @@
-"""What a network costs: parameters and multiply-accumulates; and what its latency is measured on."""
+"""The cost of a network: parameters and multiply-accumulates; and the name of the device for latencies."""
 
 from pathlib import Path
 
@@ -9,19 +9,20 @@ from torch.utils.flop_counter import FlopCounterMode
 
 
 def parameters(network: nn.Module) -> int:
-    """Number of parameters, learned or frozen."""
+    """Number of parameters, trainable or frozen."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 def macs(network: nn.Module, height: int, width: int, *, count_norms: bool = False) -> int:
     """Multiply-accumulates of convolutions and matrix products for one image of height x width.
 
-    Counted on the meta device, where the network stays: nothing is computed. Activations and interpolations do not
-    count.
+    The network is moved to the meta device and stays there, so that nothing is computed. Activations and interpolations
+    do not count.
 
     Args:
-        network: of images [1, 3, height, width]; whatever it returns.
-        count_norms: add two for each value that a batch norm gives, as the counter `thop` does (spec 2.2).
+        network: takes images [1, 3, height, width]; its output may be of any type.
+        count_norms: add two for each value that a batch norm returns, as the counter `thop` does; so
+            counted, MGD's networks have the FLOP ratios that its abstract states.
     """
     network = network.to("meta").eval()
     normalised = 0
@@ -40,10 +41,10 @@ def macs(network: nn.Module, height: int, width: int, *, count_norms: bool = Fal
 
 
 def device_name(gpu: bool) -> str:
-    """Model of this machine's GPU, or of its CPU."""
+    """Model name of this machine's GPU, or of its CPU (from Linux' /proc/cpuinfo; elsewhere "CPU")."""
     if gpu:
         return torch.cuda.get_device_name()
-    about = Path("/proc/cpuinfo")  # of Linux
+    about = Path("/proc/cpuinfo")
     lines = about.read_text().splitlines() if about.exists() else []
     models = [line for line in lines if line.startswith("model name")]
     return models[0].split(":")[1].strip() if models else "CPU"

@@ -11,8 +11,8 @@ from maskmill.evaluation.segmentation import scores
 
 
 def known_truth(truth: np.ndarray, steps: Steps) -> np.ndarray:
-    """The truth, uint8 [H, W] of class ids, with 255 where it shows a class of no step: such pixels do not count, as in
-    the released evaluation after each step."""
+    """The truth, uint8 [H, W] of class ids, with 255 for classes of no step: such pixels do not count, as in the
+    evaluation that BARM's release runs after each step."""
     table = np.full(256, IGNORE, np.uint8)
     table[channel_classes(steps)] = channel_classes(steps)
     return table[truth]
@@ -21,13 +21,14 @@ def known_truth(truth: np.ndarray, steps: Steps) -> np.ndarray:
 def step_scores(
     matrix: np.ndarray, class_names: Sequence[str], steps: Steps, *, counted: str = "occurring"
 ) -> list[dict]:
-    """Rows with metric, class_name and value (percent) of a network that has learned `steps`.
+    """Scores of a network that has learned `steps`, as rows with metric, class_name and value (percent).
 
-    miou over all their classes; miou_old over step 0's and background, miou_new over the others', if any counts; iou of
-    each class.
+    `miou` is the mean over all learned classes, `miou_old` over background and those of step 0, `miou_new` over those
+    of the later steps (left out where none counts), `iou` is of one class.
 
     Args:
-        matrix: see `confusion`, of class ids.
+        matrix: of class ids, see `confusion`.
+        class_names: in the order of the class ids.
         counted: see `scores`.
     """
 
@@ -45,7 +46,7 @@ def forgetting_table(tables: Sequence[pd.DataFrame], class_names: Sequence[str],
     """IoU of each class after each step: columns step, class_name, learned_in, iou (percent).
 
     Args:
-        tables: scores after each step (`step_scores`).
+        tables: scores after each step (`step_scores`), in the order of the steps.
     """
     learned_in = {class_names[c]: step for step, classes in enumerate(steps) for c in classes}
     parts = [table[table["metric"] == "iou"].assign(step=step) for step, table in enumerate(tables)]
@@ -55,28 +56,34 @@ def forgetting_table(tables: Sequence[pd.DataFrame], class_names: Sequence[str],
 
 
 class PseudoLabelQuality:
-    """How right the labels are that a network gives to the background of the next step's images, over all pixels.
+    """Precision and recall of the pseudo labels that a network puts on the background of the next step's images.
 
-    Precision: percent of the pseudo-labelled pixels that show the class they were given. Recall: percent of the pixels
-    of earlier classes that were given their class. 255 in the truth does not count.
+    Both are over the pixels of all images. Pixels whose truth is 255 do not count.
     """
 
-    def __init__(self):
-        self.right = self.given = self.there = 0
+    def __init__(self) -> None:
+        self.correct = self.labelled = self.positive = 0  # pixels
 
     def add(self, targets: np.ndarray, labels: np.ndarray, truth: np.ndarray) -> None:
-        """Of one image, in channels, [H, W]: `labels` of the step's own classes, `targets` with pseudo labels too,
-        `truth` of the classes of all steps so far."""
+        """Count the pixels of one image; all arguments are uint8 [H, W] of channels.
+
+        Args:
+            targets: labels of the step's own classes and pseudo labels.
+            labels: labels of the step's own classes alone.
+            truth: classes of all steps so far.
+        """
         old = (labels == 0) & (truth != IGNORE)
-        given = old & (targets != 0)
-        self.given += int(given.sum())
-        self.right += int((given & (targets == truth)).sum())
-        self.there += int((old & (truth != 0)).sum())
+        labelled = old & (targets != 0)
+        self.labelled += int(labelled.sum())
+        self.correct += int((labelled & (targets == truth)).sum())
+        self.positive += int((old & (truth != 0)).sum())
 
     @property
     def precision(self) -> float:
-        return 100 * self.right / self.given if self.given else float("nan")
+        """Percent of the pseudo-labelled pixels whose pseudo label is their class; NaN where there are none."""
+        return 100 * self.correct / self.labelled if self.labelled else float("nan")
 
     @property
     def recall(self) -> float:
-        return 100 * self.right / self.there if self.there else float("nan")
+        """Percent of the pixels of earlier classes whose pseudo label is their class; NaN where there are none."""
+        return 100 * self.correct / self.positive if self.positive else float("nan")

@@ -1,7 +1,9 @@
-"""Boxes from maps, and how well they localise (weakly supervised object localisation; spec weakly_supervised 4.4).
+"""Boxes from maps, and metrics of weakly supervised object localisation (WSOL), as in `WSOL/evaluator.py` of BAS'
+extension.
 
-Boxes are (x0, y0, x1, y1) in pixels. A predicted box's maximum is exclusive, as its source's is; IoU nevertheless
-counts both ends of all boxes in (`inclusive`), which is what BAS' and the benchmark's published numbers rest on.
+Boxes are (x0, y0, x1, y1) in pixels. The maximum of a predicted box is exclusive, as in the release. The IoU
+nevertheless includes both ends of all boxes (`inclusive`): the published numbers of BAS and of the benchmark rest on
+that. "The benchmark" is J. Choe et al.: "Evaluating weakly supervised object localization methods right", CVPR 2020.
 """
 
 from collections.abc import Sequence
@@ -11,20 +13,20 @@ import cv2
 import numpy as np
 
 IOU_LEVELS = (0.3, 0.5, 0.7)  # of MaxBoxAccV2
-GREY_LEVELS = 255  # that the benchmark's thresholds 0, 0.001 .. 0.999 of a byte image come down to
+GREY_LEVELS = 255  # the benchmark's thresholds 0, 0.001 .. 0.999 select that many different levels of a byte image
 SCORE_EDGES = np.concatenate([np.arange(1000) / 1000, [1.0, 2.0, 3.0]])  # bins of PxAP
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """What the two releases of BAS' evaluation do differently.
+    """The differences between the two releases of BAS' evaluation.
 
     Attributes:
         epsilon: added to a map's range when it is normalised.
-        truncated: whether true boxes become whole pixels within the crop; if not, they stay fractions and may end at
-            the crop's side.
+        truncated: whether true boxes are truncated to whole pixels within the crop; otherwise they stay fractions and
+            are clipped at the crop's side.
         strict: whether an IoU of exactly 0.5 is too small.
-        class_means: whether CUB's accuracies are means over the classes' own.
+        class_means: whether CUB's accuracies are means of the accuracies of the classes.
     """
 
     epsilon: float
@@ -43,20 +45,23 @@ PROTOCOLS = {
 
 
 def normalise(scores: np.ndarray, epsilon: float = 1e-5) -> np.ndarray:
-    """Maps [..., h, w] to 0..1, each by its own minimum and maximum; a constant map becomes 0."""
+    """Scale maps, float [..., h, w], to 0..1, each by its own minimum and maximum; a constant map becomes 0."""
     low, high = scores.min(axis=(-2, -1), keepdims=True), scores.max(axis=(-2, -1), keepdims=True)
     span = high - low + epsilon
     return (scores - low) / np.where(span > 0, span, 1)
 
 
 def enlarge(scores: np.ndarray, side: int) -> np.ndarray:
-    """A map float [h, w] on the grid of a square image of `side` pixels, bilinear between half-pixel centres."""
+    """Resize a map, float [h, w], to [side, side], bilinear between half-pixel centres."""
     return cv2.resize(scores, (side, side), interpolation=cv2.INTER_LINEAR)
 
 
 def components(region: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """8-connected components of bool [H, W]: boxes int [n, 4], exclusive maxima, and sizes int [n], pixels; in the
-    order of their first pixels, row by row."""
+    """8-connected components of a region, bool [H, W], in the order of their first pixels, row by row.
+
+    Returns:
+        Boxes int [n, 4] with exclusive maxima, and sizes int [n] in pixels.
+    """
     _, labels, stats, _ = cv2.connectedComponentsWithStats(region.astype(np.uint8), connectivity=8)
     left, top, width, height, sizes = stats[1:].T
     _, first = np.unique(labels[region], return_index=True)
@@ -65,8 +70,8 @@ def components(region: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def largest_box(scores: np.ndarray, threshold: float) -> np.ndarray:
-    """Box int [4] around the largest component of a map [H, W] above a threshold, the first of several equal ones;
-    the whole map where nothing is above."""
+    """Box int [4] around the largest component of a map [H, W] above a threshold; of several equal ones, around the
+    first. The whole map where no pixel is above the threshold."""
     region = scores > threshold
     if not region.any():
         return np.array([0, 0, region.shape[1], region.shape[0]])
@@ -75,9 +80,8 @@ def largest_box(scores: np.ndarray, threshold: float) -> np.ndarray:
 
 
 def contour_boxes(grey: np.ndarray, level: int) -> np.ndarray:
-    """Boxes int [n, 4] around all contours, those of holes too, of uint8 [H, W] above a grey level, as the benchmark
-    (Choe et al., CVPR 2020) draws them: maxima end at the last pixel; one empty box at the origin where there is none.
-    """
+    """Boxes int [n, 4] around all contours, holes included, of an image uint8 [H, W] above a grey level, as in the
+    benchmark: maxima are clipped to the last pixel; where there is no contour, one empty box at the origin."""
     contours, _ = cv2.findContours((grey > level).astype(np.uint8), cv2.RETR_TREE, cv2.CHAIN_APPROX_SIMPLE)
     if not contours:
         return np.zeros((1, 4), int)
@@ -91,7 +95,7 @@ def iou(first: np.ndarray, second: np.ndarray, *, inclusive: bool = True) -> np.
     """Intersection over union of every pair of boxes [n, 4] and [m, 4]: float64 [n, m] in 0..1.
 
     Args:
-        inclusive: count both ends of a side in, so that a side from 0 to 10 is 11 long; otherwise it is 10.
+        inclusive: whether both ends of a side count, so that a side from 0 to 10 is 11 long; otherwise it is 10.
     """
     first, second = np.atleast_2d(first).astype(float)[:, None], np.atleast_2d(second).astype(float)[None]
     more = float(inclusive)
@@ -105,12 +109,17 @@ def iou(first: np.ndarray, second: np.ndarray, *, inclusive: bool = True) -> np.
 def boxes_in_crop(
     boxes: np.ndarray, size: tuple[int, int], resize: int, crop: int, *, truncated: bool = True
 ) -> np.ndarray:
-    """True boxes [n, 4] of an image in the central crop that a network sees.
+    """True boxes [n, 4] of an image in the coordinates of the central crop that a network sees.
 
     Args:
+        boxes: [n, 4], pixels of the image.
         size: the image's height and width, pixels.
-        resize, crop: sides that the image is resized to and the crop is cut from it with, pixels; aspect is not kept.
+        resize: side of the square that the image is resized to, pixels; the aspect is not kept.
+        crop: side of the crop, pixels.
         truncated: see `Protocol`.
+
+    Returns:
+        int [n, 4] if truncated, else float64.
     """
     height, width = size
     margin = round((resize - crop) / 2)
@@ -122,15 +131,24 @@ def boxes_in_crop(
 
 
 def threshold_ious(scores: np.ndarray, truth: np.ndarray, thresholds: Sequence[float]) -> np.ndarray:
-    """IoU of `largest_box` with the true box it fits best, at each threshold: float64 [len(thresholds)]."""
+    """IoU of `largest_box` with the true box that it fits best, at each threshold: float64 [len(thresholds)].
+
+    Args:
+        scores: map [H, W] in 0..1.
+        truth: boxes [n, 4].
+    """
     boxes = np.stack([largest_box(scores, threshold) for threshold in thresholds])
     return iou(boxes, truth).max(axis=1)
 
 
 def contour_ious(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """IoU of the best pair of a contour's and a true box, at each grey level: float64 [GREY_LEVELS].
+    """IoU of the best pair of a contour's box and a true box, at each grey level: float64 [GREY_LEVELS].
 
-    `scores` [H, W] in 0..1 become bytes. Levels are shares of the map's maximum, which is 1 after `normalise`.
+    The scores are converted to bytes. Levels are shares of the map's maximum, which is 1 after `normalise`.
+
+    Args:
+        scores: map [H, W] in 0..1.
+        truth: boxes [n, 4].
     """
     grey = (scores / max(scores.max(), 1e-12) * 255).astype(np.uint8)
     boxes = [contour_boxes(grey, level) for level in range(GREY_LEVELS)]
@@ -139,30 +157,50 @@ def contour_ious(scores: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def hits(ious: np.ndarray, level: float = 0.5, *, strict: bool = False) -> np.ndarray:
-    """bool, of the shape of `ious`: where a box localises its object."""
+    """Whether boxes localise their objects: bool, of the shape of `ious`.
+
+    Args:
+        level: smallest IoU that counts.
+        strict: whether an IoU of exactly `level` is too small.
+    """
     return ious > level if strict else ious >= level
 
 
 def accuracy(right: np.ndarray, classes: np.ndarray | None = None) -> np.ndarray:
-    """Percent of bool [N, ...] that is true over the images, [...]; with classes int [N], the mean over the classes."""
+    """Percent of images that are localised, float64 [...].
+
+    Args:
+        right: bool [N, ...].
+        classes: class ids int [N]; if given, the result is the mean of the classes' accuracies.
+    """
     if classes is None:
         return 100 * right.mean(axis=0)
     return 100 * np.mean([right[classes == c].mean(axis=0) for c in np.unique(classes)], axis=0)
 
 
 def ranks(scores: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """How many classes score higher than the true one: int [N], for scores [N, C] and classes int [N] in 0..C-1."""
+    """Number of classes that score higher than the true one: int [N], for scores [N, C] and classes int [N] in
+    0..C-1."""
     return (scores > np.take_along_axis(scores, classes[:, None], axis=1)).sum(axis=1)
 
 
 def best_setting(ious: np.ndarray, *, strict: bool = False, classes: np.ndarray | None = None) -> tuple[int, int]:
-    """Positions of the best top-k and threshold of ious [N, K, T], the first if several are; see `hits`, `accuracy`."""
+    """Positions (k, t) of the best top-k and threshold in ious [N, K, T]; of several equal ones, of the first.
+
+    Args:
+        strict, classes: see `hits` and `accuracy`.
+    """
     known = accuracy(hits(ious, strict=strict), classes)
-    return np.unravel_index(known.argmax(), known.shape)
+    k, t = np.unravel_index(known.argmax(), known.shape)
+    return int(k), int(t)
 
 
 def best_levels(ious: np.ndarray) -> list[int]:
-    """For every level of IoU, the grey level with the most hits: of `contour_ious` [N, GREY_LEVELS]."""
+    """The grey level with the most hits for each of `IOU_LEVELS`.
+
+    Args:
+        ious: `contour_ious` of all images, [N, GREY_LEVELS].
+    """
     return [int(hits(ious, level).mean(axis=0).argmax()) for level in IOU_LEVELS]
 
 
@@ -170,16 +208,20 @@ def max_box_accuracy(ious: np.ndarray, levels: Sequence[int] | None = None) -> f
     """MaxBoxAccV2 (percent): the mean over IoU 0.3, 0.5 and 0.7 of the accuracy at the best grey level for each.
 
     Args:
-        ious: `contour_ious` [N, GREY_LEVELS].
-        levels: grey levels chosen on other images; default, as the benchmark has it, the best on these.
+        ious: `contour_ious` of all images, [N, GREY_LEVELS].
+        levels: grey levels that were chosen on other images; default: the best on these images, as in the benchmark.
     """
     levels = best_levels(ious) if levels is None else levels
     return float(np.mean([accuracy(hits(ious[:, at], level)) for level, at in zip(IOU_LEVELS, levels, strict=True)]))
 
 
 def printed_box_accuracy(ious: np.ndarray) -> float:
-    """What BAS' code prints under the name of MaxBoxAccV2 (percent): the mean over IoU 0.3, 0.5 and 0.7 at one
-    threshold, largest component only. `ious`: [N], a column of `threshold_ious`."""
+    """The number (percent) that BAS' code prints as MaxBoxAccV2: the mean over IoU 0.3, 0.5 and 0.7 at one threshold,
+    with the largest component only.
+
+    Args:
+        ious: [N], a column of `threshold_ious`.
+    """
     return float(np.mean([accuracy(hits(ious, level)) for level in IOU_LEVELS]))
 
 
@@ -187,18 +229,20 @@ def printed_box_accuracy(ious: np.ndarray) -> float:
 
 
 def score_histograms(scores: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Histograms of a map's scores [H, W] in 0..1 over object and background: int64 [2, 1002].
+    """Histograms of a map's scores over object and background: int64 [2, 1002].
 
-    `mask` uint8 [H, W]: 1 object, 0 background, 255 left out.
+    Args:
+        scores: map [H, W] in 0..1.
+        mask: uint8 [H, W]: 1 object, 0 background, 255 ignore.
     """
     return np.stack([np.histogram(scores[mask == value], bins=SCORE_EDGES)[0] for value in (1, 0)])
 
 
 def pixel_scores(histograms: np.ndarray) -> tuple[float, float]:
-    """PxAP and pIoU (percent) of `score_histograms`, added up over images.
+    """PxAP and pIoU (percent) of `score_histograms` summed over images, as in `count_pxap.py` of BAS' extension.
 
-    PxAP sums precision times the step in recall over falling thresholds; pIoU is the IoU of object pixels at the best
-    threshold.
+    PxAP is the sum of precision times the step in recall over falling thresholds. pIoU is the IoU of object pixels at
+    the best threshold.
     """
     true, false = histograms[:, ::-1].cumsum(axis=1)
     predicted = true + false

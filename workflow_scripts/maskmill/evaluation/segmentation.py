@@ -1,4 +1,4 @@
-"""Confusion matrices and the scores read off them."""
+"""Confusion matrices and the scores computed from them."""
 
 from collections.abc import Sequence
 
@@ -8,10 +8,13 @@ from maskmill.data.images import IGNORE
 
 
 def confusion(truth: np.ndarray, prediction: np.ndarray, num_classes: int) -> np.ndarray:
-    """int64 [num_classes, num_classes] of pixel counts, rows truth and columns prediction.
+    """Confusion matrix of one image: int64 [num_classes, num_classes] of pixel counts, rows truth, columns prediction.
 
-    Pixels whose truth is 255 do not count. Predicted 255 (ignore) and 254 (biased) count as background, as the
-    official evaluations of pseudo labels do.
+    Pixels whose truth is 255 do not count. Predicted 255 (ignore) and 254 (biased) count as background, as in the
+    official evaluations of pseudo labels.
+
+    Args:
+        truth, prediction: class ids, uint8 [H, W].
     """
     truth, prediction, lengths = _runs(truth.ravel(), prediction.ravel())
     valid = truth != IGNORE
@@ -22,9 +25,9 @@ def confusion(truth: np.ndarray, prediction: np.ndarray, num_classes: int) -> np
 
 
 def _runs(truth: np.ndarray, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Both values and the length of each run of pixels where neither changes: maps have few of them.
+    """Values of truth and prediction in each run of equal pixels, and the lengths of the runs, of which maps have few.
 
-    Noise has many: its pixels come back as they are, without lengths.
+    For noise, which has many, the pixels are returned as they are, without lengths.
     """
     changes = (truth[1:] != truth[:-1]) | (prediction[1:] != prediction[:-1])
     if np.count_nonzero(changes) > len(truth) / 4:
@@ -41,18 +44,20 @@ def scores(
     counted: str = "occurring",
     has_background: bool = True,
 ) -> list[dict]:
-    """Rows with metric, class_name and value (percent) of a confusion matrix.
+    """Scores of a confusion matrix, as rows with metric, class_name and value (percent).
 
-    Per class: iou = TP/(P + T - TP), fp = (P - TP)/union, fn = (T - TP)/union, so that the three add up to 100
-    (spec 2.8). Aggregates (empty class_name): miou over the counted classes; fp and fn over the foreground classes
-    among them (as in MARS, Table 6).
+    Per class: iou = TP/(P + T - TP), fp = (P - TP)/union, fn = (T - TP)/union, so that the three add up to 100.
+    Aggregates (empty class_name): miou over the counted classes; fp and fn over the foreground classes among them,
+    which agrees with MARS, Table 6.
 
     Args:
-        averaged: class ids that rows and aggregates are restricted to, for subsets of a data set; default all.
+        matrix: int64 [K, K], see `confusion`.
+        class_names: K names, in the order of the ids.
+        averaged: class ids that rows and aggregates are restricted to, for subsets of a data set; default: all.
         counted: classes that count: `occurring` in truth or prediction; `truth`, only those in the truth, so that
             predicting an absent class goes unpunished (evaluation code of public DeepLab v2 and FCN); `all`, where a
             class that does not occur has IoU 0 (evaluation code of BARM and PIDNet).
-        has_background: whether class 0 is the background, which no fp and fn count.
+        has_background: whether class 0 is the background, which the aggregates of fp and fn leave out.
 
     Raises:
         ValueError: another value of `counted`.
@@ -78,8 +83,8 @@ def scores(
     for metric, values in per_class.items():
         rows += [
             {"metric": metric, "class_name": name, "value": float(value)}
-            for name, value, there in zip(class_names, values, occurs, strict=True)
-            if there
+            for name, value, counts in zip(class_names, values, occurs, strict=True)
+            if counts
         ]
     return rows
 
@@ -95,7 +100,8 @@ class SeedCurve:
     (truth, strongest class, score bin) hold the confusion matrices of all thresholds.
 
     Args:
-        thresholds: rising, evenly spaced or not.
+        num_classes: with background.
+        thresholds: in 0..1, rising, evenly spaced or not.
     """
 
     def __init__(self, num_classes: int, thresholds: Sequence[float]):
@@ -103,7 +109,13 @@ class SeedCurve:
         self.counts = np.zeros((num_classes, num_classes, len(thresholds) + 1), np.int64)
 
     def add(self, truth: np.ndarray, cam: np.ndarray, classes: np.ndarray) -> None:
-        """truth uint8 [H, W]; cam float [k, H, W] in 0..1; classes: the k class ids of the planes."""
+        """Count the pixels of one image.
+
+        Args:
+            truth: class ids, uint8 [H, W].
+            cam: float [k, H, W] in 0..1.
+            classes: the k class ids of the planes.
+        """
         valid = truth != IGNORE
         if len(classes):
             best = cam.argmax(axis=0)
@@ -114,12 +126,12 @@ class SeedCurve:
         np.add.at(self.counts, (truth[valid], winner, score), 1)
 
     def matrix(self, number: int) -> np.ndarray:
-        """Confusion matrix at `thresholds[number]`."""
+        """Confusion matrix at `thresholds[number]`, see `confusion`."""
         kept = self.counts[:, :, number + 1 :].sum(axis=2)
         kept[:, 0] += self.counts[:, :, : number + 1].sum(axis=(1, 2))
         return kept
 
     def miou(self, averaged: Sequence[int] | None = None) -> np.ndarray:
-        """Percent, one value a threshold; `averaged` as in `scores`."""
+        """mIoU in percent at each threshold, float64 [T]; `averaged` as in `scores`."""
         names = [""] * self.num_classes
         return np.array([scores(self.matrix(i), names, averaged)[0]["value"] for i in range(len(self.thresholds))])

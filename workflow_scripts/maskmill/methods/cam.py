@@ -1,6 +1,7 @@
-"""Class activation maps (Zhou et al., CVPR 2016) merged over scales, as IRN's `make_cam` does."""
+"""Class activation maps (Zhou et al., CVPR 2016) summed over scales, as in `step/make_cam.py` of jiwoon-ahn/irn."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -8,11 +9,10 @@ from torch import Tensor
 
 
 def merge_scales(maps: Sequence[Tensor], size: tuple[int, int], classes: Sequence[int]) -> Tensor:
-    """Sum an image's maps over scales on the stride-4 grid; scale each class to 1.
+    """Sum an image's maps over scales on the stride-4 grid, and scale each class to a maximum of 1.
 
     Args:
-        maps: per scale float [C, h_s, w_s] >= 0: ReLU of the image's map plus the unflipped map of its mirror
-            image.
+        maps: per scale float [C, h_s, w_s] >= 0, see `Classifier.cam`.
         size: height and width of the image in pixels.
         classes: mask ids 1..C of the image's tags; class c is channel c - 1.
 
@@ -23,5 +23,6 @@ def merge_scales(maps: Sequence[Tensor], size: tuple[int, int], classes: Sequenc
     channels = torch.as_tensor(classes, dtype=torch.long, device=maps[0].device) - 1
     grid = ((height - 1) // 4 + 1, (width - 1) // 4 + 1)
     planes = [scale.index_select(0, channels)[:, None] for scale in maps]
-    total = sum(F.interpolate(plane, grid, mode="bilinear", align_corners=False)[:, 0] for plane in planes)
+    resized = (F.interpolate(plane, grid, mode="bilinear", align_corners=False)[:, 0] for plane in planes)
+    total = cast(Tensor, sum(resized))
     return total / (total.amax((1, 2), keepdim=True) + 1e-5)

@@ -2,21 +2,23 @@
 harder at boundaries.
 
 "CW-BASS: Confidence-Weighted Boundary-Aware Learning for Semi-Supervised Semantic Segmentation", IJCNN 2025. Equations
-and symbols are those of spec 3.2, in its order; what the second release (arXiv 2608.12773) changes stands at the end.
+follow the released code, in the paper's order; what the second release (arXiv 2608.12773) changes comes last.
 
 Symbols (the paper's, then ours):
     z_T, z_S  logits        of teacher and student, [B, K, H, W]
     c         confidence    the teacher's highest probability, [B, H, W]
-    y^        labels        its class, int64 [B, H, W]; 255 where there is none (padding, cut out)
-    tau       threshold     labels with c <= tau are dropped; a scalar, or one value a class [K]
-    V         labels that are left, 255 elsewhere
+    y^        labels        its class, int64 [B, H, W]; 255 where there is none (padding, holes)
+    tau       threshold     labels with c <= tau are dropped; a scalar, or one value per class [K]
+    V         retained      labels with c > tau; 255 elsewhere
     w         weight        (d c)^gamma
     B         edges         boundary pixels of y^, bool [B, H, W]
 
-Released variants differ from the paper's pipeline; `VARIANTS` lists how.
+The released variants differ from the paper's pipeline; `VARIANTS` lists how.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -25,35 +27,78 @@ from torch import Tensor, nn
 IGNORE = 255
 MIN_PIXELS = 10  # of a class in a batch, below which its mean confidence is left as it is
 
-# Spec 3.3 and 3.4: the paper's teacher is trained on labelled images and labels the others once; the released ones are
-# the student's moving average, with the settings in `ema`. Boundaries and weights are the same in all. `joined`: see
-# `student_logits`; it is not known of the paper.
+
+@dataclass(frozen=True)
+class Release:
+    """One of the pipelines: the paper's, or one of the two releases. Boundaries and weights are the same in all.
+
+    Attributes:
+        ema: keyword arguments of `EMA` for a teacher that is the student's moving average; None: the teacher is trained
+            on the labelled images and labels the others once.
+        strong: whether unlabelled images get a strong augmentation.
+        cutmix: whether `cutmix` fills the holes of the strong augmentation.
+        adaptive: whether tau is that of `AdaptiveThreshold`; False: that of `dynamic_threshold`.
+        joined: see `student_logits`. The paper does not say.
+        class_balanced: whether `class_balance` weighs L_cw.
+        averaged: whether the sum of the labelled and the unlabelled part of the loss is halved.
+    """
+
+    ema: dict | None = None
+    strong: bool = True
+    cutmix: bool = False
+    adaptive: bool = False
+    joined: bool = False
+    class_balanced: bool = False
+    averaged: bool = False
+
+
 VARIANTS = {
-    "paper": {
-        "ema": None,
-        "threshold": "dynamic",
-        "joined": True,
-        "class_balanced": False,
-        "averaged": False,
-        "cutmix": False,
-    },
-    "online": {
-        "ema": {"decay": 0.999, "buffers": "copied"},
-        "threshold": "dynamic",
-        "joined": False,
-        "class_balanced": False,
-        "averaged": False,
-        "cutmix": False,
-    },
-    "v2": {
-        "ema": {"decay": 0.996, "warm_up": True, "buffers": "averaged"},
-        "threshold": "adaptive",
-        "joined": False,
-        "class_balanced": True,
-        "averaged": True,
-        "cutmix": True,
-    },
+    "paper": Release(joined=True),
+    "online": Release(ema={"decay": 0.999, "buffers": "copied"}, strong=False),
+    "v2": Release(
+        ema={"decay": 0.996, "warm_up": True, "buffers": "averaged"},
+        cutmix=True,
+        adaptive=True,
+        class_balanced=True,
+        averaged=True,
+    ),
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossSettings:
+    """The parts of the loss that rows of the ablation table change.
+
+    Attributes:
+        weighted: whether the confidence weighs L_cw; False: w = 1.
+        thresholded: whether tau drops labels; False: none is dropped.
+        gamma: exponent of the confidence, see `confidence_weight`.
+        decay, d: see `decay_factor`.
+        boundary_weight: weight of L_bnd; 0 leaves it out.
+        boundary_pad: see `boundaries`.
+    """
+
+    weighted: bool = True
+    thresholded: bool = True
+    gamma: float = 1.0
+    decay: str = "none"
+    d: float = 0.9
+    boundary_weight: float = 0.5
+    boundary_pad: str = "zeros"
+
+
+class PseudoLabels(NamedTuple):
+    """The teacher's labels of unlabelled crops.
+
+    Attributes:
+        labels: y^, int64 [B, H, W].
+        confidence: c, float [B, H, W] in 0..1.
+        threshold: tau of `dynamic_threshold`, of `AdaptiveThreshold`, or a constant.
+    """
+
+    labels: Tensor
+    confidence: Tensor
+    threshold: Tensor | float
 
 
 @torch.no_grad()
@@ -74,8 +119,8 @@ def dynamic_threshold(
 ) -> Tensor:
     """tau = clip(T0 / (1 + exp(-beta (mean(c) - 0.5))), tau_min, tau_max), a scalar.
 
-    With these defaults it stays within 0.300..0.337. The mean is over all pixels of the batch that have a label; in the
-    released code padding has one.
+    With these defaults it stays within 0.300..0.337. The mean is over all pixels of the batch that have a label; the
+    released code counts padding too.
     """
     known = labels != IGNORE
     mean = (confidence.float() * known).sum() / known.sum().clamp(min=1)
@@ -83,7 +128,7 @@ def dynamic_threshold(
 
 
 def no_threshold(confidence: Tensor, labels: Tensor) -> float:
-    """tau that no label falls below."""
+    """tau that drops no label."""
     return 0.0
 
 
@@ -91,7 +136,7 @@ def retained(labels: Tensor, confidence: Tensor, threshold: Tensor | float) -> T
     """V: the labels with c > tau, strictly; 255 elsewhere.
 
     Args:
-        threshold: a scalar, or one value a class [K].
+        threshold: a scalar, or one value per class [K].
     """
     if isinstance(threshold, Tensor) and threshold.ndim:
         threshold = threshold[labels.clamp(max=len(threshold) - 1)]
@@ -101,13 +146,13 @@ def retained(labels: Tensor, confidence: Tensor, threshold: Tensor | float) -> T
 def boundaries(labels: Tensor, *, pad: str = "zeros") -> Tensor:
     """B, bool [B, H, W]: pixels where the Sobel gradient of any class's indicator is not zero.
 
-    To be taken of y^ before the threshold. A straight border is two pixels wide; the centre of a single deviating pixel
-    is none, its eight neighbours are.
+    The labels are y^ before the threshold. A straight border is two pixels wide. A single deviating pixel is no
+    boundary itself, but its eight neighbours are.
 
     Args:
-        labels: int64 [B, H, W]; 255 is like outside the image.
-        pad: outside the image `zeros` has no class, so that the whole frame is a boundary (released code); `replicate`
-            goes on with the outermost pixels, and drops what borders on 255.
+        labels: int64 [B, H, W]; 255 counts as outside the image.
+        pad: `zeros`: outside the image there is no class, so that the whole frame is a boundary (released code);
+            `replicate`: the outermost pixels continue outside, and pixels next to 255 are no boundary.
     """
     _check("pad", pad, ("zeros", "replicate"))
     outside = {"mode": "constant", "value": IGNORE} if pad == "zeros" else {"mode": "replicate"}
@@ -122,8 +167,8 @@ def boundaries(labels: Tensor, *, pad: str = "zeros") -> Tensor:
 def _changes_across(labels: Tensor) -> Tensor:
     """Whether some class's Sobel gradient along the rows of [B, H+2, W+2] is not zero, [B, H, W].
 
-    That is, whether the columns at both sides differ, each with weights 1, 2, 1 as Sobel's. They give all classes the
-    same weight only with equal middles and ends, or if each one's ends are the other one's middle.
+    The gradient compares the columns at both sides, each weighted 1, 2, 1. Both columns give every class the same
+    weight only if their middles and their ends are equal, or if each column's ends are the other column's middle.
     """
     columns = labels[..., :-2], labels[..., 2:]
     (top_1, middle_1, end_1), (top_2, middle_2, end_2) = ((c[:, :-2], c[:, 1:-1], c[:, 2:]) for c in columns)
@@ -133,8 +178,8 @@ def _changes_across(labels: Tensor) -> Tensor:
 
 
 def decay_factor(epoch: int, *, decay: str = "none", d: float = 0.9) -> float:
-    """Factor on the confidence: 1 for `none`; d for `constant`, which is all that any release does; d^epoch for
-    `exponential`, our reading of "progressive". `epoch` counts from 0."""
+    """Factor on the confidence: 1 for `none`; d for `constant`, as in all releases; d^epoch for `exponential`, our
+    reading of the paper's "progressive". `epoch` counts from 0."""
     _check("decay", decay, ("none", "constant", "exponential"))
     return {"none": 1.0, "constant": d, "exponential": d**epoch}[decay]
 
@@ -163,7 +208,7 @@ def boundary_loss(logits: Tensor, labels: Tensor, edges: Tensor) -> Tensor:
 
 
 def ramp(iteration: int, iterations: int) -> float:
-    """r(t) = min(1, t / iterations), t counted from 0; 1 without a ramp (iterations 0). Official: five epochs."""
+    """r(t) = min(1, t / iterations), t counted from 0; 1 where `iterations` is 0. Released: five epochs."""
     return min(1.0, iteration / iterations) if iterations else 1.0
 
 
@@ -181,46 +226,42 @@ def losses(
     labelled_logits: Tensor,
     truth: Tensor,
     unlabelled_logits: Tensor,
-    labels: Tensor,
-    confidence: Tensor,
-    threshold: Tensor | float,
+    pseudo: PseudoLabels,
     *,
+    settings: LossSettings,
+    release: Release,
+    epoch: int = 0,
     strength: float = 1.0,
-    weighted: bool = True,
-    gamma: float = 1.0,
-    factor: float = 1.0,
-    boundary_weight: float = 0.5,
-    boundary_pad: str = "zeros",
-    class_balanced: bool = False,
-    averaged: bool = False,
 ) -> dict[str, Tensor]:
     """L = CE(z_S(x_l), y) + lambda_u r(t) (L_cw + 0.5 L_bnd), term by term.
 
     Args:
-        labelled_logits, truth: student's logits on labelled images and their masks (255 left out).
+        labelled_logits, truth: student's logits on labelled images and their masks; pixels labelled 255 do not count.
         unlabelled_logits: student's logits on the unlabelled images.
-        labels, confidence: the teacher's, on the same crops.
-        threshold: tau of `dynamic_threshold`, of `AdaptiveThreshold`, or a constant.
+        pseudo: the teacher's labels of the same crops.
+        settings: which parts of the loss there are.
+        release: the pipeline, whose fields `class_balanced` and `averaged` count here.
+        epoch: counted from 0, for `decay_factor`.
         strength: lambda_u r(t).
-        weighted: False leaves the confidence out of L_cw (w = 1).
-        gamma, factor: of `confidence_weight`.
-        boundary_weight: 0 leaves L_bnd out.
-        class_balanced: whether `class_balance` weighs L_cw too.
-        averaged: whether the sum of the labelled and the unlabelled part is halved (second release).
     """
-    left = retained(labels, confidence, threshold)
-    weight = confidence_weight(confidence, gamma=gamma, factor=factor) if weighted else torch.ones_like(confidence)
+    labels, confidence, threshold = pseudo
+    valid = retained(labels, confidence, threshold)
+    factor = decay_factor(epoch, decay=settings.decay, d=settings.d)
+    weight = torch.ones_like(confidence)
+    if settings.weighted:
+        weight = confidence_weight(confidence, gamma=settings.gamma, factor=factor)
     num_classes = unlabelled_logits.shape[1]
-    if class_balanced:
-        weight = weight * class_balance(left, num_classes)[left.clamp(max=num_classes - 1)]
-    share = 0.5 if averaged else 1.0
+    if release.class_balanced:
+        weight = weight * class_balance(valid, num_classes)[valid.clamp(max=num_classes - 1)]
+    share = 0.5 if release.averaged else 1.0
     terms = {
         "supervised": share * confidence_weighted_loss(labelled_logits, truth, labelled_logits.new_ones(())),
-        "confidence_weighted": share * strength * confidence_weighted_loss(unlabelled_logits, left, weight),
+        "confidence_weighted": share * strength * confidence_weighted_loss(unlabelled_logits, valid, weight),
     }
-    if boundary_weight:
-        edges = boundaries(labels, pad=boundary_pad)
-        terms["boundary"] = share * strength * boundary_weight * boundary_loss(unlabelled_logits, left, edges)
+    if settings.boundary_weight:
+        edges = boundaries(labels, pad=settings.boundary_pad)
+        boundary = boundary_loss(unlabelled_logits, valid, edges)
+        terms["boundary"] = share * strength * settings.boundary_weight * boundary
     return terms
 
 
@@ -228,14 +269,16 @@ def losses(
 
 
 class AdaptiveThreshold(nn.Module):
-    """tau of the second release: the formula on slow averages, held up by a floor that rises with the confidence.
+    """tau of the second release: the formula of `dynamic_threshold` on moving averages, and a floor below it that
+    rises with the confidence.
 
-    mu_k, the mean confidence of class k, follows its batches with 0.999 (from the first batch that shows the class; 0.5
-    before); F, the mean confidence, with 0.99 from T0. The formula takes the mean of all mu_k.
+    mu_k, the mean confidence of class k, is a moving average over the batches with momentum 0.999; it is 0.5 until the
+    first batch that has the class, and that batch's mean then. F, the mean confidence of all pixels, is one with
+    momentum 0.99 that starts at T0. The formula takes the mean of all mu_k.
 
     Args:
-        floor: `none` (its method "cwbass"); `global` clip(0.95 F, tau_min, tau_max) ("cwbass_v2"); `per_class` the same
-            with 0.95 F mu_k / max_j mu_j, which asks less of classes that are learnt late.
+        floor: `none` (the release's method "cwbass"); `global`: clip(0.95 F, tau_min, tau_max) ("cwbass_v2");
+            `per_class`: the same with 0.95 F mu_k / max_j mu_j, a lower floor for classes that are learned late.
 
     The state is in buffers, so that it can be saved with the network.
     """
@@ -263,7 +306,7 @@ class AdaptiveThreshold(nn.Module):
 
     @torch.no_grad()
     def forward(self, confidence: Tensor, labels: Tensor) -> Tensor:
-        """Takes in a batch's confidence and labels [B, H, W], then returns tau, [K]."""
+        """Update the averages with a batch's confidence and labels [B, H, W], then return tau, [K]."""
         known = labels != IGNORE
         confidence, labels = confidence[known].double(), labels[known]  # float32 loses digits over millions
         if len(labels):
@@ -281,15 +324,15 @@ class AdaptiveThreshold(nn.Module):
         num_classes = len(self.class_confidence)
         pixels = labels.bincount(minlength=num_classes)
         means = (labels.bincount(confidence, minlength=num_classes) / pixels.clamp(min=1)).float()
-        shown = pixels >= MIN_PIXELS
-        followed = torch.where(self.seen, self.class_confidence.lerp(means, 1 - self.class_momentum), means)
-        self.class_confidence.copy_(torch.where(shown, followed, self.class_confidence))
-        self.seen |= shown
+        present = pixels >= MIN_PIXELS
+        averages = torch.where(self.seen, self.class_confidence.lerp(means, 1 - self.class_momentum), means)
+        self.class_confidence.copy_(torch.where(present, averages, self.class_confidence))
+        self.seen |= present
         self.mean_confidence.lerp_(confidence.mean().float(), 1 - self.floor_momentum)
 
 
 def cutmix(hole: Tensor, *maps: Tensor) -> list[Tensor]:
-    """Fills each image's hole with what its predecessor in the batch shows there.
+    """Fill each image's hole with the same place of its predecessor in the batch.
 
     Args:
         hole: bool [B, 1, H, W].
@@ -299,19 +342,19 @@ def cutmix(hole: Tensor, *maps: Tensor) -> list[Tensor]:
 
 
 def threshold_then_mix(
-    tau_of: Callable[[Tensor, Tensor], Tensor | float],
+    threshold_of: Callable[[Tensor, Tensor], Tensor | float],
     images: Tensor,
     labels: Tensor,
     confidence: Tensor,
     hole: Tensor | None = None,
 ) -> tuple[Tensor | float, list[Tensor]]:
-    """tau of confidence and labels as the teacher gave them; only then holes are filled, where there are some.
+    """Take tau of the teacher's confidence and labels as they are, and only then fill the holes, where there are any.
 
     Returns:
         tau, and images, labels and confidence as the student learns from them.
     """
     maps = [images, labels, confidence]
-    return tau_of(confidence, labels), maps if hole is None else cutmix(hole, *maps)
+    return threshold_of(confidence, labels), maps if hole is None else cutmix(hole, *maps)
 
 
 @torch.no_grad()

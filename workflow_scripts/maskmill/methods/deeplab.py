@@ -1,12 +1,13 @@
 """DeepLab v2: atrous convolution, atrous spatial pyramid pooling, and a fully connected CRF.
 
 L.-C. Chen, G. Papandreou, I. Kokkinos, K. Murphy, A. Yuille: "DeepLab: Semantic Image Segmentation with Deep
-Convolutional Nets, Atrous Convolution, and Fully Connected CRFs", TPAMI 2017. The network is
-`networks/deeplab_v2.py`, the CRF `refinement/dense_crf.py`, the search for its setting `methods/crf_search.py`; here is
-how the network is trained.
+Convolutional Nets, Atrous Convolution, and Fully Connected CRFs", TPAMI 2017. This module has the loss and the learning
+rates of the training. The network is in `networks/deeplab_v2.py`, the CRF in `refinement/dense_crf.py`, the search for
+its settings in `methods/crf_search.py`.
 """
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,27 +16,31 @@ from maskmill.training.losses import cross_entropy
 
 
 def deep_supervision(maps: Sequence[Tensor], labels: Tensor) -> Tensor:
-    """Sum of the cross entropies of all score maps, each a mean over the pixels that are not 255.
+    """Sum of the cross entropies of all score maps, each a mean over the pixels that are not 255. A scalar.
 
-    Labels are shrunk to each map's size by nearest neighbour (pixel centres), which keeps the grids aligned.
+    Nearest neighbours (of pixel centres) reduce the labels to each map's size, which keeps the grids aligned.
 
     Args:
         maps: float [B, C, h_i, w_i].
         labels: int64 [B, H, W].
     """
     labels = labels[:, None].float()
-    shrunk = (F.interpolate(labels, scores.shape[-2:], mode="nearest-exact")[:, 0].long() for scores in maps)
-    return sum(map(cross_entropy, maps, shrunk))
+    reduced = (F.interpolate(labels, scores.shape[-2:], mode="nearest-exact")[:, 0].long() for scores in maps)
+    return cast(Tensor, sum(map(cross_entropy, maps, reduced)))
 
 
 def parameter_groups(
-    network: nn.Module, score_layers: Sequence[nn.Module], *, lr: float, weight_decay: float, multipliers: dict
+    network: Any, score_layers: Sequence[nn.Module], *, lr: float, weight_decay: float, multipliers: dict[str, float]
 ) -> list[dict]:
-    """The official multipliers of learning rate and weight decay.
+    """Optimiser groups with the learning rates and weight decay of the official Caffe configuration.
 
-    Weights learn at `lr`; biases at `multipliers["bias"]` (2) times that, without decay; both of the score layers at
-    `multipliers["scores"]` (10) times that again. Norms learn at `lr` without decay, and not at all where they are
-    frozen (`network.frozen_batchnorm`), as the paper does it.
+    Weights learn at `lr`, biases at `multipliers["bias"]` (2) times `lr` and without decay. Weights and biases of the
+    score layers learn at `multipliers["scores"]` (10) times these rates. Norms learn at `lr` without decay, or not at
+    all if the network freezes them, as in the paper.
+
+    Args:
+        network: a `DeepLabV2`.
+        score_layers: see `DeepLabV2.score_layers`.
     """
     fast = {id(p) for layer in score_layers for p in layer.parameters()}
     norms = {id(p) for m in network.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters()}

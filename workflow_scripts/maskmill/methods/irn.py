@@ -1,13 +1,13 @@
 """IRN: weakly supervised learning of class boundaries and displacements (Ahn, Cho, Kwak, CVPR 2019).
 
-Constants are those of the released code. Symbols: B(x) class boundary map, D(x) displacement field, a_ij
-affinity of pixels i and j. A pair is a source pixel i and the pixel j at one of the O offsets of
-`maskmill.refinement.paths.paths(radius)`; sources are the h x w pixels that have all their partners on the
-map: with r = radius - 1, the first H - r rows and all but the r outermost columns on either side.
+Constants are those of the released code (`net/resnet50_irn.py`, `step/train_irn.py` of jiwoon-ahn/irn). Symbols: B(x)
+class boundary map, D(x) displacement field, a_ij affinity of pixels i and j. A pair is a source pixel i and the pixel j
+at one of the O offsets of `maskmill.refinement.paths.paths(radius)`. Sources are the h x w pixels whose partners j all
+lie on the map: with r = radius - 1, the first H - r rows and all but the r outermost columns on either side.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -21,21 +21,21 @@ Paths = Sequence[tuple[Cell, Sequence[Cell]]]
 
 
 def affinity_labels(foreground: np.ndarray, background: np.ndarray) -> np.ndarray:
-    """Labels that IRNet learns from: what a confident foreground and a confident background decide.
+    """Labels from which IRNet learns, combined from confident foreground and confident background.
 
     Args:
-        foreground: ids [H, W] of a labelling that finds little foreground (high threshold, then a CRF).
-        background: ids [H, W] of a labelling that finds little background (low threshold, then a CRF).
+        foreground: ids [H, W] of labels with little foreground (high threshold, then a CRF).
+        background: ids [H, W] of labels with little background (low threshold, then a CRF).
 
     Returns:
-        uint8 [H, W]: the foreground labelling's class, 0 where both say background, 255 elsewhere.
+        uint8 [H, W]: the class of `foreground`, 0 where both are background, 255 elsewhere.
     """
     uncertain_or_background = np.where(background == 0, 0, UNCERTAIN)
     return np.where(foreground > 0, foreground, uncertain_or_background).astype(np.uint8)
 
 
 class PairLabels(NamedTuple):
-    """Which pairs attract and which repel: bool [B, O, h, w] each, no pair in two of them."""
+    """Pairs that attract (positive) and pairs that repel (negative), bool [B, O, h, w] each; no pair is in two sets."""
 
     background: Tensor  # P+_bg: both pixels background
     foreground: Tensor  # P+_fg: both pixels of the same foreground class
@@ -43,7 +43,11 @@ class PairLabels(NamedTuple):
 
 
 def pair_labels(labels: Tensor, paths: Paths) -> PairLabels:
-    """Compare the labels [B, H, W] (integers; 255 = uncertain, its pairs are left out) of all pairs.
+    """Compare the labels of all pairs.
+
+    Args:
+        labels: integers [B, H, W]; 255 is uncertain, and its pairs are in no set.
+        paths: see `maskmill.refinement.paths.paths`.
 
     Raises:
         ValueError: the map is too small for the offsets.
@@ -65,7 +69,8 @@ def affinity(boundary: Tensor, paths: Paths) -> Tensor:
     Returns:
         [B, O, h, w]. The gradient goes to one strongest cell of each path.
     """
-    # Found without autograd, the cells leave one gather to differentiate, not a slice per cell and path.
+    # The search for the strongest cells runs without autograd, so that it only differentiates a single gather, and not
+    # a slice per cell and path.
     reach = _reach(paths)
     strongest = torch.stack([_strongest(boundary.detach(), cells, reach) for _, cells in paths], dim=1)
     return 1 - boundary.flatten(1).gather(1, strongest.flatten(1)).view(strongest.shape)
@@ -99,7 +104,8 @@ def losses(edge: Tensor, displacement: Tensor, labels: Tensor, paths: Paths) -> 
     foreground_positive = (surprise * pairs.foreground).sum() / (foreground + EPSILON)
 
     reach = _reach(paths)
-    foreground_error = background_error = 0.0
+    foreground_error: Any = 0.0
+    background_error: Any = 0.0
     for number, (offset, _) in enumerate(paths):
         difference = displacement_difference(displacement, offset, reach)
         target = difference.new_tensor(offset).view(2, 1, 1)
@@ -112,11 +118,11 @@ def losses(edge: Tensor, displacement: Tensor, labels: Tensor, paths: Paths) -> 
         "displacement_foreground": foreground_error / (2 * foreground + EPSILON),
         "displacement_background": background_error / (2 * background + EPSILON),
     }
-    return {**parts, "total": sum(parts.values()) / 2}
+    return {**parts, "total": cast(Tensor, sum(parts.values())) / 2}
 
 
 def _reach(paths: Paths) -> int:
-    """The r of the module's docstring: how many cells the offsets reach."""
+    """r: the largest distance of the offsets, in rows or columns."""
     return max(dy for (dy, _), _ in paths)
 
 

@@ -10,14 +10,15 @@ Symbols (the paper's, then ours):
     S, D  cosine similarity and the distance D(v, v') = (1 - S(v, v')) / 2
     K_fg, K_bg              centroids of each class, and of the background, in one image (2, 2)
     alpha                   share of a class's centroids that is kept (0.40)
-    V^c   V[c]              debiased centroid of class c
+    V^c   class_centroids   debiased centroids of all classes, [C+1, D]; row c is that of class c
     C_I   classes, tags     classes of the image: mask ids 1..C, or bool [B, C] where column c-1 is class c
     M^, M likelihood, mask  object likelihood, and its binary refinement
-    Y^db  debiased          labels with biased pixels marked: -1 in the paper, 254 here (255 stays "ignore")
-    Y^te, Y^co              teacher labels; complemented labels
+    Y^db  debiased_labels   labels with biased pixels marked: -1 in the paper, 254 here (255 stays "ignore")
+    Y^te  teacher_labels    labels of the teacher
+    Y^co                    complemented labels
     W     weight            certainty weight of the complemented labels
 
-Points that the paper leaves open are keyword arguments; the first value named is the default.
+Keyword arguments stand for the points that the paper leaves open; the first value named is the default.
 """
 
 import math
@@ -30,11 +31,14 @@ import torch.nn.functional as F
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-BIASED, IGNORE = 254, 255
+from maskmill.choices import check_choice
+from maskmill.training.losses import IGNORE
+
+BIASED = 254
 KMEANS_ITERATIONS = 25
 
 
-# Section 3.2: image-wise centroids
+# Sec. 3.2: image-wise centroids
 
 
 def patch_labels(labels: np.ndarray, grid: tuple[int, int], num_classes: int) -> np.ndarray:
@@ -49,6 +53,9 @@ def patch_labels(labels: np.ndarray, grid: tuple[int, int], num_classes: int) ->
 
     Returns:
         uint8 [h, w]; the smallest id wins a tie, so 255 wins only with more pixels than any class.
+
+    Raises:
+        ValueError: the grid is finer than the labels, or a label is out of range.
     """
     (h, w), (height, width) = grid, labels.shape
     if h > height or w > width:
@@ -80,39 +87,41 @@ def image_centroids(
     few_samples: str = "repeat",
     seed: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """K-means centroids of each class that the pseudo label of one image shows (section 3.2).
+    """K-means centroids of each class in the pseudo label of one image (MARS, Sec. 3.2).
 
     Args:
         features: float [D, h, w].
         labels: uint8 [H, W] or [h, w], class ids and 255; the background 0 counts as a class.
-        samples: `patches` clusters the vectors of the grid under `patch_labels`; `pixels` those of the
-            features upsampled to [H, W].
-        kmeans: `spherical` clusters L2-normalised vectors, `euclidean` the vectors as they are. Centroids are
-            the means of what was clustered, not normalised again.
-        few_samples: where a region has fewer than K vectors, `repeat` them up to K centroids, or `skip` it.
-        seed: of k-means++; one and the same seed for all images makes the result independent of their order.
+        k_foreground, k_background: K_fg and K_bg.
+        samples: `patches` clusters the vectors of the grid, labelled by `patch_labels`; `pixels` clusters the vectors
+            of the features upsampled to [H, W].
+        kmeans: `spherical` clusters L2-normalised vectors, `euclidean` the vectors as they are. Centroids are the means
+            of the clustered vectors and are not normalised again.
+        few_samples: where a region has fewer than K vectors, `repeat` them up to K centroids, or `skip` the region.
+        seed: of k-means++. The same seed for all images makes the result independent of their order.
 
     Returns:
         centroids float32 [n, D]; classes uint8 [n], ascending; counts int64 [n] of vectors in each cluster.
     """
-    _check("samples", samples, ("patches", "pixels"))
-    _check("kmeans", kmeans, ("spherical", "euclidean"))
-    _check("few_samples", few_samples, ("repeat", "skip"))
+    check_choice("samples", samples, ("patches", "pixels"))
+    check_choice("kmeans", kmeans, ("spherical", "euclidean"))
+    check_choice("few_samples", few_samples, ("repeat", "skip"))
     features = np.asarray(features, np.float32)
     if samples == "patches":
         present = labels[labels != IGNORE]
-        labels = patch_labels(labels, features.shape[1:], int(present.max(initial=0)) + 1)
+        labels = patch_labels(labels, (features.shape[1], features.shape[2]), int(present.max(initial=0)) + 1)
     else:
-        features = upsampled(features, labels.shape)
+        features = upsampled(features, (labels.shape[0], labels.shape[1]))
     dimension = len(features)
-    vectors, owners = features.reshape(dimension, -1).T, labels.ravel()
+    vectors, vector_labels = features.reshape(dimension, -1).T, labels.ravel()
     if kmeans == "spherical":
         vectors = _unit(vectors)
 
-    centroids, classes, counts = [np.empty((0, dimension), np.float32)], [], [np.empty(0, np.int64)]
+    centroids, counts = [np.empty((0, dimension), np.float32)], [np.empty(0, np.int64)]
+    classes: list[int] = []
     with threadpool_limits(1, user_api="openmp"):  # with more threads the sums inside K-means change from run to run
-        for label in np.unique(owners[owners != IGNORE]):
-            region = vectors[owners == label]
+        for label in np.unique(vector_labels[vector_labels != IGNORE]):
+            region = vectors[vector_labels == label]
             k = k_foreground if label > 0 else k_background
             if len(region) < k and few_samples == "skip":
                 continue
@@ -124,14 +133,14 @@ def image_centroids(
 
 
 def _cluster(vectors: np.ndarray, k: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """K centroids [k, D] of vectors [n, D] and the number of vectors behind each [k]."""
-    from sklearn.cluster import KMeans  # slower to start than torch, and only one of MARS's stages clusters
+    """K centroids [k, D] of vectors [n, D] and the number of vectors in the cluster of each [k]."""
+    from sklearn.cluster import KMeans  # slower to import than torch, and only one of MARS's stages clusters
     from sklearn.exceptions import ConvergenceWarning
 
     if len(vectors) < k:
         return vectors[np.arange(k) % len(vectors)], np.ones(k, np.int64)
     model = KMeans(k, init="k-means++", n_init=1, max_iter=KMEANS_ITERATIONS, tol=0, random_state=seed)
-    with warnings.catch_warnings():  # fewer than k distinct vectors: equal centroids, which is what `repeat` means
+    with warnings.catch_warnings():  # fewer than k distinct vectors give equal centroids, as `repeat` should
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(vectors)
     return model.cluster_centers_, np.bincount(model.labels_, minlength=k)
@@ -148,8 +157,8 @@ def mean_background(background: np.ndarray) -> np.ndarray:
 def background_distance(centroids: np.ndarray, mean: np.ndarray) -> np.ndarray:
     """Eq. 1, the mean distance of each centroid to the N_bg background centroids: float64 [n], in 0..1.
 
-    dist(v) = 1/N_bg sum_j D(v, v_j^0) = (1 - v/|v| . m) / 2, because the cosine is linear in v_j/|v_j|. Long
-    distances mark the target, short ones what also appears as background.
+    dist(v) = 1/N_bg sum_j D(v, v_j^0) = (1 - v/|v| . m) / 2, because the cosine is linear in v_j/|v_j|. Long distances
+    mark the target, short distances mark things that also appear as background.
 
     Args:
         centroids: float [n, D].
@@ -159,7 +168,7 @@ def background_distance(centroids: np.ndarray, mean: np.ndarray) -> np.ndarray:
 
 
 def selected_count(centroids: int, alpha: float) -> int:
-    """ceil(n alpha) of Eq. 3, alpha being the decimal number that was written: 0.07 of 100 is 7, not 8."""
+    """ceil(n alpha) of Eq. 3, with the decimal value of alpha: 0.07 of 100 is 7, not 8."""
     return math.ceil(centroids * Fraction(str(alpha)))
 
 
@@ -174,52 +183,52 @@ def debiased_centroids(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Eq. 2-3: per class, the mean of the ceil(n alpha) centroids that are farthest from the background.
 
-    n is the number of the class's centroids at hand. With `few_samples=repeat` it is the paper's N_c K_fg,
-    where N_c counts the images whose pseudo label shows the class; with `skip` it may be smaller. Equal
-    distances keep the order of the rows.
+    n is the number of centroids of the class. With `few_samples=repeat` it is the paper's N_c K_fg, where N_c is the
+    number of images whose pseudo label contains the class; with `skip` it may be smaller. Equal distances keep the
+    order of the rows.
 
     Args:
-        centroids: float [n, D], those of all images; rows of class 0 are passed over.
+        centroids: float [n, D], of all images; rows of class 0 are ignored.
         classes: mask ids [n].
-        distances: Eq. 1 for each row [n].
+        distances: Eq. 1 for each row, [n].
         num_classes: with the background, C+1.
-        alpha: share kept, in (0, 1].
-        normalise_centroids: False takes the mean as Eq. 2 prints it, True that of L2-normalised centroids.
+        alpha: share that is kept, in (0, 1].
+        normalise_centroids: False takes the mean as Eq. 2 prints it, True the mean of L2-normalised centroids.
 
     Returns:
-        V float64 [num_classes, D] by mask id, NaN in row 0 and for classes without a centroid;
-        selected bool [n].
+        V float64 [num_classes, D] by mask id, NaN in row 0 and for classes without a centroid; and the rows that are
+        kept, bool [n].
     """
     centroids = np.asarray(centroids, np.float64)
     if normalise_centroids:
         centroids = _unit(centroids)
-    debiased = np.full((num_classes, centroids.shape[1]), np.nan)
+    class_centroids = np.full((num_classes, centroids.shape[1]), np.nan)
     selected = np.zeros(len(centroids), bool)
     for label in np.unique(classes[classes > 0]):
         members = np.flatnonzero(classes == label)
         farthest_first = members[np.argsort(-distances[members], kind="stable")]
         chosen = farthest_first[: selected_count(len(members), alpha)]
-        debiased[label] = centroids[chosen].mean(axis=0)
+        class_centroids[label] = centroids[chosen].mean(axis=0)
         selected[chosen] = True
-    return debiased, selected
+    return class_centroids, selected
 
 
 # Equations 4-5: debiased labels
 
 
-def object_likelihood(features: np.ndarray, debiased: np.ndarray, classes: list[int]) -> np.ndarray:
+def object_likelihood(features: np.ndarray, class_centroids: np.ndarray, classes: list[int]) -> np.ndarray:
     """Eq. 4: M^(p) = ReLU(max over c in C_I of S(F(p), V^c)), float [h, w] in 0..1, float32 at least.
 
-    The maximum is over the classes on purpose: unsupervised features cannot tell a horse from a sheep.
+    Eq. 4 takes the maximum over the image's classes on purpose: unsupervised features cannot tell a horse from a sheep.
 
     Args:
         features: float [D, h, w].
-        debiased: V of `debiased_centroids`, [C+1, D].
-        classes: mask ids of the image's classes. Those without a centroid (NaN) are left out; with none left
-            the likelihood is 0.
+        class_centroids: V of `debiased_centroids`, [C+1, D].
+        classes: mask ids of the image's classes. Classes without a centroid (NaN) are left out; if none is left, the
+            likelihood is 0.
     """
     precision = np.result_type(features, np.float32)
-    targets = debiased[list(classes)].astype(precision)
+    targets = class_centroids[list(classes)].astype(precision)
     targets = _unit(targets[np.isfinite(targets).all(axis=1)])
     cosines = np.tensordot(targets, _unit(features.astype(precision), axis=0), axes=1)  # [|C_I|, h, w]
     return cosines.max(axis=0, initial=0).clip(0, 1)
@@ -228,15 +237,17 @@ def object_likelihood(features: np.ndarray, debiased: np.ndarray, classes: list[
 def likelihood_probabilities(
     likelihood: np.ndarray, *, background: str = "complement", gamma: float = 2.0, rescale: str = "none"
 ) -> np.ndarray:
-    """The object likelihood as two classes, for a CRF: float [2, H, W], background first, sum 1.
+    """The object likelihood as probabilities of two classes, for a CRF: float [2, H, W], background first, sum 1.
 
     Args:
         likelihood: M^ [H, W] in 0..1.
-        background: `complement` is 1 - M^; `power` is (1 - M^)^gamma against M^, as RS+EPM does.
+        background: `complement` is 1 - M^; `power` is (1 - M^)^gamma against M^, as in RS+EPM (released code
+            shjo-april/RecurSeed_and_EdgePredictMix).
+        gamma: exponent of `power`.
         rescale: `none`, or `max`: M^ divided by its maximum in the image.
     """
-    _check("background", background, ("complement", "power"))
-    _check("rescale", rescale, ("none", "max"))
+    check_choice("background", background, ("complement", "power"))
+    check_choice("rescale", rescale, ("none", "max"))
     if rescale == "max" and likelihood.max() > 0:
         likelihood = likelihood / likelihood.max()
     exponent = gamma if background == "power" else 1
@@ -245,67 +256,68 @@ def likelihood_probabilities(
 
 
 def debias(labels: np.ndarray, mask: np.ndarray, biased: int = BIASED) -> np.ndarray:
-    """Eq. 5: foreground outside the object mask becomes `biased`; background and 255 stay.
+    """Y^db of Eq. 5, [H, W]: foreground outside of the object mask becomes `biased`; background and 255 stay.
 
     Args:
         labels: Y^b uint8 [H, W].
         mask: M bool [H, W], True on objects.
-        biased: 254 keeps uint8; the paper's -1 gives int16.
+        biased: mark of biased pixels. 254 keeps uint8; the paper's -1 gives int16.
     """
     foreground = (labels > 0) & (labels != IGNORE)
-    debiased = labels.astype(np.result_type(labels, np.min_scalar_type(biased)))
-    debiased[foreground & ~mask] = biased
-    return debiased
+    debiased_labels = labels.astype(np.result_type(labels, np.min_scalar_type(biased)))
+    debiased_labels[foreground & ~mask] = biased
+    return debiased_labels
 
 
-# Equations 6-7: complementing and the weighted cross entropy
+# Equations 6-7: complemented labels and the weighted cross entropy
 
 
 def teacher_labels(probabilities: Tensor, tags: Tensor, *, label_space: str = "image") -> Tensor:
     """Y^te int64 [B, H, W]: the teacher's most probable class.
 
     Args:
-        probabilities: teacher's [B, C+1, H, W], refined or not.
+        probabilities: of the teacher, [B, C+1, H, W], refined or not.
         tags: bool [B, C].
         label_space: `image` allows background and the image's classes, `all` every class.
     """
-    _check("label_space", label_space, ("image", "all"))
+    check_choice("label_space", label_space, ("image", "all"))
     if label_space == "image":
         probabilities = torch.cat([probabilities[:, :1], _of_the_image(probabilities, tags, absent=-1)], dim=1)
     return probabilities.argmax(dim=1)
 
 
-def complement(debiased: Tensor, teacher: Tensor, biased: int = BIASED) -> Tensor:
+def complement(debiased_labels: Tensor, teacher_labels: Tensor, biased: int = BIASED) -> Tensor:
     """Eq. 6: Y^co int64 [B, H, W], the teacher's labels Y^te at biased pixels of Y^db, Y^db elsewhere."""
-    return torch.where(debiased == biased, teacher.long(), debiased.long())
+    return torch.where(debiased_labels == biased, teacher_labels.long(), debiased_labels.long())
 
 
-def certainty_weight(probabilities: Tensor, debiased: Tensor, tags: Tensor, biased: int = BIASED) -> Tensor:
-    """W of Eq. 7, [B, H, W]: at biased pixels the teacher's top probability of the image's classes, else 1.
+def certainty_weight(probabilities: Tensor, debiased_labels: Tensor, tags: Tensor, biased: int = BIASED) -> Tensor:
+    """W of Eq. 7, [B, H, W]: at biased pixels the teacher's largest probability of the image's classes, else 1.
 
-    The background does not count: where the teacher calls a biased pixel background, the weight is still the
+    The background does not count: where the teacher labels a biased pixel as background, the weight is still the
     (then small) probability of a foreground class.
 
     Args:
-        probabilities: teacher's softmax over all classes [B, C+1, H, W].
-        debiased: Y^db [B, H, W].
+        probabilities: the teacher's softmax over all classes, [B, C+1, H, W].
+        debiased_labels: Y^db [B, H, W].
         tags: bool [B, C].
+        biased: mark of biased pixels in Y^db.
     """
     confidence = _of_the_image(probabilities, tags, absent=0).amax(dim=1)
-    return torch.where(debiased == biased, confidence, torch.ones_like(confidence))
+    return torch.where(debiased_labels == biased, confidence, torch.ones_like(confidence))
 
 
 def weighted_cross_entropy(logits: Tensor, labels: Tensor, weight: Tensor, *, normalise: str = "valid") -> Tensor:
-    """Eq. 7: -sum over p of W(p) log P(Y^co(p)), pixels of label 255 left out. A scalar.
+    """Eq. 7: -sum over p of W(p) log P(Y^co(p)), without the pixels of label 255. A scalar.
 
     Args:
-        logits: student's [B, C+1, H, W].
+        logits: of the student, [B, C+1, H, W].
         labels: Y^co int64 [B, H, W].
         weight: W [B, H, W].
         normalise: `valid` divides by the number of valid pixels, `sum` does not divide, `weight` divides by
             the sum of W over valid pixels.
     """
-    _check("normalise", normalise, ("valid", "sum", "weight"))
+    check_choice("normalise", normalise, ("valid", "sum", "weight"))
     valid = labels != IGNORE
     total = (weight * F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none")).sum()
     if normalise == "sum":
@@ -315,15 +327,11 @@ def weighted_cross_entropy(logits: Tensor, labels: Tensor, weight: Tensor, *, no
 
 
 def _of_the_image(probabilities: Tensor, tags: Tensor, absent: float) -> Tensor:
-    """Foreground planes [B, C, H, W], with `absent` in those of classes that the image does not have."""
+    """Foreground planes [B, C, H, W], filled with `absent` for classes that the image does not have."""
     return probabilities[:, 1:].masked_fill(~tags.bool()[:, :, None, None], absent)
 
 
 def _unit(vectors: np.ndarray, axis: int = -1) -> np.ndarray:
+    """L2-normalised vectors; zeros stay zeros."""
     norms = np.linalg.norm(vectors, axis=axis, keepdims=True)
     return vectors / np.maximum(norms, np.finfo(norms.dtype).tiny)
-
-
-def _check(name: str, value: str, options: tuple[str, ...]) -> None:
-    if value not in options:
-        raise ValueError(f"{name} is {value!r}; choose one of {', '.join(options)}")

@@ -1,10 +1,10 @@
 """MGD: distil a deep and a wide teacher, both semi-supervised, into a light student.
 
 J. Qin, J. Wu, M. Li, X. Xiao, M. Zheng, X. Wang: "Multi-Granularity Distillation Scheme Towards Lightweight
-Semi-Supervised Semantic Segmentation", ECCV 2022. Losses and their scaling are those of the released code (spec 2.3,
-2.4), in which the teachers do not learn from the student: every term that they could learn from is a constant.
+Semi-Supervised Semantic Segmentation", ECCV 2022. Losses and their scaling are those of the released code, in which
+the teachers do not learn from the student: every term that they could learn from is a constant.
 
-Symbols (spec 1.3, then ours):
+Symbols (the field's, then ours):
     x_l, y        images, labels      labelled batch, [B, 3, H, W] and int64 [B, H, W] with 255
     x_0, x_1      unlabelled          two batches of unlabelled images
     m             mask                CutMix mask, bool [B, 1, H, W]
@@ -13,15 +13,14 @@ Symbols (spec 1.3, then ours):
     S, T_D, T_W   student, deep, wide
     L_P, L_I, L_R                     pixel, image and region level losses
 
-Where the released code does something by accident or for its number of GPUs, a keyword argument has both; the first
-value named is the released one.
+Where the released code does something by accident or for its number of GPUs, a keyword argument offers that and the
+intended way; the value named first is the released one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -32,43 +31,6 @@ IGNORE = 255
 
 Network = Callable[[Tensor], tuple[Tensor, Tensor]]  # images to logits and features
 Loss = Callable[[Tensor, Tensor], Tensor]  # logits and labels to a scalar
-
-
-# CutMix
-
-
-def cutmix_masks(
-    count: int,
-    size: tuple[int, int],
-    rng: np.random.Generator | np.random.RandomState,
-    *,
-    boxes: int = 3,
-    proportion: tuple[float, float] = (0.25, 0.5),
-) -> np.ndarray:
-    """m, bool [count, H, W]: boxes of random place and aspect; where two overlap they cancel.
-
-    A box has 1/boxes of an area p ~ U(proportion), its height is p^u of the image's (u ~ U(0, 1)) before that scaling.
-    """
-    areas = rng.uniform(*proportion, size=(count, boxes))
-    heights = areas ** rng.uniform(0, 1, size=(count, boxes))
-    sides = np.round(np.stack([heights, areas / heights], axis=-1) * np.sqrt(1 / boxes) * size)
-    starts = np.round((size - sides) * rng.uniform(0, 1, size=sides.shape))
-    masks = np.zeros((count, *size), bool)
-    for mask, corners, extents in zip(masks, starts.astype(int), sides.astype(int), strict=True):
-        for (top, left), (height, width) in zip(corners, extents, strict=True):
-            mask[top : top + height, left : left + width] ^= True
-    return masks
-
-
-def partner(index: int, count: int, rng: np.random.Generator, *, pairing: str = "same") -> int:
-    """Index of the image x_1 that CutMix lays over image `index` of `count`.
-
-    Args:
-        pairing: `same` mixes two crops of one image, as the released loaders do, which walk one order twice;
-            `independent` draws any image.
-    """
-    _check("pairing", pairing, ("same", "independent"))
-    return index if pairing == "same" else int(rng.integers(count))
 
 
 def mix(first: Tensor, second: Tensor, mask: Tensor) -> Tensor:
@@ -90,15 +52,15 @@ def cps_losses(
     supervised: Loss = cross_entropy,
     unlabelled_pass: Callable[[], AbstractContextManager] = nullcontext,
 ) -> dict[str, Tensor]:
-    """Cross pseudo supervision with CutMix: each of two branches learns the other's labels of the mixed image (2.3).
+    """Cross pseudo supervision with CutMix: each of two branches learns the other's labels of the mixed image.
 
     Args:
         branches: two networks of one architecture that started differently; both learn.
-        unlabelled: x_0 and x_1, or None for the labelled images alone: networks that start from nothing have no labels
-            to give yet.
+        unlabelled: x_0 and x_1, or None for the labelled images alone: networks with random weights cannot label
+            images yet.
         weight: w_cps, 1 on VOC and 5 on Cityscapes.
-        supervised: loss on the labelled images; on mixed ones it is the cross entropy.
-        unlabelled_pass: what the passes of unlabelled and mixed images run in.
+        supervised: loss on the labelled images; the loss on mixed images is the cross entropy.
+        unlabelled_pass: context manager that the passes of unlabelled and mixed images run in.
     """
     if unlabelled is None:
         return {"supervised": sum(supervised(branch(images)[0], labels) for branch in branches)}
@@ -112,14 +74,14 @@ def cps_losses(
     return {"supervised": sum(supervised(logits, labels) for logits in on_labelled), "cps": weight * crossed}
 
 
-# Stage B: what the teachers say
+# Stage B: teacher outputs
 
 
 def freeze_teacher(teacher: nn.Module, *, batchnorm: str = "train") -> nn.Module:
     """A teacher that does not learn.
 
     Args:
-        batchnorm: `train` normalises by each batch (and moves the running statistics), `eval` by what was learnt.
+        batchnorm: `train` normalises by each batch (and moves the running statistics), `eval` by learned statistics.
     """
     _check("batchnorm", batchnorm, ("train", "eval"))
     teacher.requires_grad_(False).eval()
@@ -137,13 +99,13 @@ def pseudo_labels(logits: Tensor, min_confidence: float = 0.0) -> Tensor:
     return labels.masked_fill(logits.softmax(dim=1).amax(dim=1) < min_confidence, IGNORE)
 
 
-class Said(NamedTuple):
-    """What one teacher says of a batch: all that a student's loss needs of it.
+class TeacherOutputs(NamedTuple):
+    """All that a student's loss needs of one teacher for a batch.
 
     Attributes:
-        labelled, mixed: its labels of x_l and x_m, int64 [B, H, W]; 255 is left out.
-        pooled: GAP z(x_m), [B, K], which L_I wants of the deep teacher.
-        relation: M of f(x_m), [B, side^2, side^2], which L_R wants of the wide one.
+        labelled, mixed: the teacher's labels of x_l and x_m, int64 [B, H, W]; pixels labelled 255 do not count.
+        pooled: GAP z(x_m), [B, K]; L_I compares with the deep teacher's.
+        relation: M of f(x_m), [B, side^2, side^2]; L_R compares with the wide teacher's.
     """
 
     labelled: Tensor
@@ -153,7 +115,7 @@ class Said(NamedTuple):
 
 
 @torch.no_grad()
-def ask(
+def teacher_outputs(
     teacher: Network,
     images: Tensor,
     unlabelled: tuple[Tensor, Tensor],
@@ -161,27 +123,42 @@ def ask(
     padding: tuple[Tensor, Tensor, Tensor] | None = None,
     *,
     min_confidence: float = 0.0,
-) -> Said:
-    """What a teacher says of a student's own crops: four passes, in the released order.
+) -> TeacherOutputs:
+    """A teacher's outputs for a student's own crops: four passes, in the released order.
 
     Args:
-        padding: bool [B, H, W] for x_l, x_0, x_1, true where a crop has no image: left out of L_P, L_I and L_R. None
-            counts it, as the released code does.
+        padding: bool [B, H, W] for x_l, x_0, x_1, true where a crop has no image: these pixels do not count in L_P, L_I
+            and L_R. With None they count, as in the released code.
         min_confidence: see `pseudo_labels`.
     """
-    apart = [teacher(x)[0] for x in unlabelled]
+    unmixed = [teacher(x)[0] for x in unlabelled]
     logits, features = teacher(mix(*unlabelled, mask))
-    on_mixed = pseudo_labels(mix(*apart, mask), min_confidence)
+    on_mixed = pseudo_labels(mix(*unmixed, mask), min_confidence)
     on_labelled = pseudo_labels(teacher(images)[0], min_confidence)
     if padding is None:
-        return Said(on_labelled, on_mixed, pooled_logits(logits), relation(features))
-    valid = shown(padding, mask)
+        return TeacherOutputs(on_labelled, on_mixed, pooled_logits(logits), relation(features))
+    valid = valid_pixels(padding, mask)
     on_labelled, on_mixed = on_labelled.masked_fill(padding[0], IGNORE), on_mixed.masked_fill(~valid[:, 0], IGNORE)
-    return Said(on_labelled, on_mixed, pooled_logits(logits, valid), relation(features, valid))
+    return TeacherOutputs(on_labelled, on_mixed, pooled_logits(logits, valid), relation(features, valid))
 
 
-def shown(padding: tuple[Tensor, Tensor, Tensor], mask: Tensor) -> Tensor:
-    """Where x_m shows an image, bool [B, 1, H, W]; of the padding of x_l, x_0, x_1, bool [B, H, W]."""
+def stored_arrays(wide: TeacherOutputs, deep: TeacherOutputs) -> dict[str, Tensor]:
+    """The outputs of both teachers that students read, by the names in `maskmill.storage.caches.BATCH_STORES`.
+
+    Labels are uint8 [B, 2, H, W], of x_l and of x_m.
+    """
+    labels = [torch.stack([teacher.labelled, teacher.mixed], dim=1).byte() for teacher in (wide, deep)]
+    return {"wide_labels": labels[0], "relation": wide.relation, "deep_labels": labels[1], "pooled": deep.pooled}
+
+
+def outputs_from_stores(batch: Mapping[str, Tensor]) -> tuple[TeacherOutputs, TeacherOutputs]:
+    """The outputs of the wide and of the deep teacher in a batch that has the arrays of `stored_arrays`."""
+    wide, deep = (batch[name].long().unbind(dim=1) for name in ("wide_labels", "deep_labels"))
+    return TeacherOutputs(*wide, None, batch["relation"]), TeacherOutputs(*deep, batch["pooled"], None)
+
+
+def valid_pixels(padding: tuple[Tensor, Tensor, Tensor], mask: Tensor) -> Tensor:
+    """Where x_m shows an image, bool [B, 1, H, W]; from the padding of x_l, x_0, x_1, bool [B, H, W]."""
     return ~mix(*padding[1:], mask)[:, None]
 
 
@@ -203,8 +180,8 @@ def pooled_logits(logits: Tensor, valid: Tensor | None = None) -> Tensor:
 def image_level_loss(student: Tensor, teacher: Tensor, *, images_per_device: int = 2) -> Tensor:
     """L_I = sum over n and c of |GAP z_S - GAP z_D|.
 
-    The released sum runs over the images of one GPU, of which there are two: over any batch that is twice the mean
-    over its images, and with `images_per_device` 1 just that mean.
+    The released sum runs over the images of one GPU, which are two. For a batch of any size this is
+    `images_per_device` times the mean over its images: 2 as released, 1 for the mean itself.
 
     Args:
         student, teacher: pooled logits [B, K].
@@ -215,7 +192,7 @@ def image_level_loss(student: Tensor, teacher: Tensor, *, images_per_device: int
 def relation(features: Tensor, valid: Tensor | None = None, side: int = 7) -> Tensor:
     """M [B, side^2, side^2]: cosine similarities of all cells of features [B, C, h, w] pooled to side x side.
 
-    A cell of zeros has similarity 0 to all (the released code has no answer there).
+    A cell of zeros has similarity 0 to all cells (the released code divides by zero there).
 
     Args:
         valid: bool [B, 1, H, W]; features count as zeros where it is false.
@@ -237,8 +214,8 @@ def student_losses(
     labels: Tensor,
     unlabelled: tuple[Tensor, Tensor],
     mask: Tensor,
-    wide: Said,
-    deep: Said,
+    wide: TeacherOutputs,
+    deep: TeacherOutputs,
     *,
     valid: Tensor | None = None,
     lambda_1: float,
@@ -252,10 +229,10 @@ def student_losses(
     Its gradient is that of the released sum, which adds the teachers' own losses: constants.
 
     Args:
-        wide, deep: what the teachers said of these very crops.
-        valid: `shown` where padding does not count, as the teachers were asked; None where it does.
+        wide, deep: the teachers' outputs for the same crops.
+        valid: `valid_pixels` where padding does not count for the teachers either; None where it counts.
         lambda_1, lambda_2: weights of L_I and L_R; 0 leaves the loss out.
-        extra_passes: whether x_0 and x_1 pass through the student too, which only its batch norms' statistics notice.
+        extra_passes: whether x_0 and x_1 pass through the student too, which only moves its batch norms' statistics.
     """
     if extra_passes:
         with torch.no_grad():

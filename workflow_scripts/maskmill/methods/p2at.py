@@ -1,21 +1,19 @@
 """P2AT's losses: hard pixels of the final logits, all pixels of the auxiliary ones, balanced classes.
 
 M. A. M. Elhassan, C. Zhou, A. Benabid, A. B. M. Adam: "P2AT: Pyramid pooling axial transformer for real-time semantic
-segmentation", Expert Systems with Applications 255, 2024. The released trainer cannot run: its loss, PIDNet's (J. Xu et
-al., CVPR 2023), asks for a boundary map where the network gives classes (spec 3.4). Both ways out are reconstructions:
-`semantic` takes the second auxiliary head as a second semantic one, `boundary` makes it one of boundaries.
+segmentation", Expert Systems with Applications 255, 2024. The released trainer (mohamedac29/P2AT) cannot run: its loss,
+PIDNet's (J. Xu et al., CVPR 2023), needs a boundary map where the network gives class logits. Both solutions here are
+reconstructions: `semantic` uses the second auxiliary head for classes as well, `boundary` uses it for boundaries.
 
-Symbols: z final logits [B, K, H, W], z_1, z_2 auxiliary ones, y labels int64 [B, H, W] with 255, p the probability of a
-pixel's true class, b boundary logits [B, 1, H, W].
+Symbols: z final logits [B, K, H, W], z_1 and z_2 auxiliary logits, y labels int64 [B, H, W] with 255, p probability of
+a pixel's true class, b boundary logits [B, 1, H, W].
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from maskmill.training.losses import cross_entropy
-
-IGNORE = 255
+from maskmill.training.losses import IGNORE, cross_entropy
 
 
 def losses(
@@ -27,10 +25,11 @@ def losses(
     ohem: dict,
     class_weights: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """What is minimised.
+    """Weighted terms of the loss; scalars.
 
     Args:
-        outputs: z, z_1 and z_2; with `boundary`, b in the place of z_2; z alone of a network without auxiliary heads.
+        outputs: z, z_1 and z_2; with `boundary`, b instead of z_2; z alone for a network without auxiliary heads.
+        labels: y.
         auxiliary: `semantic` or `boundary`.
         balance: weights of the auxiliary and of the final logits (BALANCE_WEIGHTS of the release).
         ohem: `threshold` and `min_kept`, see `ohem_cross_entropy`.
@@ -56,8 +55,11 @@ def losses(
 def ohem_cross_entropy(
     logits: Tensor, labels: Tensor, *, threshold: float, min_kept: int, class_weights: Tensor | None = None
 ) -> Tensor:
-    """Mean over the hard pixels of the batch, those with p < t; t is `threshold`, or the min_kept-th smallest p
-    (counted from 0) where that is larger, so that about `min_kept` pixels are left. 0 where there are none."""
+    """Mean cross entropy over the hard pixels of the batch, those with p < t; 0 if there are none.
+
+    t is `threshold`, or the min_kept-th smallest p (counted from 0) if that is larger, so that about `min_kept` pixels
+    remain.
+    """
     valid = labels != IGNORE
     pixels = F.cross_entropy(logits, labels, class_weights, ignore_index=IGNORE, reduction="none")[valid]
     if not len(pixels):
@@ -72,18 +74,20 @@ def ohem_cross_entropy(
 def balanced_weights(pixels: Tensor) -> Tensor:
     """Class weights 1 / ln(1.02 + share of the pixels), scaled to mean 1 over the classes that occur; float32 [K].
 
-    The weighting is ENet's (A. Paszke et al., 2016); which one the paper's are is not known (spec 3.4).
+    This is ENet's weighting (A. Paszke et al., 2016); the sources at hand do not give that of P2AT.
 
     Args:
-        pixels: training pixels of each class, [K].
+        pixels: number of training pixels of each class, [K].
     """
     weights = 1 / torch.log(1.02 + pixels / pixels.sum().clamp(min=1))
     return (weights / weights[pixels > 0].mean()).float()
 
 
 def boundaries(labels: Tensor, width: int = 4) -> Tensor:
-    """float32 [B, 1, H, W], 1 in bands of `width` pixels where two classes meet; a border to 255 is none, or void would
-    have outlines. Reconstructed: the release filters the labels by Sobel's kernel and a threshold."""
+    """Float32 [B, 1, H, W], 1 in bands of `width` pixels where two classes meet; a border to 255 is no boundary.
+
+    Reconstructed: the release filters the labels with Sobel's kernel and a threshold, which also outlines 255.
+    """
     down, right = (_differs(labels, labels.roll(-1, dim), dim) for dim in (1, 2))
     edges = (down | right).float()[:, None]
     before, after = width // 2, (width - 1) // 2
@@ -92,12 +96,12 @@ def boundaries(labels: Tensor, width: int = 4) -> Tensor:
 
 def _differs(labels: Tensor, neighbours: Tensor, dim: int) -> Tensor:
     differs = (labels != neighbours) & (labels != IGNORE) & (neighbours != IGNORE)
-    differs.narrow(dim, -1, 1).fill_(False)  # `roll` brings the other end of the image
+    differs.narrow(dim, -1, 1).fill_(False)  # there `roll` compares with the other end of the image
     return differs
 
 
 def boundary_loss(logits: Tensor, target: Tensor, *, bce_weight: float = 20.0) -> Tensor:
-    """Binary cross entropy, either side weighted by the other's share, and Dice.
+    """`bce_weight` times `weighted_bce`, plus the Dice loss. A scalar.
 
     Args:
         logits: b.
@@ -109,8 +113,8 @@ def boundary_loss(logits: Tensor, target: Tensor, *, bce_weight: float = 20.0) -
 
 
 def weighted_bce(logits: Tensor, target: Tensor) -> Tensor:
-    """Mean over all pixels of the cross entropy, those of the boundary weighted by the share of the others and the
-    others by the share of the boundary."""
+    """Mean binary cross entropy. Pixels of the boundary are weighted by the share of all others, and these by the share
+    of the boundary."""
     share = target.mean()
     weight = torch.where(target > 0, 1 - share, share)
     return F.binary_cross_entropy_with_logits(logits, target, weight)

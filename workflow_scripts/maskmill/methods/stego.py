@@ -1,13 +1,13 @@
 """STEGO: unsupervised features whose correlations follow, more sharply, those of a frozen backbone.
 
 M. Hamilton, Z. Zhang, B. Hariharan, N. Snavely, W. T. Freeman: "Unsupervised Semantic Segmentation by
-Distilling Feature Correspondences", ICLR 2022. MARS uses the trained head's codes as its embedding.
+Distilling Feature Correspondences", ICLR 2022. MARS takes the codes of the trained head as its embedding.
 
-Symbols: f, features [B, D, h, w] of the frozen backbone; s, codes [B, K, h, w] of the head; F_hwij, S_hwij,
-their correlations between two images; b, shift; lambda, weight. A batch pairs each image with itself (intra),
-with one of its nearest neighbours (inter) and with other images of the batch (negative).
+Symbols: f features [B, D, h, w] of the frozen backbone, s codes [B, K, h, w] of the head, F_hwij and S_hwij their
+correlations between two images, b shift, lambda weight. A batch pairs each image with itself (intra), with one of its
+nearest neighbours (inter) and with other images of the batch (negative).
 
-Every random draw comes from the generator that is passed in; it may live on another device than the features.
+All random numbers come from the generator that is passed in, which may be on another device than the features.
 """
 
 from collections.abc import Callable
@@ -47,10 +47,10 @@ def correlation_loss(
     Args:
         f1, f2: features at the sampled points of two images, [B, D, h, w] and [B, D, i, j].
         c1, c2: codes at the same points, [B, K, ...].
-        shift: b; pairs whose feature correlation is above it attract, others repel.
-        pointwise: spatial centring: subtract from F its mean over the second image, keep the overall mean.
-        zero_clamp: negative code correlations count as 0, so that repelled pairs need not become opposite.
-        stabilise: code correlations count as at most 0.8.
+        shift: b; pairs with a larger feature correlation attract, others repel.
+        pointwise: spatial centring: subtract from F its mean over the second image, but keep the overall mean.
+        zero_clamp: negative code correlations become 0, so that pairs that repel need not become opposite.
+        stabilise: code correlations are at most 0.8.
     """
     with torch.no_grad():
         target = correlation(f1, f2)
@@ -70,9 +70,13 @@ def channel_dropout(features: Tensor, rate: float, generator: Generator) -> Tens
 def encode(
     head: Callable[[Tensor, Tensor], Tensor], features: Tensor, *, dropout: float = 0.1, generator: Generator
 ) -> tuple[Tensor, Tensor]:
-    """Features [B, D, h, w] and their codes [B, K, h, w] as a training step uses them.
+    """Features [B, D, h, w] and their codes [B, K, h, w] for a training step.
 
     Channels are dropped three times, independently: for each branch of the head and for the correlations.
+
+    Args:
+        head: see `StegoHead`.
+        dropout: rate.
     """
     linear, nonlinear, target = (channel_dropout(features, dropout, generator) for _ in range(3))
     return target, head(linear, nonlinear)
@@ -99,15 +103,19 @@ def stego_loss(
         features, codes: of the images, [B, D, h, w] and [B, K, h, w], B >= 2.
         positive_features, positive_codes: of one nearest neighbour of each image, same shapes.
         weights, shifts: lambda and b of each term, by its name.
-        points: positions sampled in each image, points x points.
-        negatives: how many times each image is compared with another image of the batch.
+        points: each image gives points x points sampled positions.
+        negatives: number of comparisons of each image with another image of the batch.
+        pointwise, zero_clamp, stabilise: see `correlation_loss`.
+
+    Raises:
+        ValueError: the batch has a single image.
     """
     batch = len(features)
     if batch < 2:
         raise ValueError("the negative term compares different images: a batch needs two or more")
     shape = (batch, points, points, 2)
-    here, there = (_uniform(shape, generator).to(features.device, features.dtype) for _ in range(2))
-    f, c = sample(features, here), sample(codes, here)
+    points_1, points_2 = (_uniform(shape, generator).to(features.device, features.dtype) for _ in range(2))
+    f, c = sample(features, points_1), sample(codes, points_1)
 
     def term(name: str, other_features: Tensor, other_codes: Tensor) -> Tensor:
         switches = {"pointwise": pointwise, "zero_clamp": zero_clamp, "stabilise": stabilise}
@@ -116,10 +124,10 @@ def stego_loss(
     negative = []
     for _ in range(negatives):
         other = _others(batch, generator).to(features.device)
-        negative.append(term("negative", sample(features[other], there), sample(codes[other], there)))
+        negative.append(term("negative", sample(features[other], points_2), sample(codes[other], points_2)))
     return {
         "intra": term("intra", f, c),
-        "inter": term("inter", sample(positive_features, there), sample(positive_codes, there)),
+        "inter": term("inter", sample(positive_features, points_2), sample(positive_codes, points_2)),
         "negative": torch.stack(negative).mean(),
     }
 
@@ -127,24 +135,24 @@ def stego_loss(
 def nearest_neighbours(pooled: Tensor, k: int, chunk: int = 1024) -> Tensor:
     """The k most similar other rows of each row of `pooled` [N, D] by cosine, nearest first: int64 [N, k].
 
-    Works in chunks of rows, so memory is chunk x N.
+    The function works on `chunk` rows at a time, so memory is chunk x N.
     """
     unit = F.normalize(pooled, dim=1)
-    found = []
+    neighbours = []
     for start in range(0, len(unit), chunk):
         similarity = unit[start : start + chunk] @ unit.T
         rows = torch.arange(len(similarity), device=unit.device)
         similarity[rows, start + rows] = -torch.inf  # an image is not its own neighbour
-        found.append(similarity.topk(k, dim=1).indices)
-    return torch.cat(found)
+        neighbours.append(similarity.topk(k, dim=1).indices)
+    return torch.cat(neighbours)
 
 
 def _uniform(shape: tuple[int, ...], generator: Generator) -> Tensor:
-    """Uniform in -1..1."""
+    """Random numbers, uniform in -1..1."""
     return torch.rand(shape, generator=generator, device=generator.device) * 2 - 1
 
 
 def _others(batch: int, generator: Generator) -> Tensor:
-    """For each image of the batch the index of another one, int64 [B]."""
+    """For each image of the batch the index of a random other one, int64 [B]."""
     steps = torch.randint(1, batch, (batch,), generator=generator, device=generator.device)
     return (torch.arange(batch, device=generator.device) + steps) % batch

@@ -1,7 +1,11 @@
 """Backbones as five stages, so that CAM, IRNet and DeepLab heads can take the maps they need.
 
-timm and torchvision are imported where a network of theirs is built: together they start as slowly as torch itself.
+Functions import timm and torchvision where they build a network of theirs, because these two packages together start as
+slowly as torch itself.
 """
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -10,9 +14,9 @@ from torch import Tensor, nn
 from maskmill.errors import InputError
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-# Caffe's networks take 0..255 minus a mean; ours take 0..1, so its standard deviation is 1/255.
+# Caffe's networks take 0..255 minus a mean. Ours take 0..1, so the standard deviation is 1/255.
 CAFFE_MEAN, CAFFE_STD = (122.675 / 255, 116.669 / 255, 104.008 / 255), (1 / 255, 1 / 255, 1 / 255)
-# Small networks for the sample scenes: channels of the stages, 3x3 convolutions in each, depthwise-separable or not.
+# Small networks for the sample scenes: channels of the stages, 3x3 convolutions per stage, depthwise-separable or not.
 SAMPLE_CNNS = {
     "sample_cnn": ((24, 32, 64, 96, 128), 1, False),
     "sample_cnn_deep": ((24, 32, 48, 64, 96), 3, False),
@@ -29,9 +33,17 @@ class Backbone(nn.Module):
     Attributes:
         channels, strides: of each stage's output, stem first.
         mean, std: RGB normalisation that the weights expect, for images in 0..1.
+        frozen_stages: how many of the first stages do not learn.
     """
 
-    def __init__(self, stages: list[nn.Module], channels: list[int], strides: list[int], mean, std):
+    def __init__(
+        self,
+        stages: Sequence[nn.Module],
+        channels: list[int],
+        strides: list[int],
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+    ):
         super().__init__()
         self.stages = nn.ModuleList(stages)
         self.channels, self.strides = channels, strides
@@ -46,7 +58,7 @@ class Backbone(nn.Module):
         return self
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """x: normalised images [B, 3, H, W]. Returns five maps [B, channels[i], ceil(H/strides[i]), ...]."""
+        """x: normalised images [B, 3, H, W]. Returns one map per stage, [B, channels[i], ceil(H/strides[i]), ...]."""
         maps = []
         for number, stage in enumerate(self.stages):
             with torch.set_grad_enabled(torch.is_grad_enabled() and number >= self.frozen_stages):
@@ -61,26 +73,29 @@ def build_backbone(
     """Build a backbone.
 
     Args:
-        name: resnet18, resnet34, resnet50, resnet101, vgg16 (torchvision), resnet101_caffe (DeepLab's: stride on the
-            first 1x1 convolution, pooling in ceil mode), vgg16_caffe, efficientnet_lite0 (timm's
-            tf_efficientnet_lite0).
-            MGD's: resnet18_deep and resnet101_deep (three 3x3 convolutions for a stem), wide_resnet50_2 and
-            mobilenet_v2 (torchvision).
-            Small ones: efficientnet_lite0_light (without its last two stages of blocks) and, of a random start, for
-            the sample scenes: sample_cnn, sample_cnn_deep, sample_cnn_light, sample_cnn_slim, sample_cnn_slim_deep,
-            sample_cnn_slim_wide.
-        output_stride: of the last stage: 8, 16 or 32. VGG's is 8, the sample networks' too, whatever is asked for;
-            that of resnet18 and resnet34 is 32; MGD's have 16 or 32; mobilenet_v2's released one is 32, though it
-            dilates as if it were 16.
+        name: one of
+
+            - torchvision's resnet18, resnet34, resnet50, resnet101 and vgg16;
+            - DeepLab's resnet101_caffe (stride on the first 1x1 convolution, pooling in ceil mode) and vgg16_caffe;
+            - MGD's resnet18_deep and resnet101_deep (three 3x3 convolutions as stem), and torchvision's
+              wide_resnet50_2 and mobilenet_v2, which MGD uses as well;
+            - timm's tf_efficientnet_lite0 as efficientnet_lite0, and efficientnet_lite0_light, the same network without
+              its last two stages of blocks;
+            - small networks for the sample scenes, which have no pretrained weights: sample_cnn, sample_cnn_deep,
+              sample_cnn_light, sample_cnn_slim, sample_cnn_slim_deep, sample_cnn_slim_wide.
+        output_stride: of the last stage. resnet18 and resnet34 have 32 only, VGG has 8 only, and MGD's backbones have
+            16 or 32; the sample networks have 8 whatever this value is. The released mobilenet_v2 of MGD has 32,
+            although it dilates as if it had 16.
         dilate: where a stride is removed to reach `output_stride`, dilate the convolutions behind it (DeepLab) or
             not (IRN). Only resnet50 and resnet101 leave the choice, the others dilate.
         pretrained: safetensors file with the weights, or None for random ones. The deep stems of resnet18_deep and
-            resnet101_deep stay random where the file is of torchvision's plain resnet18 or resnet101.
+            resnet101_deep stay random where the file holds torchvision's plain resnet18 or resnet101.
 
     Raises:
-        InputError: unknown name, an output stride that it has not, or weights of another network.
+        InputError: the name is unknown, the backbone does not have that output stride, or the file holds the weights of
+            another network.
     """
-    builders = {
+    builders: dict[str, Callable[[str, int, bool, str | None], Backbone]] = {
         "resnet50": _resnet,
         "resnet101": _resnet,
         "resnet18": _resnet,
@@ -108,7 +123,7 @@ def freeze_batchnorm(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eval()
-            module.train = lambda mode=True, module=module: module
+            module.train = lambda mode=True, module=module: module  # type: ignore[method-assign, misc]
 
 
 def freeze_backbone(backbone: Backbone) -> None:
@@ -116,17 +131,25 @@ def freeze_backbone(backbone: Backbone) -> None:
     freeze_batchnorm(backbone.freeze(len(backbone.stages)))
 
 
-def _load(network: nn.Module, path: str | None, stem: tuple[str, ...] = ()) -> None:
-    """Load all weights; those whose names start as in `stem` only where the file's have the same name and shape."""
+def load_weights(network: nn.Module, path: str | None, stem: tuple[str, ...] = ()) -> None:
+    """Load a network's weights from a safetensors file; without a file the network stays as it is.
+
+    Args:
+        stem: prefixes of tensors that are loaded only where the file has one of the same name and shape.
+
+    Raises:
+        InputError: the file holds the weights of another network.
+    """
     if path is None:
         return
-    own, tensors = network.state_dict(), load_file(path)
-    same = {name for name in own.keys() & tensors.keys() if own[name].shape == tensors[name].shape}
-    other = {name for name in own.keys() | tensors.keys() if name.startswith(stem)} - same
-    # Not every publisher counts batches, and Caffe's have no classifier of torchvision's; neither is used.
-    kept = {n: t for n, t in own.items() if n in other or n.endswith("num_batches_tracked") or n.startswith("fc.")}
+    state, tensors = network.state_dict(), load_file(path)
+    matching = {name for name in state.keys() & tensors.keys() if state[name].shape == tensors[name].shape}
+    skipped = {name for name in state.keys() | tensors.keys() if name.startswith(stem)} - matching
+    # Not every publisher counts batches, and Caffe's files lack torchvision's classifier. We use neither.
+    optional = {name for name in state if name.endswith("num_batches_tracked") or name.startswith("fc.")}
+    unchanged = {name: tensor for name, tensor in state.items() if name in skipped | optional}
     try:
-        network.load_state_dict(kept | {name: tensor for name, tensor in tensors.items() if name not in other})
+        network.load_state_dict(unchanged | {name: t for name, t in tensors.items() if name not in skipped})
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise InputError(f"{path}: weights do not fit {type(network).__name__} ({reason}); delete the file") from None
@@ -140,7 +163,7 @@ def _resnet(name: str, output_stride: int, dilate: bool, pretrained: str | None)
     removed = [False, output_stride < 16, output_stride < 32]
     # Residual branches that start at zero: with random weights and frozen statistics, activations would overflow.
     network = getattr(models, name)(replace_stride_with_dilation=removed, zero_init_residual=True)
-    _load(network, pretrained)
+    load_weights(network, pretrained)
     if not dilate:
         for layer in (network.layer3, network.layer4):
             for block in layer:
@@ -158,7 +181,7 @@ def _resnet_caffe(
     from torchvision.models.resnet import Bottleneck, ResNet
 
     network = ResNet(Bottleneck, list(blocks), zero_init_residual=True)
-    _load(network, pretrained)
+    load_weights(network, pretrained)
     network.maxpool.ceil_mode = True
     layers = [network.layer1, network.layer2, network.layer3, network.layer4]
     strides, dilations = {
@@ -182,13 +205,13 @@ def _resnet_mgd(name: str, output_stride: int, dilate: bool, pretrained: str | N
     _check_stride_16_or_32(name, output_stride)
     network = getattr(models, name.removesuffix("_deep"))(zero_init_residual=True)
     if name == "wide_resnet50_2":
-        _load(network, pretrained)
+        load_weights(network, pretrained)
     else:
         _deepen_stem(network, width={"resnet18_deep": 32, "resnet101_deep": 64}[name])
         # The released ResNet-18 takes torchvision's weights by name: all but those of the stem's convolutions and the
         # norms between them. The released ResNet-101 has a deep stem's weights; torchvision's are a deviation, and
         # also leave random what is as wide as its stem's map: the norm behind the stem and two 1x1 convolutions.
-        _load(network, pretrained, stem=("conv1.", "bn1.", "layer1.0."))
+        load_weights(network, pretrained, stem=("conv1.", "bn1.", "layer1.0."))
     layers = [network.layer1, network.layer2, network.layer3, network.layer4]
     if output_stride == 16:
         for block, dilation in zip(network.layer4, (2, 4, 8), strict=False):  # ResNet-18 has two blocks
@@ -198,23 +221,24 @@ def _resnet_mgd(name: str, output_stride: int, dilate: bool, pretrained: str | N
     return Backbone([stem, *layers], channels, [4, 4, 8, 16, output_stride], IMAGENET_MEAN, IMAGENET_STD)
 
 
-def _deepen_stem(network: nn.Module, width: int) -> None:
-    """Three 3x3 convolutions, the last twice as wide, in place of the 7x7; named as is usual for such ResNets."""
+def _deepen_stem(network: Any, width: int) -> None:
+    """Put three 3x3 convolutions, the last twice as wide, in place of the 7x7 of a torchvision ResNet. The names of the
+    layers are the usual ones of such ResNets."""
     last = nn.Conv2d(width, 2 * width, 3, padding=1, bias=False)
-    network.conv1 = nn.Sequential(*_conv_block(3, width, 2), *_conv_block(width, width, 1), last)
+    network.conv1 = nn.Sequential(*conv_block(3, width, 2), *conv_block(width, width, 1), last)
     network.bn1 = nn.BatchNorm2d(2 * width)
     first = network.layer1[0]
     if first.conv1.in_channels != 2 * width:
         for parent, name in ((first, "conv1"), (first.downsample, "0")):
             narrow = parent.get_submodule(name)
             parent.add_module(name, nn.Conv2d(2 * width, narrow.out_channels, 1, bias=False))
-    for module in (*network.conv1, *first.modules()):  # as torchvision starts its ResNets
+    for module in (*network.conv1, *first.modules()):  # torchvision initialises its ResNets so
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
 def _dilate(block: nn.Module, dilation: int) -> None:
-    """Take a block's stride away and dilate its 3x3 convolutions."""
+    """Remove a block's stride and dilate its 3x3 convolutions."""
     for module in block.modules():
         if isinstance(module, nn.Conv2d):
             module.stride = (1, 1)
@@ -227,11 +251,11 @@ def _mobilenet_v2(name: str, output_stride: int, dilate: bool, pretrained: str |
 
     _check_stride_16_or_32(name, output_stride)
     network = mobilenet_v2()
-    _load(network, pretrained)
+    load_weights(network, pretrained)
     blocks = network.features[:18]  # without the last 1x1 convolution to 1280 channels
     for block, dilation in zip(blocks[15:], (2, 4, 8), strict=True):
         _dilate(block, dilation)
-    if output_stride == 16:  # the released code dilates behind block 14, but leaves its stride
+    if output_stride == 16:  # the released code dilates the blocks behind block 14, but leaves this block's stride
         blocks[14].conv[1][0].stride = (1, 1)
     stages = [blocks[start:end] for start, end in ((0, 2), (2, 4), (4, 7), (7, 14), (14, 18))]
     return Backbone(stages, [16, 24, 32, 96, 320], [2, 4, 8, 16, output_stride], IMAGENET_MEAN, IMAGENET_STD)
@@ -248,7 +272,7 @@ def _vgg16(name: str, output_stride: int, dilate: bool, pretrained: str | None) 
     if output_stride != 8:
         raise InputError(f"config: output_stride {output_stride} of {name}; it has 8")
     features = vgg.make_layers(vgg.cfgs["D"])
-    _load(features, pretrained)
+    load_weights(features, pretrained)
     for convolution in features[24:30:2]:  # conv5_1 to conv5_3, behind the stride that pool4 gave up
         convolution.dilation = convolution.padding = (2, 2)
     stages, start = [], 0
@@ -262,8 +286,8 @@ def _vgg16(name: str, output_stride: int, dilate: bool, pretrained: str | None) 
 def _efficientnet_lite0(name: str, output_stride: int, dilate: bool, pretrained: str | None) -> Backbone:
     import timm
 
-    network = timm.create_model("tf_efficientnet_lite0", output_stride=output_stride)
-    _load(network, pretrained)
+    network: Any = timm.create_model("tf_efficientnet_lite0", output_stride=output_stride)
+    load_weights(network, pretrained)
     blocks = network.blocks
     stages = [nn.Sequential(network.conv_stem, network.bn1, blocks[0]), blocks[1], blocks[2]]
     half, deep = (0.5, 0.5, 0.5), min(16, output_stride)
@@ -274,36 +298,42 @@ def _efficientnet_lite0(name: str, output_stride: int, dilate: bool, pretrained:
 
 
 def _sample_cnn(name: str, output_stride: int, dilate: bool, pretrained: str | None) -> Backbone:
-    """Networks small enough to learn the sample scenes from scratch on a CPU in a minute."""
+    """A network small enough to learn the sample scenes from scratch on a CPU in a minute."""
     channels, depth, separable = SAMPLE_CNNS[name]
     strides = [2, 4, 8, 8, 8]
-    stages, width, stride = [], 3, 1
+    stages: list[nn.Module] = []
+    width, stride = 3, 1
     for out, target in zip(channels, strides, strict=True):
-        stage = _conv_block(width, out, target // stride, separable=separable and width > 3)
+        stage = conv_block(width, out, target // stride, separable=separable and width > 3)
         if depth > 1:
-            stage.append(_Residual(*(_conv_block(out, out, 1, separable=separable) for _ in range(depth - 1))))
+            stage.append(_Residual(*(conv_block(out, out, 1, separable=separable) for _ in range(depth - 1))))
         stages.append(stage)
         width, stride = out, target
     network = nn.Sequential(*stages)
-    _load(network, pretrained)
+    load_weights(network, pretrained)
     half = (0.5, 0.5, 0.5)
     return Backbone(list(network), list(channels), strides, half, half)
 
 
 class _Residual(nn.Sequential):
-    """Adds to its input what its blocks say, 0 at first: deep networks learn little from few images otherwise."""
+    """Adds the output of its blocks, which starts at 0, to its input: without such a shortcut deep networks learn
+    little from few images. The last block's ReLU is left out."""
 
     def __init__(self, *blocks: nn.Sequential):
         norm = blocks[-1][-2]
         super().__init__(*blocks[:-1], blocks[-1][:-1])
-        nn.init.zeros_(norm.weight)
+        nn.init.zeros_(norm.get_parameter("weight"))
 
     def forward(self, x: Tensor) -> Tensor:
         return x + super().forward(x)
 
 
-def _conv_block(inputs: int, outputs: int, stride: int, *, separable: bool = False) -> nn.Sequential:
-    """3x3 convolution, batch norm, ReLU; separable: 3x3 in each channel, then 1x1, norm and ReLU behind both."""
+def conv_block(inputs: int, outputs: int, stride: int, *, separable: bool = False) -> nn.Sequential:
+    """A 3x3 convolution, batch norm and ReLU.
+
+    Args:
+        separable: the 3x3 convolution is depthwise, a 1x1 convolution follows it, and each has its norm and ReLU.
+    """
     if separable:
         depthwise = nn.Conv2d(inputs, inputs, 3, stride, padding=1, groups=inputs, bias=False)
         pointwise = nn.Conv2d(inputs, outputs, 1, bias=False)

@@ -1,17 +1,21 @@
-"""BARM's network: DeepLab v3 whose heads come step by step, each with a residual of the background (spec BARM 1.3).
+"""BARM's network: DeepLab v3 that gets a new head at each step, with a residual of the background.
 
-Symbols: f ASPP's map; g_i ear features of group i; z_i its scores, channel 0 the background's: b_0 of group 0, the
-residual r_i of a later one. Group i scores the classes that step i brought.
+"Background Adaptation with Residual Modeling for Exemplar-Free Class-Incremental Semantic Segmentation", ECCV 2024. The
+graph is that of `network/_deeplab.py` in ANDYZAQ/BARM.
+
+Symbols: f is ASPP's map, g_i are the ear features of group i and z_i its scores. Channel 0 of z_i is the background:
+b_0 in group 0, the residual r_i in a later group. Group i scores the classes of step i.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from maskmill.errors import InputError
+from maskmill.networks.arguments import constructor_arguments
 from maskmill.networks.backbones import build_backbone, freeze_batchnorm
 from maskmill.networks.deeplab import ASPP
 from maskmill.networks.norms import NormOfOneValue
@@ -19,8 +23,13 @@ from maskmill.storage.checkpoints import load_network
 
 
 class Output(NamedTuple):
-    """All at output stride: `logits` y [B, 1 + classes of all steps, h, w]; of each group `scores` z_i
-    [B, 1 + its classes, h, w] and `features` g_i [B, width, h, w]."""
+    """Maps at the output stride.
+
+    Attributes:
+        logits: y, [B, 1 + classes of all steps, h, w].
+        scores: z_i of each group, [B, 1 + its classes, h, w].
+        features: g_i of each group, [B, width, h, w].
+    """
 
     logits: Tensor
     scores: list[Tensor]
@@ -32,7 +41,8 @@ class BARM(nn.Module):
 
     Args:
         backbone: see `build_backbone`; the paper's is resnet101.
-        steps: class ids of each step, background not among them.
+        steps: class ids of each step, without the background.
+        output_stride: of the backbone.
         rates: dilation of the 3x3 branches of ASPP, for features at `output_stride`.
         width: channels of ASPP and ears.
         dropout: behind ASPP.
@@ -53,15 +63,7 @@ class BARM(nn.Module):
         pretrained: str | None = None,
     ):
         super().__init__()
-        self.arguments = {
-            "backbone": backbone,
-            "steps": [list(classes) for classes in steps],
-            "output_stride": output_stride,
-            "rates": list(rates),
-            "width": width,
-            "dropout": dropout,
-            "backbone_momentum": backbone_momentum,
-        }
+        self.arguments = constructor_arguments(locals())
         self.backbone = build_backbone(backbone, output_stride=output_stride, dilate=True, pretrained=pretrained)
         for module in self.backbone.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -84,29 +86,36 @@ class BARM(nn.Module):
 def aggregate(scores: list[Tensor], *, learning: bool) -> Tensor:
     """y = [y_bg, z_0[1:], z_1[1:], ...] of the scores z_0..z_t.
 
-    Inference: y_bg = b_0 + sum over i = 1..t of min(r_i, 0). Learning step t: the last residual is not clamped and is
-    the only term with a gradient. A single group is its own result.
+    At inference y_bg = b_0 + sum over i = 1..t of min(r_i, 0). While step t learns, the last residual is not clamped
+    and is the only term with a gradient. The scores of a single group are the result.
+
+    Args:
+        scores: of each group, [B, 1 + its classes, h, w].
+        learning: whether the last step learns.
+
+    Returns:
+        [B, 1 + classes of all steps, h, w].
     """
     if len(scores) == 1:
         return scores[0]
     base, *residuals = [z[:, :1] for z in scores]
     if learning:
-        known = base + sum(r.clamp(max=0) for r in residuals[:-1])
-        background = known.detach() + residuals[-1]
+        earlier = base + sum(r.clamp(max=0) for r in residuals[:-1])
+        background = earlier.detach() + residuals[-1]
     else:
         background = base + sum(r.clamp(max=0) for r in residuals)
     return torch.cat([background, *(z[:, 1:] for z in scores)], dim=1)
 
 
 def next_step(previous: BARM, classes: Sequence[int], *, copy_statistics: bool = False) -> BARM:
-    """The network of the next step, which starts as the previous one with a new group; its batch norms are frozen.
+    """The network of the next step: the previous one with a new group and frozen batch norms.
 
-    The new ear starts as group 0's, the new scores at random (spec 1.4).
+    As in the released code, the new ear starts with the weights of group 0's ear, and the new scores start at random.
 
     Args:
-        classes: ids that the step brings.
-        copy_statistics: whether the new ear's norm has group 0's running statistics too. The released code leaves 0 and
-            1, so that this ear does not normalise: its norm is frozen.
+        classes: ids that the step adds.
+        copy_statistics: whether the new ear's norm also starts with group 0's running statistics. The released code
+            leaves them at 0 and 1, so that this ear never normalises, because its norm is frozen.
     """
     arguments = previous.arguments | {"steps": [*previous.arguments["steps"], list(classes)]}
     network = BARM(**arguments)
@@ -114,7 +123,9 @@ def next_step(previous: BARM, classes: Sequence[int], *, copy_statistics: bool =
     first, new = network.ears[0], network.ears[-1]
     new.load_state_dict(first.state_dict())
     if not copy_statistics:
-        new[1].reset_running_stats()
+        for norm in new.children():
+            if isinstance(norm, nn.BatchNorm2d):
+                norm.reset_running_stats()
     freeze_batchnorm(network)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -123,7 +134,7 @@ def next_step(previous: BARM, classes: Sequence[int], *, copy_statistics: bool =
 
 
 def freeze_known(network: BARM) -> None:
-    """Let nothing learn but the last group, so that all that earlier steps learned stays as it is."""
+    """Freeze everything but the last group, so that all that earlier steps learned stays as it is."""
     for module in (network.backbone, network.aspp, network.ears[:-1], network.heads[:-1]):
         module.requires_grad_(False)
 
@@ -132,10 +143,10 @@ def load_previous(path: str | Path, steps: Sequence[Sequence[int]]) -> BARM:
     """The network of the step before the last of `steps`, in evaluation mode.
 
     Raises:
-        InputError: the file is missing, broken, holds another network, or one that learned other classes or these in
-            another order.
+        InputError: the file is missing, is broken, holds another network, or holds a BARM that learned other classes
+            or the same classes in another order.
     """
-    network, expected = load_network(path, BARM), [list(classes) for classes in steps[:-1]]
+    network, expected = cast(BARM, load_network(path, BARM)), [list(classes) for classes in steps[:-1]]
     learned = network.arguments["steps"]
     if learned != expected:
         raise InputError(f"{path}: learned the classes {learned}, not {expected}; delete it and run again")
@@ -143,17 +154,23 @@ def load_previous(path: str | Path, steps: Sequence[Sequence[int]]) -> BARM:
 
 
 def parameter_groups(network: BARM, *, lr_new: float, lr_aspp: float, lr_old: float, weight_decay: float) -> list[dict]:
-    """Optimiser groups of a later step (spec 1.5): the new ear and head, ASPP, and all the rest; frozen parameters and
-    groups without any are left out. For the first step see `backbone_and_new`."""
+    """Optimiser groups of a later step, as in the released code: the new ear and head, ASPP, and all the rest.
+
+    Frozen parameters are left out, and so is a group that has no other ones. `training.optimizers.backbone_and_new`
+    gives the groups of the first step.
+
+    Args:
+        lr_new, lr_aspp, lr_old: learning rates of the three groups.
+    """
     new = [*network.ears[-1].parameters(), *network.heads[-1].parameters()]
     aspp = list(network.aspp.parameters())
-    taken = {id(p) for p in (*new, *aspp)}
-    old = [p for p in network.parameters() if id(p) not in taken]
+    assigned = {id(p) for p in (*new, *aspp)}
+    old = [p for p in network.parameters() if id(p) not in assigned]
     groups = []
     for parameters, lr in ((new, lr_new), (aspp, lr_aspp), (old, lr_old)):
-        learned = [p for p in parameters if p.requires_grad]
-        if learned:
-            groups.append({"params": learned, "lr": lr, "weight_decay": weight_decay})
+        trainable = [p for p in parameters if p.requires_grad]
+        if trainable:
+            groups.append({"params": trainable, "lr": lr, "weight_decay": weight_decay})
     return groups
 
 

@@ -1,11 +1,12 @@
 """Weights published for Caffe, under our networks' names.
 
-A .caffemodel is a protocol buffer (NetParameter of caffe.proto). Only the few fields that hold weights are read here,
-so neither Caffe nor generated code is needed.
+A .caffemodel is a protocol buffer (NetParameter of caffe.proto). This module reads only the few fields that hold
+weights, so it needs neither Caffe nor generated code.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,9 +14,11 @@ from torch import Tensor
 
 from maskmill.errors import InputError
 
-# Field numbers of caffe.proto: layers of the present and of the old (V1) format, each with those of name and blobs.
+# Field numbers of caffe.proto: a layer of the present and of the old (V1) format, with its fields `name` and `blobs`.
 LAYERS = {100: (1, 7), 2: (4, 6)}
 BLOB_SIDES, BLOB_DATA, BLOB_SHAPE, SHAPE_DIMS = (1, 2, 3, 4), 5, 7, 1
+
+Blobs = Mapping[str, list[np.ndarray]]  # of each layer
 
 
 def read_caffemodel(path: str | Path) -> dict[str, list[np.ndarray]]:
@@ -27,7 +30,7 @@ def read_caffemodel(path: str | Path) -> dict[str, list[np.ndarray]]:
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path}: no such file; give the path of a .caffemodel")
-    layers = {}
+    layers: dict[str, list[np.ndarray]] = {}
     try:
         for field, value in _fields(memoryview(path.read_bytes())):
             if field in LAYERS:
@@ -44,8 +47,8 @@ def read_caffemodel(path: str | Path) -> dict[str, list[np.ndarray]]:
     return layers
 
 
-def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Field number and value of a message: an integer for varints, else the bytes."""
+def _fields(message: memoryview) -> Iterator[tuple[int, Any]]:
+    """Field numbers and values of a message; a value is an int (a varint) or a memoryview (all others)."""
     at = 0
     while at < len(message):
         key, at = _varint(message, at)
@@ -56,10 +59,10 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
             continue
         if wire == 2:
             size, at = _varint(message, at)
+        elif wire in (1, 5):
+            size = 8 if wire == 1 else 4
         else:
-            size = {1: 8, 5: 4}.get(wire)
-            if size is None:
-                raise ValueError(f"wire type {wire}")
+            raise ValueError(f"wire type {wire}")
         if at + size > len(message):
             raise ValueError("cut off")
         yield field, message[at : at + size]
@@ -99,17 +102,17 @@ def _packed(value: int | memoryview) -> list[int]:
     return numbers
 
 
-def from_caffe(layers: dict[str, list[np.ndarray]], backbone: str, path: str | Path) -> dict[str, Tensor]:
-    """Tensors of `resnet101_caffe` or `vgg16_caffe`, named as torchvision names them.
+def from_caffe(layers: Blobs, backbone: str, path: str | Path) -> dict[str, Tensor]:
+    """Float32 tensors of `resnet101_caffe` or `vgg16_caffe`, named as torchvision names them.
 
     The first convolution's input channels turn from BGR to RGB. Layers that the backbone lacks are left out.
 
     Args:
-        layers: of `read_caffemodel`; names as DeepLab's released models have them.
-        path: only named in errors.
+        layers: result of `read_caffemodel`, with the layer names of DeepLab's released models.
+        path: of the file, for error messages.
 
     Raises:
-        InputError: a layer of the backbone is missing.
+        InputError: the backbone is another one, or one of its layers is missing.
     """
     translate = {"resnet101_caffe": _resnet101, "vgg16_caffe": _vgg16}
     if backbone not in translate:
@@ -120,7 +123,7 @@ def from_caffe(layers: dict[str, list[np.ndarray]], backbone: str, path: str | P
         raise InputError(f"{path}: no layer {error} as {backbone} has; give weights of that network") from None
 
 
-def _resnet101(layers) -> Iterator[tuple[str, np.ndarray]]:
+def _resnet101(layers: Blobs) -> Iterator[tuple[str, np.ndarray]]:
     yield "conv1.weight", layers["conv1"][0][:, ::-1]
     yield from _norm(layers, "conv1", "bn1", separator="_")
     for stage, blocks in enumerate((3, 4, 23, 3), start=2):
@@ -141,18 +144,18 @@ def _block_name(stage: int, number: int) -> str:
     return "a" if number == 0 else f"b{number}"
 
 
-def _norm(layers, theirs: str, ours: str, separator: str = "") -> Iterator[tuple[str, np.ndarray]]:
-    """Caffe keeps sums of statistics with their common factor, and scale and shift in a layer of their own."""
+def _norm(layers: Blobs, theirs: str, ours: str, separator: str = "") -> Iterator[tuple[str, np.ndarray]]:
+    """A batch norm. Caffe stores sums of statistics with their common factor, and scale and shift in another layer."""
     mean, variance, factor = (blob.reshape(-1) for blob in layers[f"bn{separator}{theirs}"])
-    factor = 1 / factor[0] if factor[0] else np.float32(0)
+    scale = 1 / factor[0] if factor[0] else np.float32(0)
     weight, bias = layers[f"scale{separator}{theirs}"]
     yield f"{ours}.weight", weight.reshape(-1)
     yield f"{ours}.bias", bias.reshape(-1)
-    yield f"{ours}.running_mean", mean * factor
-    yield f"{ours}.running_var", variance * factor
+    yield f"{ours}.running_mean", mean * scale
+    yield f"{ours}.running_var", variance * scale
 
 
-def _vgg16(layers) -> Iterator[tuple[str, np.ndarray]]:
+def _vgg16(layers: Blobs) -> Iterator[tuple[str, np.ndarray]]:
     index = 0
     for block, convolutions in enumerate((2, 2, 3, 3, 3), start=1):
         for number in range(1, convolutions + 1):

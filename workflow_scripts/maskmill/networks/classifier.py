@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from maskmill.networks.arguments import constructor_arguments
 from maskmill.networks.backbones import build_backbone, freeze_batchnorm
 
 
@@ -12,8 +13,10 @@ class Classifier(nn.Module):
     Args:
         backbone: see `build_backbone`.
         num_classes: foreground classes.
+        output_stride: of the backbone.
         frozen_stages: how many of the five stages do not learn (IRN: 3, up to layer2).
-        frozen_batchnorm: keep batch norms at their stored statistics (IRN: yes, it starts from ImageNet weights).
+        frozen_batchnorm: keep batch norms at their stored statistics (IRN does, because it starts from ImageNet
+            weights).
         pretrained: safetensors file with the backbone's weights; only for a new network.
     """
 
@@ -28,13 +31,7 @@ class Classifier(nn.Module):
         pretrained: str | None = None,
     ):
         super().__init__()
-        self.arguments = {
-            "backbone": backbone,
-            "num_classes": num_classes,
-            "output_stride": output_stride,
-            "frozen_stages": frozen_stages,
-            "frozen_batchnorm": frozen_batchnorm,
-        }
+        self.arguments = constructor_arguments(locals())
         self.backbone = build_backbone(backbone, output_stride=output_stride, pretrained=pretrained)
         self.backbone.freeze(frozen_stages)
         if frozen_batchnorm:
@@ -47,8 +44,14 @@ class Classifier(nn.Module):
         return self.classifier(pooled).flatten(1)
 
     def cam(self, x: Tensor) -> Tensor:
-        """x: one normalised image [1, 3, H, W]. Returns its activation maps added to those of its mirror image,
-        [num_classes, h, w], all >= 0 (spec 2.2)."""
+        """Sum of the class activation maps of an image and of its mirror image, as in IRN's `step/make_cam.py`.
+
+        Args:
+            x: one normalised image [1, 3, H, W].
+
+        Returns:
+            [num_classes, h, w], all >= 0.
+        """
         activation = F.relu(self.classifier(self.backbone(x)[-1]))
         mirrored = F.relu(self.classifier(self.backbone(x.flip(-1))[-1]))
         return (activation + mirrored.flip(-1))[0]

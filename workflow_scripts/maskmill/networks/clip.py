@@ -1,8 +1,8 @@
-"""Image-text models that teach ZeroSeg: any of open_clip's with weights of your own, or a small one trained here.
+"""Image-text models that teach ZeroSeg: any model of open_clip with weights from a file, or a small one trained here.
 
-Both have `image_size`, `mean`, `std` of their input, `dim` of the space of images and texts, `encode_image`,
-`tokenizer`, `text_features` and `scale`. open_clip is imported where it builds something: it starts as slowly as torch
-itself.
+Both have `image_size`, `mean` and `std` of their input, `dim` of the space of images and texts, `encode_image`,
+`tokenizer`, `text_features` and `scale`. Functions import open_clip where they build a model, because it is as slow to
+import as torch itself.
 """
 
 import difflib
@@ -17,15 +17,16 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from maskmill.errors import InputError
+from maskmill.networks.arguments import constructor_arguments
 from maskmill.networks.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, build_backbone, freeze_backbone
 from maskmill.storage.checkpoints import load_network, load_tensors, read_arguments
 
 
 class SentenceEncoder(nn.Module):
-    """all-MiniLM-L6-v2, which a package carries: the mean of BERT's vectors of a text's tokens. It does not learn.
+    """all-MiniLM-L6-v2 from an installed package: the mean of BERT's vectors over a text's tokens. It does not learn.
 
     Args:
-        context_length: tokens that are read.
+        context_length: tokens per text; the rest of a longer text is cut off.
     """
 
     dim = 384
@@ -41,7 +42,7 @@ class SentenceEncoder(nn.Module):
         self.bert = AutoModel.from_pretrained(folder).requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> "SentenceEncoder":
-        """Stays in evaluation: its dropout would move the texts."""
+        """Stay in evaluation mode, because dropout would change the vectors of the texts."""
         return super().train(False)
 
     def tokenize(self, texts: str | list[str]) -> Tensor:
@@ -53,21 +54,23 @@ class SentenceEncoder(nn.Module):
     def forward(self, tokens: Tensor) -> Tensor:
         """Token ids [n, T] to vectors [n, 384], not normalised."""
         tokens = tokens[:, : (tokens != 0).sum(dim=1).max()]
-        read = tokens != 0
-        vectors = self.bert(input_ids=tokens, attention_mask=read.long()).last_hidden_state
-        return (vectors * read[..., None]).sum(dim=1) / read.sum(dim=1, keepdim=True)
+        is_token = tokens != 0
+        vectors = self.bert(input_ids=tokens, attention_mask=is_token.long()).last_hidden_state
+        return (vectors * is_token[..., None]).sum(dim=1) / is_token.sum(dim=1, keepdim=True)
 
 
 class TinyCLIP(nn.Module):
-    """A backbone and a text tower of a layer or two, for the sample scenes; or, for real images, a pretrained backbone
-    whose maps a linear layer turns into the vectors of a sentence encoder.
+    """An image-text model that is small enough to train here.
+
+    For the sample scenes it has a backbone and a text tower of one or two layers. For real images it has a pretrained
+    backbone and a linear layer that maps into the space of a sentence encoder.
 
     Args:
-        image_size: pixels.
-        backbone: see `build_backbone`; its last maps are averaged.
+        image_size: side of the images in pixels.
+        backbone: see `build_backbone`; its last map is averaged.
         dim: of the shared space.
-        text: context length, width, heads and layers of the text tower, which reads CLIP's pieces of words; or
-            `minilm`, a `SentenceEncoder`, whose `dim` this then is.
+        text: `context_length`, `width`, `heads` and `layers` of the text tower, which reads CLIP's pieces of words; or
+            `minilm`, a `SentenceEncoder`, whose `dim` is then required.
         frozen: whether the backbone keeps its weights and statistics.
         pretrained: safetensors file with the backbone's weights; only for a new network.
 
@@ -88,13 +91,7 @@ class TinyCLIP(nn.Module):
         pretrained: str | None = None,
     ):
         super().__init__()
-        self.arguments = {
-            "image_size": image_size,
-            "backbone": backbone,
-            "dim": dim,
-            "text": text,
-            "frozen": frozen,
-        }
+        self.arguments = constructor_arguments(locals())
         self.image_size, self.dim = image_size, dim
         self.backbone = build_backbone(backbone, pretrained=pretrained)
         if frozen:
@@ -109,7 +106,7 @@ class TinyCLIP(nn.Module):
         return self.log_scale.exp().clamp(max=100)
 
     def forward(self, pixels: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """Unit vectors of images [B, dim] and of texts [n, dim]; see below for what goes in."""
+        """Unit vectors of images [B, dim] and of texts [n, dim]; see `encode_image` and `text_features`."""
         return F.normalize(self.encode_image(pixels), dim=-1), F.normalize(self.text_features(tokens), dim=-1)
 
     def encode_image(self, pixels: Tensor) -> Tensor:
@@ -122,8 +119,8 @@ class TinyCLIP(nn.Module):
 
 
 def _text_tower(text: dict | str, dim: int) -> tuple[nn.Module, Callable[[list[str]], Tensor]]:
-    """What makes vectors [n, dim] of token ids, and token ids of texts."""
-    if text == "minilm":
+    """A module from token ids to vectors [n, dim], and a function from texts to token ids."""
+    if isinstance(text, str):  # minilm
         if dim != SentenceEncoder.dim:
             raise InputError(f"config: tiny_clip.network.dim is {dim}; text minilm has {SentenceEncoder.dim}, set that")
         encoder = SentenceEncoder()
@@ -136,16 +133,22 @@ def _text_tower(text: dict | str, dim: int) -> tuple[nn.Module, Callable[[list[s
 
 
 class OpenCLIP(nn.Module):
-    """A model of open_clip with weights from a local file. See `TinyCLIP` for the interface."""
+    """A model of open_clip with weights from a local file. See `TinyCLIP` for the interface.
+
+    Args:
+        name: of the model in open_clip.
+        weights: path of the file.
+    """
 
     def __init__(self, name: str, weights: str | Path):
         import open_clip
 
         super().__init__()
         self.model = open_clip.create_model(name, pretrained=str(weights))
-        given = open_clip.get_model_preprocess_cfg(self.model)
-        size = given["size"]
-        self.image_size, self.mean, self.std = size if isinstance(size, int) else size[0], given["mean"], given["std"]
+        preprocessing = open_clip.get_model_preprocess_cfg(self.model)
+        size = preprocessing["size"]
+        self.image_size = size if isinstance(size, int) else size[0]
+        self.mean, self.std = preprocessing["mean"], preprocessing["std"]
         self.tokenizer = open_clip.get_tokenizer(name)
         self.dim = open_clip.get_model_config(name)["embed_dim"]
 
@@ -161,27 +164,31 @@ class OpenCLIP(nn.Module):
 
 
 def start_stem(stem: Backbone | None, checkpoint: str | Path) -> None:
-    """Start a stem from the trained backbone of a `TinyCLIP`.
+    """Load the trained backbone of a `TinyCLIP` into the stem of another network.
 
     Raises:
-        InputError: there is no stem, or it is another network.
+        InputError: there is no stem, or it is another backbone.
     """
     name = read_arguments(checkpoint, TinyCLIP)["backbone"]
     tensors, _ = load_tensors(checkpoint)
     backbone = {n.removeprefix("backbone."): tensor for n, tensor in tensors.items() if n.startswith("backbone.")}
+    message = f"config: stem_init is tiny_clip, but network.stem is not its {name}; set it to {name}"
+    if stem is None:
+        raise InputError(message)
     try:
         stem.load_state_dict(backbone)
-    except (AttributeError, RuntimeError):
-        raise InputError(
-            f"config: stem_init is tiny_clip, but network.stem is not its {name}; set it to {name}"
-        ) from None
+    except RuntimeError:
+        raise InputError(message) from None
 
 
 def teacher_dim(name: str, weights: str | Path) -> int:
-    """Dimension of a teacher's space, without loading it.
+    """Dimension of a teacher's space, without loading the teacher.
+
+    Args:
+        name, weights: see `load_teacher`.
 
     Raises:
-        InputError: no such model, or a checkpoint that is missing or of another network; see `load_teacher`.
+        InputError: there is no such model, or the checkpoint is missing or that of another network.
     """
     if name == "tiny":
         return read_arguments(weights, TinyCLIP)["dim"]
@@ -195,13 +202,15 @@ def load_teacher(name: str, weights: str | Path | None) -> nn.Module:
     """A teacher in evaluation mode.
 
     Args:
-        name: `tiny`, or one of open_clip's models. Weights that OpenAI released need the names that end in -quickgelu.
-        weights: a checkpoint of `TinyCLIP`, or a file that open_clip reads; safetensors, or weights alone.
+        name: `tiny`, or one of open_clip's models. Weights that OpenAI released need a name that ends in -quickgelu.
+        weights: a checkpoint of `TinyCLIP`, or a file that open_clip can read: safetensors, or a pickle that holds
+            weights only.
 
     Raises:
-        InputError: no such model or file, or weights of another model.
+        InputError: there is no such model or file, or the file holds weights of another model.
     """
     if name == "tiny":
+        assert weights is not None
         return load_network(weights, TinyCLIP)
     _check_name(name)
     if not weights:

@@ -1,26 +1,31 @@
 """DeepLabV3+ (Chen et al., ECCV 2018): atrous spatial pyramid pooling and a decoder on a low-level map."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from maskmill.networks.arguments import constructor_arguments
 from maskmill.networks.backbones import build_backbone, freeze_batchnorm
 
 
 class DeepLabV3Plus(nn.Module):
     """Backbone, ASPP on its last map, decoder on the first map at stride 4.
 
-    Defaults are those of MARS's student (ResNet-101, output stride 8; spec 3.6).
+    Defaults are those of MARS's student (ResNet-101, output stride 8). The paper does not give them, so they are those
+    of the first author's later released code (`train.py` of shjo-april/DHR).
 
     Args:
         backbone: see `build_backbone`.
         num_classes: with background.
+        output_stride: of the backbone.
         rates: dilation of the 3x3 branches of ASPP, for features at `output_stride`.
         width: channels of ASPP and decoder; the low-level map is reduced to `low_level_width`.
         frozen_batchnorm: keep the backbone's batch norms at their stored statistics (for small batches).
-        dropout: behind ASPP, the decoder's first and its second convolution.
-        drop_channels: whether ASPP's dropout is of whole channels (CW-BASS).
-        align_corners: of all bilinear enlargement (CW-BASS: true).
+        dropout: rates behind ASPP, behind the decoder's first and behind its second convolution.
+        drop_channels: whether ASPP's dropout drops whole channels (CW-BASS).
+        align_corners: of all bilinear resizing (CW-BASS: true).
         pretrained: safetensors file with the backbone's weights; only for a new network.
     """
 
@@ -40,18 +45,7 @@ class DeepLabV3Plus(nn.Module):
         pretrained: str | None = None,
     ):
         super().__init__()
-        self.arguments = {
-            "backbone": backbone,
-            "num_classes": num_classes,
-            "output_stride": output_stride,
-            "rates": list(rates),
-            "width": width,
-            "low_level_width": low_level_width,
-            "frozen_batchnorm": frozen_batchnorm,
-            "dropout": list(dropout),
-            "drop_channels": drop_channels,
-            "align_corners": align_corners,
-        }
+        self.arguments = constructor_arguments(locals())
         self.align_corners = align_corners
         self.backbone = build_backbone(backbone, output_stride=output_stride, dilate=True, pretrained=pretrained)
         if frozen_batchnorm:
@@ -80,8 +74,8 @@ class DeepLabV3Plus(nn.Module):
         logits = self.classifier(self.decoder(torch.cat([context, low_level], dim=1)))
         return self._resize(logits, x.shape[-2:])
 
-    def _resize(self, x: Tensor, size: tuple[int, int]) -> Tensor:
-        return F.interpolate(x, size=size, mode="bilinear", align_corners=self.align_corners)
+    def _resize(self, x: Tensor, size: Sequence[int]) -> Tensor:
+        return F.interpolate(x, size=list(size), mode="bilinear", align_corners=self.align_corners)
 
     def new_parameters(self) -> list[nn.Parameter]:
         """Parameters that no pretraining covers: everything but the backbone."""
@@ -89,13 +83,20 @@ class DeepLabV3Plus(nn.Module):
 
 
 class ASPP(nn.Module):
-    """Parallel 1x1, dilated 3x3 and image-pooling branches, concatenated and projected."""
+    """Parallel 1x1, dilated 3x3 and image-pooling branches, concatenated and projected.
+
+    Args:
+        inputs: channels of the input.
+        width: channels of each branch and of the output.
+        rates: dilation of the 3x3 branches.
+        dropout: layer behind the projection.
+    """
 
     def __init__(self, inputs: int, width: int, rates: tuple[int, ...], dropout: nn.Module):
         super().__init__()
         self.branches = nn.ModuleList([_convolution(inputs, width, 1)])
         self.branches.extend(_convolution(inputs, width, 3, rate) for rate in rates)
-        # Image pooling has one value a channel, so a batch of one has no batch statistics: group norm instead.
+        # Image pooling gives one value per channel, so a batch of one has no batch statistics: group norm instead.
         self.pooling = nn.Sequential(
             nn.AdaptiveAvgPool2d(1), nn.Conv2d(inputs, width, 1, bias=False), nn.GroupNorm(1, width), nn.ReLU()
         )

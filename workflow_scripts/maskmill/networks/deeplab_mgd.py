@@ -1,10 +1,16 @@
-"""MGD's DeepLabV3+ (Qin et al., ECCV 2022; spec 2.2), whose head is unlike torchvision's: one norm over the branches of
-the atrous pyramid, and image pooling that is added, not concatenated."""
+"""MGD's DeepLabV3+ (Qin et al., ECCV 2022).
+
+Its head differs from the usual one: a single norm follows the concatenated branches of the atrous pyramid, and image
+pooling is added, not concatenated. Layers are those of the released code.
+"""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from maskmill.networks.arguments import constructor_arguments
 from maskmill.networks.backbones import build_backbone, freeze_batchnorm
 from maskmill.networks.norms import NormOfOneValue
 
@@ -15,13 +21,13 @@ class DeepLabV3PlusMGD(nn.Module):
     Args:
         backbone: see `build_backbone`; MGD's are resnet18_deep, mobilenet_v2, wide_resnet50_2 and resnet101_deep.
         num_classes: with background.
-        output_stride: of the backbone; MGD's mobilenet_v2 has 32.
+        output_stride: of the backbone; 32 for MGD's mobilenet_v2.
         rates: dilation of the 3x3 branches.
         width: channels of branches, pyramid and decoder.
-        low_level_width: channels that the map at stride 4 is reduced to; 24 for MGD's mobilenet_v2.
-        frozen_stages: how many of the backbone's five stages do not learn (MGD's all do); the statistics of their
-            batch norms still move, unless `frozen_batchnorm`.
-        frozen_batchnorm: keep the backbone's batch norms at their stored statistics (for small batches; not MGD's).
+        low_level_width: channels to which the map at stride 4 is reduced; 24 for MGD's mobilenet_v2.
+        frozen_stages: how many of the backbone's five stages do not learn (MGD trains all). The statistics of their
+            batch norms still move, unless `frozen_batchnorm` is set.
+        frozen_batchnorm: keep the backbone's batch norms at their stored statistics (for small batches; MGD does not).
         pretrained: safetensors file with the backbone's weights; only for a new network.
     """
 
@@ -39,16 +45,7 @@ class DeepLabV3PlusMGD(nn.Module):
         pretrained: str | None = None,
     ):
         super().__init__()
-        self.arguments = {
-            "backbone": backbone,
-            "num_classes": num_classes,
-            "output_stride": output_stride,
-            "rates": list(rates),
-            "width": width,
-            "low_level_width": low_level_width,
-            "frozen_stages": frozen_stages,
-            "frozen_batchnorm": frozen_batchnorm,
-        }
+        self.arguments = constructor_arguments(locals())
         self.backbone = build_backbone(backbone, output_stride=output_stride, dilate=True, pretrained=pretrained)
         self.backbone.freeze(frozen_stages)
         if frozen_batchnorm:
@@ -67,7 +64,8 @@ class DeepLabV3PlusMGD(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x: normalised images [B, 3, H, W].
 
-        Returns logits [B, num_classes, H, W] and the features that they are made of, [B, width, h, w] at stride 4.
+        Returns logits [B, num_classes, H, W] and the decoder's features before the classifier, [B, width, h, w] at
+        stride 4.
         """
         maps = self.backbone(x)
         low_level = self.low_level(maps[self._low_level])
@@ -77,8 +75,8 @@ class DeepLabV3PlusMGD(nn.Module):
 
 
 class TwoBranches(nn.Module):
-    """Two networks of one architecture, for cross pseudo supervision: the same pretrained backbone, heads that start
-    differently. A forward pass is one branch's, so that wrappers of a module see it.
+    """Two networks of one architecture for cross pseudo supervision: they start from the same pretrained backbone and
+    from different random heads. A forward pass runs one branch, so that wrappers of a module see every pass.
 
     Args:
         backbone, num_classes, options: see `DeepLabV3PlusMGD`.
@@ -95,15 +93,22 @@ class TwoBranches(nn.Module):
 
 
 class Pyramid(nn.Module):
-    """Parallel 1x1 and dilated 3x3 convolutions under one norm, projected; plus a projection of the image's mean."""
+    """Parallel 1x1 and dilated 3x3 convolutions with one norm behind all of them, projected; a projection of the map's
+    mean is added.
+
+    Args:
+        inputs: channels of the input.
+        width: channels of each branch and of the output.
+        rates: dilation of the 3x3 branches.
+    """
 
     def __init__(self, inputs: int, width: int, rates: tuple[int, ...]):
         super().__init__()
         self.branches = nn.ModuleList([nn.Conv2d(inputs, width, 1, bias=False)])
         self.branches.extend(nn.Conv2d(inputs, width, 3, padding=rate, dilation=rate, bias=False) for rate in rates)
-        together = width * len(self.branches)
+        channels = width * len(self.branches)
         self.project = nn.Sequential(
-            nn.BatchNorm2d(together), nn.LeakyReLU(0.01), nn.Conv2d(together, width, 1, bias=False)
+            nn.BatchNorm2d(channels), nn.LeakyReLU(0.01), nn.Conv2d(channels, width, 1, bias=False)
         )
         self.pooling = nn.Sequential(
             nn.AdaptiveAvgPool2d(1),
@@ -129,5 +134,5 @@ def _convolution(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
-def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    return F.interpolate(x, size=size, mode="bilinear", align_corners=True)
+def _resize(x: Tensor, size: Sequence[int]) -> Tensor:
+    return F.interpolate(x, size=list(size), mode="bilinear", align_corners=True)

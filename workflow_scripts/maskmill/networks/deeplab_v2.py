@@ -1,10 +1,13 @@
-"""DeepLab v2 (Chen et al., TPAMI 2017): atrous spatial pyramid pooling whose score maps are summed; several scales of
-the image whose scores are fused by their maximum."""
+"""DeepLab v2 (Chen et al., TPAMI 2017): atrous spatial pyramid pooling sums the score maps of its branches, and the
+maximum fuses the scores of several scales of the image."""
+
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from maskmill.networks.arguments import constructor_arguments
 from maskmill.networks.backbones import build_backbone, freeze_batchnorm
 
 
@@ -13,12 +16,13 @@ class DeepLabV2(nn.Module):
 
     Args:
         backbone: see `build_backbone`; the paper's are resnet101_caffe and vgg16.
-        num_classes: of the scores.
-        rates: dilation of each branch, in cells of the last map (LargeFOV 12; ASPP-S 2, 4, 8, 12; ASPP-L 6, 12, 18,
-            24, for output stride 8).
-        hidden: None for ResNet's branches, a 3x3 convolution to the scores; else VGG's fc6-fc7-fc8, so many channels
-            wide (1024), with dropout.
-        scales: further scales that the image is seen at, with the same weights ((0.5, 0.75) for MSC).
+        num_classes: with background.
+        rates: dilation of each branch, in cells of the last map at output stride 8: 12 for LargeFOV; 2, 4, 8, 12 for
+            ASPP-S; 6, 12, 18, 24 for ASPP-L.
+        output_stride: of the backbone.
+        hidden: None for ResNet's branches, one 3x3 convolution to the scores each; a number of channels (1024) for
+            VGG's branches fc6-fc7-fc8 with dropout.
+        scales: further scales of the image that pass through the same weights; (0.5, 0.75) for MSC.
         frozen_batchnorm: keep batch norms at their stored statistics and values, as the paper does.
         pretrained: safetensors file with the backbone's weights; only for a new network.
     """
@@ -36,15 +40,7 @@ class DeepLabV2(nn.Module):
         pretrained: str | None = None,
     ):
         super().__init__()
-        self.arguments = {
-            "backbone": backbone,
-            "num_classes": num_classes,
-            "rates": list(rates),
-            "output_stride": output_stride,
-            "hidden": hidden,
-            "scales": list(scales),
-            "frozen_batchnorm": frozen_batchnorm,
-        }
+        self.arguments = constructor_arguments(locals())
         self.scales, self.frozen_batchnorm = tuple(scales), frozen_batchnorm
         self.backbone = build_backbone(backbone, output_stride=output_stride, dilate=True, pretrained=pretrained)
         if frozen_batchnorm:
@@ -54,9 +50,9 @@ class DeepLabV2(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         """x: normalised images [B, 3, H, W].
 
-        Returns score maps [B, num_classes, h, w] at the output stride. The last one is the result. With further
-        scales it is the maximum over all of them, and before it stand the maps it was taken from: the full scale's,
-        then each further scale's at its own size (for deep supervision).
+        Returns score maps [B, num_classes, h, w] at the output stride. The last one is the result. With further scales
+        it is their maximum, and the list begins with the maps that it fuses, for deep supervision: that of the full
+        scale, then that of each further scale at its own size.
         """
         full = self.scores(x)
         if not self.scales:
@@ -68,22 +64,23 @@ class DeepLabV2(nn.Module):
     def scores(self, x: Tensor) -> Tensor:
         """Score map of one scale, [B, num_classes, h, w]."""
         features = self.backbone(x)[-1]
-        return sum(branch(features) for branch in self.branches)
+        return cast(Tensor, sum(branch(features) for branch in self.branches))
 
-    def score_layers(self) -> list[nn.Conv2d]:
+    def score_layers(self) -> list[nn.Module]:
         """The last layer of each branch, which learns faster than the rest."""
-        return [branch[-1] for branch in self.branches]
+        return [list(branch.children())[-1] for branch in self.branches]
 
 
 def _branch(inputs: int, num_classes: int, rate: int, hidden: int | None) -> nn.Sequential:
+    layers: list[nn.Module] = []
     if hidden is None:
-        layers = [_atrous(inputs, num_classes, rate)]
+        layers += [_atrous(inputs, num_classes, rate)]
     else:
-        layers = [_atrous(inputs, hidden, rate), nn.ReLU(inplace=True), nn.Dropout(0.5)]
+        layers += [_atrous(inputs, hidden, rate), nn.ReLU(inplace=True), nn.Dropout(0.5)]
         layers += [nn.Conv2d(hidden, hidden, 1), nn.ReLU(inplace=True), nn.Dropout(0.5)]
         layers += [nn.Conv2d(hidden, num_classes, 1)]
-    nn.init.normal_(layers[-1].weight, std=0.01)
-    nn.init.zeros_(layers[-1].bias)
+    nn.init.normal_(layers[-1].get_parameter("weight"), std=0.01)
+    nn.init.zeros_(layers[-1].get_parameter("bias"))
     return nn.Sequential(*layers)
 
 

@@ -1,4 +1,5 @@
-"""Trained networks as they are deployed: without what only training needs, with their norms folded away, as ONNX."""
+"""Networks for deployment: without the parts that only training needs, with batch norms fused into convolutions, and
+as ONNX."""
 
 import json
 import logging
@@ -6,6 +7,7 @@ import warnings
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,13 +21,13 @@ LARGEST_SIDE = 8192  # pixels
 
 
 def deployed(network: nn.Module, *, fold: bool = True, fuse: bool = True) -> nn.Module:
-    """A copy of a segmentation network in evaluation mode that gives the same logits, but for rounding.
+    """A copy of a segmentation network in evaluation mode that gives the same logits, except for rounding.
 
-    P2AT loses its auxiliary heads.
+    The copy of a P2AT has no auxiliary heads.
 
     Args:
-        fold: P2AT's global contexts, to one 1x1 convolution each (`GCE.fold`).
-        fuse: the batch norms that directly follow a convolution, into it.
+        fold: turn each of P2AT's global contexts into one 1x1 convolution (`GCE.fold`).
+        fuse: merge batch norms that directly follow a convolution into it.
     """
     network = deepcopy(network)
     if isinstance(network, P2AT):
@@ -34,16 +36,23 @@ def deployed(network: nn.Module, *, fold: bool = True, fuse: bool = True) -> nn.
     if fold:
         for module in [m for m in network.modules() if isinstance(m, GCE)]:
             module.fold()
-    network.eval()  # what folding made, too
+    network.eval()  # folding makes new modules, which are in training mode
     if fuse:
         fuse_norms(network)
     return network
 
 
 class FromColours(nn.Module):
-    """A segmentation network of images that are not normalised yet."""
+    """A segmentation network with the normalisation of its input as first layer.
 
-    def __init__(self, network: nn.Module):
+    Args:
+        network: has `backbone.mean` and `backbone.std`.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: Any):
         super().__init__()
         self.network = network
         self.register_buffer("mean", torch.tensor(network.backbone.mean)[:, None, None])
@@ -55,21 +64,22 @@ class FromColours(nn.Module):
 
 
 def export_onnx(network: nn.Module, path: str | Path, about: Mapping) -> None:
-    """Write a segmentation network as ONNX: `image`, RGB float32 [1, 3, H, W] in 0..1, any H and W, to `logits`,
-    float32 [1, K, H, W].
+    """Write a segmentation network as ONNX, atomically.
+
+    The graph turns `image`, RGB float32 [1, 3, H, W] in 0..1 of any H and W, into `logits`, float32 [1, K, H, W].
 
     Args:
         network: see `deployed`.
-        about: what `storage.onnx_models` reads beside the graph; anything JSON can hold.
+        about: metadata that `storage.onnx_models` reads with the graph; JSON must be able to hold its values.
     """
     sides = {
         2: torch.export.Dim("height", min=8, max=LARGEST_SIDE),
         3: torch.export.Dim("width", min=8, max=LARGEST_SIDE),
     }
-    for name in ("onnxscript", "onnx_ir"):  # hundreds of lines about the exporter's own insides
+    for name in ("onnxscript", "onnx_ir"):  # they log hundreds of lines about the exporter's internals
         logging.getLogger(name).setLevel(logging.WARNING)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # alike
+        warnings.simplefilter("ignore")  # so do the exporter's warnings
         program = torch.onnx.export(
             FromColours(deepcopy(network).cpu().float().eval()),
             (torch.zeros(1, 3, 96, 128),),
@@ -79,6 +89,7 @@ def export_onnx(network: nn.Module, path: str | Path, about: Mapping) -> None:
             dynamo=True,
             verbose=False,
         )
+    assert program is not None  # it is with `dynamo=True`
     program.model.metadata_props.update({key: json.dumps(value) for key, value in about.items()})
     with atomic_path(path) as temporary:
         program.save(temporary)

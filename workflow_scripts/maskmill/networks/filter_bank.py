@@ -1,4 +1,4 @@
-"""A fixed filter bank: local colour and texture statistics, features without any learning."""
+"""A fixed filter bank: features from local statistics of colour and texture, without any learning."""
 
 import math
 
@@ -6,24 +6,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-PERIODS = (4.0, 6.0, 9.0)  # pixels; the filters have the first, images are shrunk for the others
+PERIODS = (4.0, 6.0, 9.0)  # pixels; the filters have the first period, images are reduced for the others
 ORIENTATIONS = 6
 WINDOWS = (2.0, 5.0)  # standard deviations of the pooling windows, pixels
 OPPONENT = ((1 / 3, 1 / 3, 1 / 3), (1 / 2, -1 / 2, 0), (-1 / 4, -1 / 4, 1 / 2))  # luminance, red-green, blue-yellow
 
-# Centre and standard deviation of the channels over the sample scenes: they make the features signed, so that cosines
-# between them tell regions apart. Centres lie midway between textured backgrounds and plain objects, not at the mean:
-# that is almost the background's own, and would leave the mean background of MARS's Eq. 1 without a direction.
-ENERGY = (0.030, 0.020), (0.032, 0.024), (0.028, 0.020)  # one for each period
+# Centre and standard deviation of the channels over the sample scenes. They make the features signed, so that cosines
+# between them tell regions apart. A centre lies midway between textured backgrounds and plain objects, not at the mean:
+# the mean is close to the background's own, and the mean background of MARS's Eq. 1 would then have no direction.
+ENERGY = (0.030, 0.020), (0.032, 0.024), (0.028, 0.020)  # per period
 LUMINANCE, COLOUR = (0.015, 0.26), (0.0, 0.13)
-CONTRAST = (0.216, 0.08), (0.297, 0.08)  # one for each window
+CONTRAST = (0.216, 0.08), (0.297, 0.08)  # per window
 
 
 class FilterBank(nn.Module):
     """Oriented energies, opponent colours and contrast, averaged over windows around each position.
 
-    Energy is the magnitude of a complex Gabor filter's answer to luminance: it does not depend on where exactly the
-    stripes of a texture lie.
+    Energy is the magnitude of a complex Gabor filter's response to luminance, which does not depend on the exact
+    position of a texture's stripes.
 
     Attributes:
         channels: D.
@@ -33,6 +33,11 @@ class FilterBank(nn.Module):
 
     patch = 4
     mean = std = (0.5, 0.5, 0.5)
+    even: Tensor
+    odd: Tensor
+    opponent: Tensor
+    centre: Tensor
+    spread: Tensor
 
     def __init__(self):
         super().__init__()
@@ -59,7 +64,7 @@ class FilterBank(nn.Module):
         return F.avg_pool2d((torch.cat(maps, dim=1) - self.centre) / self.spread, self.patch)
 
     def _energy(self, luminance: Tensor, scale: float) -> Tensor:
-        """Energies [B, orientations, H, W] of what has the filters' period after resizing by `scale`."""
+        """Energies [B, orientations, H, W] of stripes that have the filters' period after resizing by `scale`."""
         size = [max(1, round(side * scale)) for side in luminance.shape[2:]]
         small = F.interpolate(luminance, size, mode="bilinear", align_corners=False, antialias=True)
         energy = torch.hypot(_filter(small, self.even), _filter(small, self.odd))
@@ -68,7 +73,7 @@ class FilterBank(nn.Module):
 
 
 def _gabor(period: float, angle: float) -> tuple[Tensor, Tensor]:
-    """Even and odd filter [K, K] of one orientation, both blind to constant luminance."""
+    """Even and odd filter [K, K] of one orientation; the response of both to constant luminance is 0."""
     radius = math.ceil(1.25 * period)
     y, x = torch.meshgrid(*[torch.arange(-radius, radius + 1.0)] * 2, indexing="ij")
     envelope = torch.exp(-(x**2 + y**2) / (2 * (0.5 * period) ** 2))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -17,13 +18,16 @@ from maskmill.networks.filter_bank import FilterBank
 class FrozenFeatures(nn.Module):
     """An extractor that never learns and stays in evaluation mode.
 
+    Args:
+        extractor: a network with the attributes below, [B, 3, H, W] to [B, channels, H/patch, W/patch].
+
     Attributes:
         channels: D.
         patch: pixels from one position of the grid to the next; image sides must be multiples of it.
         mean, std: RGB normalisation that the extractor expects, for images in 0..1.
     """
 
-    def __init__(self, extractor: nn.Module):
+    def __init__(self, extractor: Any):
         super().__init__()
         self.extractor = extractor.requires_grad_(False)
         self.channels, self.patch = extractor.channels, extractor.patch
@@ -43,14 +47,14 @@ def frozen_features(name: str, pretrained: str | None = None) -> FrozenFeatures:
     """Build a frozen extractor.
 
     Args:
-        name: `dino_vitb8` (DINO's ViT-B/8, which STEGO uses), `efficientnet_lite0` (a light stand-in with
+        name: `dino_vitb8` (DINO's ViT-B/8, which STEGO uses), `efficientnet_lite0` (a light replacement with
             ImageNet weights) or `filter_bank` (no weights at all).
         pretrained: safetensors file with the weights, or None for random ones.
 
     Raises:
         InputError: unknown name, or weights of another network.
     """
-    builders = {
+    builders: dict[str, Callable[[], nn.Module]] = {
         "dino_vitb8": lambda: DinoPatches(pretrained),
         "efficientnet_lite0": lambda: BackbonePyramid("efficientnet_lite0", pretrained),
         "filter_bank": FilterBank,
@@ -63,15 +67,18 @@ def frozen_features(name: str, pretrained: str | None = None) -> FrozenFeatures:
 class DinoPatches(nn.Module):
     """Patch tokens of DINO's ViT-B/8 (Caron et al., ICCV 2021) after the last norm: 768 at stride 8."""
 
+    vit: Any
+
     def __init__(self, pretrained: str | None = None):
         import timm
 
         super().__init__()
-        self.vit = timm.create_model("vit_base_patch8_224.dino", num_classes=0, dynamic_img_size=True)
+        vit: Any = timm.create_model("vit_base_patch8_224.dino", num_classes=0, dynamic_img_size=True)
         if pretrained is not None:
-            _load(self.vit, pretrained)
-        self.channels, self.patch = self.vit.embed_dim, self.vit.patch_embed.patch_size[0]
-        self.mean, self.std = self.vit.pretrained_cfg["mean"], self.vit.pretrained_cfg["std"]
+            _load(vit, pretrained)
+        self.vit = vit
+        self.channels, self.patch = vit.embed_dim, vit.patch_embed.patch_size[0]
+        self.mean, self.std = vit.pretrained_cfg["mean"], vit.pretrained_cfg["std"]
 
     def forward(self, x: Tensor) -> Tensor:
         h, w = x.shape[2] // self.patch, x.shape[3] // self.patch
@@ -80,9 +87,9 @@ class DinoPatches(nn.Module):
 
 
 class BackbonePyramid(nn.Module):
-    """A convolutional backbone's maps at strides 4, 8 and 16, on the grid of stride 8, side by side.
+    """A convolutional backbone's maps at strides 4, 8 and 16, resized to stride 8 and concatenated.
 
-    Each stage's vectors are L2-normalised first, so that no stage outweighs another in a cosine.
+    The vectors of each stage are L2-normalised first, so that no stage outweighs another in a cosine.
     """
 
     def __init__(self, name: str, pretrained: str | None = None, patch: int = 8):
@@ -91,7 +98,7 @@ class BackbonePyramid(nn.Module):
         self.patch, self.mean, self.std = patch, self.backbone.mean, self.backbone.std
         self.stages = [index for index, stride in enumerate(self.backbone.strides) if 4 <= stride <= 16]
         self.channels = sum(self.backbone.channels[index] for index in self.stages)
-        del self.backbone.stages[self.stages[-1] + 1 :]  # no feature is taken from them
+        del self.backbone.stages[self.stages[-1] + 1 :]  # the features do not use these
 
     def forward(self, x: Tensor) -> Tensor:
         grid = (x.shape[2] // self.patch, x.shape[3] // self.patch)
@@ -109,23 +116,24 @@ def multi_scale_features(
     grid_scale: float = 2.0,
     flip: bool = True,
 ) -> Tensor:
-    """Embedding of one image, averaged over scales and the mirrored image, as MARS clusters it.
+    """Embedding of one image for MARS, averaged over scales and over the image and its mirror image.
 
     Args:
         extract: frozen features; `extract.patch` is the patch size.
         head: features [B, D, h, w] -> codes [B, K, h, w] (a `StegoHead`, or `nn.Identity()`).
         image: normalised float [3, H, W].
-        scales: the image's sides times a scale are rounded up to a multiple of the patch.
-        grid_scale: the result lies on the grid of this scale; 2.0 as in later code of MARS's first author,
-            1.0 takes a quarter of the storage.
-        flip: average with the mirrored image.
+        scales: of the image's sides, whose products are rounded up to a multiple of the patch. MARS does not give them:
+            these are those of `core/uss/__init__.py` in shjo-april/DHR, later code of its first author.
+        grid_scale: the result has the grid of this scale. 2.0 is that of the same code; 1.0 takes a quarter of the
+            storage.
+        flip: average with the mirror image.
 
     Returns:
-        float [K, h, w].
+        float [K, h, w], where h and w are the sides of the image at `grid_scale` in patches.
     """
     height, width = image.shape[1:]
     grid = [side // extract.patch for side in _scaled(height, width, grid_scale, extract.patch)]
-    total = 0
+    total: Tensor | float = 0
     for scale in scales:
         views = _resize(image[None], _scaled(height, width, scale, extract.patch))
         if flip:
@@ -134,12 +142,13 @@ def multi_scale_features(
         if flip:
             codes = torch.stack([codes[0], codes[1].flip(-1)]).mean(dim=0, keepdim=True)
         total = total + _resize(codes, grid)[0]
-    return total / len(scales)
+    return cast(Tensor, total) / len(scales)
 
 
 def _scaled(height: int, width: int, scale: float, patch: int) -> tuple[int, int]:
     """Both sides times `scale`, cut to whole pixels, then rounded up to a multiple of `patch`."""
-    return tuple(max(math.ceil(int(side * scale) / patch), 1) * patch for side in (height, width))
+    sides = [max(math.ceil(int(side * scale) / patch), 1) * patch for side in (height, width)]
+    return sides[0], sides[1]
 
 
 def _resize(maps: Tensor, size: Sequence[int]) -> Tensor:

@@ -1,29 +1,36 @@
-"""GroupViT's parts: a vision transformer that gathers patches into segments, and a text tower beside it.
+"""GroupViT: a vision transformer that gathers patches into segments, and a text tower.
 
-"GroupViT: Semantic Segmentation Emerges from Text Supervision", CVPR 2022. Sections are those of the specification
-`open_vocabulary`; facts of its section 1 are certain (read in the released code) unless said otherwise.
+"GroupViT: Semantic Segmentation Emerges from Text Supervision", CVPR 2022. Layers, sizes and initial values are those
+of the released code (NVlabs/GroupViT: `models/group_vit.py`, `models/multi_label_contrastive.py`,
+`models/transformer.py`), unless a comment says otherwise.
 
 Shapes: B images, L patches, S segments, g group tokens, D channels.
 """
 
 import math
+from collections.abc import Callable, Iterable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
+from maskmill.choices import check_choice
 from maskmill.data.words import Words
-from maskmill.networks.backbones import IMAGENET_MEAN, IMAGENET_STD, build_backbone
+from maskmill.networks.arguments import constructor_arguments
+from maskmill.networks.backbones import IMAGENET_MEAN, IMAGENET_STD, Backbone, build_backbone
 
-INITS = {"released": partial(nn.init.trunc_normal_, std=0.02), "xavier": nn.init.xavier_uniform_}
-ASSIGN_EPS = 1.0  # of Eq. 6 in 1.2: an empty group gives 0, one with n members n / (n + 1) of their mean
+INITS: dict[str, Callable[[Tensor], Tensor]] = {
+    "released": partial(nn.init.trunc_normal_, std=0.02),
+    "xavier": nn.init.xavier_uniform_,
+}
+ASSIGN_EPS = 1.0  # the released `assign_eps`: an empty group gives 0, one with n members n / (n + 1) of their mean
 
 
 class Layer(nn.Module):
-    """A pre-norm transformer layer (1.1): attention and an MLP of four times the width."""
+    """A pre-norm transformer layer: attention and an MLP of four times the width."""
 
     def __init__(self, dim: int, heads: int, drop_path: float = 0.0):
         super().__init__()
@@ -49,7 +56,7 @@ class TokenMLP(Mlp):
 
 
 class CrossAttention(nn.Module):
-    """Group tokens look at segments (1.2, step 3): no norm before the attention, one behind the MLP."""
+    """Group tokens attend to segments. There is no norm before the attention, and one behind the MLP."""
 
     def __init__(self, dim: int, heads: int):
         super().__init__()
@@ -59,16 +66,18 @@ class CrossAttention(nn.Module):
         self.norm_post = nn.LayerNorm(dim)
 
     def forward(self, query: Tensor, key: Tensor) -> Tensor:
+        """Group tokens [B, g', D] and segments [B, S, D] to group tokens [B, g', D]."""
         x = query + self.attn(query, key, key, need_weights=False)[0]
         return self.norm_post(x + self.mlp(self.norm2(x)))
 
 
 class Assignment(nn.Module):
-    """Every segment goes to one group (1.2, steps 4-6).
+    """Every segment goes to one group.
 
     Args:
-        gumbel: Gumbel noise while training.
-        scale: factor on the logits; 1 is GroupViT's, more sharpens the maps of small networks (9.2).
+        dim: D.
+        gumbel: whether training adds Gumbel noise to the logits.
+        scale: factor on the logits. GroupViT has 1; a larger one, which is ours, sharpens the maps of small networks.
     """
 
     def __init__(self, dim: int, *, gumbel: bool, scale: float):
@@ -77,7 +86,8 @@ class Assignment(nn.Module):
         self.gumbel, self.scale = gumbel, scale * dim**-0.5
 
     def forward(self, groups: Tensor, segments: Tensor) -> tuple[Tensor, Tensor]:
-        """Values of the groups [B, g', D] and the soft map without noise [B, g', S], columns summing to 1."""
+        """Groups [B, g', D] and segments [B, S, D] to values of the groups [B, g', D] and the soft map without noise
+        [B, g', S], whose columns sum to 1."""
         logits = self.scale * self.q_proj(groups) @ self.k_proj(segments).transpose(1, 2)
         soft = logits.softmax(dim=1)
         hard = F.gumbel_softmax(logits, hard=True, dim=1) if self.gumbel and self.training else straight_through(soft)
@@ -92,13 +102,13 @@ def straight_through(soft: Tensor) -> Tensor:
 
 
 class GroupingBlock(nn.Module):
-    """Gathers S segments into `groups` (1.2).
+    """Gathers S segments into fewer ones.
 
     Args:
         dim: D.
         heads: of the attention from group tokens to segments; the assignment has one.
-        tokens: g, group tokens that come in.
-        groups: g', segments that go out.
+        tokens: g, number of group tokens in the input.
+        groups: g', number of segments in the output.
         gumbel, assign_scale: see `Assignment`.
     """
 
@@ -117,7 +127,7 @@ class GroupingBlock(nn.Module):
     def forward(self, segments: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Segments [B, S, D] and group tokens [B, g, D] to new segments [B, g', D] and the soft map [B, g', S].
 
-        The map is the one without noise; softmax over g', so that a segment's shares sum to 1.
+        The map is the one without noise, a softmax over g', so that the shares of a segment sum to 1.
         """
         segments = self.norm_x(segments)
         groups = self.norm_post_tokens(self.mlp_inter(self.norm_tokens(tokens)))
@@ -128,14 +138,23 @@ class GroupingBlock(nn.Module):
 
 
 class Stage(nn.Module):
-    """Layers that see segments and group tokens, and a grouping block behind them (1.1).
+    """Layers on segments and group tokens, and a grouping block behind them.
 
     Args:
-        tokens: of this stage; 0 for the last one, which has neither group tokens nor a grouping block.
-        previous: tokens of the stage before, from which this one's start; 0 for the first.
+        dim: D.
+        heads: of the attention.
+        drop_paths: rate of drop path for each layer.
+        tokens: number of group tokens; 0 for the last stage, which has neither group tokens nor a grouping block.
+        previous: number of group tokens of the stage before, from which those of this stage start; 0 for the first.
+        assignment: `gumbel` and `assign_scale`, see `GroupingBlock`.
     """
 
-    def __init__(self, dim: int, heads: int, drop_paths: list[float], tokens: int, previous: int, **assignment):
+    # A stage without group tokens has None for these.
+    group_token: Any
+    group_projector: Any
+    downsample: Any
+
+    def __init__(self, dim: int, heads: int, drop_paths: list[float], tokens: int, previous: int, **assignment: Any):
         super().__init__()
         self.blocks = nn.ModuleList(Layer(dim, heads, rate) for rate in drop_paths)
         self.group_token = nn.Parameter(torch.zeros(1, tokens, dim)) if tokens else None
@@ -145,13 +164,17 @@ class Stage(nn.Module):
         self.downsample = GroupingBlock(dim, heads, tokens, tokens, **assignment) if tokens else None
 
     def start(self, previous: Tensor) -> Tensor:
-        """This stage's group tokens [B, g, D]; `previous` are the ones of the stage before, behind its layers."""
+        """This stage's group tokens [B, g, D]; `previous` are those of the stage before, behind its layers."""
         return self.group_token + self.group_projector(previous)
 
 
 class Segments(NamedTuple):
-    """What the encoder makes of images: `features` [B, 8, D] of the segments, and the soft maps of both groupings,
-    `coarse` [B, 64, L] and `fine` [B, 8, 64]."""
+    """Output of the encoder, with GroupViT's numbers of segments.
+
+    Attributes:
+        features: of the segments, [B, 8, D].
+        coarse, fine: soft maps of the first and of the second grouping, [B, 64, L] and [B, 8, 64].
+    """
 
     features: Tensor
     coarse: Tensor
@@ -159,16 +182,17 @@ class Segments(NamedTuple):
 
     @property
     def shares(self) -> Tensor:
-        """M = S1^T S2^T (1.8, step 1): shares of every patch in the 8 segments, [B, L, 8]."""
+        """M = S1^T S2^T, the product of both soft maps S1 and S2: shares of every patch in the segments, [B, L, 8]."""
         return self.coarse.transpose(1, 2) @ self.fine.transpose(1, 2)
 
 
-def group_patches(stages: nn.ModuleList, norm: nn.Module, patches: Tensor, tokens: Tensor) -> Segments:
-    """What follows the first stage's layers: both groupings, the two other stages, the last norm.
+def group_patches(stages: Iterable[Any], norm: nn.Module, patches: Tensor, tokens: Tensor) -> Segments:
+    """All that follows the layers of the first stage: both groupings, the two other stages, the last norm.
 
     Args:
         stages: three `Stage`s.
-        patches, tokens: behind the layers of the first, [B, L, D] and [B, g, D].
+        norm: the last norm.
+        patches, tokens: outputs of the layers of the first stage, [B, L, D] and [B, g, D].
     """
     first, second, last = stages
     x, coarse = first.downsample(patches, tokens)
@@ -181,15 +205,21 @@ def group_patches(stages: nn.ModuleList, norm: nn.Module, patches: Tensor, token
     return Segments(norm(x), coarse, fine)
 
 
-def patch_layers(stem: str | None, width: int, patch_size: int) -> tuple[nn.Module | None, nn.Conv2d]:
-    """What makes patches of images: a backbone of that name, if any, and the convolution behind it."""
+def patch_layers(stem: str | None, width: int, patch_size: int) -> tuple[Backbone | None, nn.Conv2d]:
+    """The layers that turn images into patches: the backbone `stem`, if any, and a convolution.
+
+    Args:
+        stem: name of a backbone, see `build_backbone`; None: patches of pixels.
+        width: channels of the patches.
+        patch_size: side of a patch in pixels.
+    """
     backbone = None if stem is None else build_backbone(stem)
     channels, stride = (3, 1) if backbone is None else (backbone.channels[-1], backbone.strides[-1])
     return backbone, nn.Conv2d(channels, width, patch_size // stride, patch_size // stride)
 
 
 def resized_codes(codes: Tensor, rows: int, columns: int) -> Tensor:
-    """Position codes [L, D] of a square grid for another grid, [rows * columns, D], bicubic (1.8)."""
+    """Position codes [L, D] of a square grid, resized to another grid (bicubic): [rows * columns, D]."""
     grid = math.isqrt(len(codes))
     if (rows, columns) == (grid, grid):
         return codes
@@ -198,18 +228,23 @@ def resized_codes(codes: Tensor, rows: int, columns: int) -> Tensor:
 
 
 class GroupViTEncoder(nn.Module):
-    """GroupViT's image encoder (1.1): patches become 64 segments, these 8. There is no class token.
+    """GroupViT's image encoder: patches become 64 segments, and these become 8. There is no class token.
 
     Args:
-        image_size, patch_size: pixels; larger images are seen with a resized position embedding.
-        stem: a backbone whose last maps patches are taken of, for small networks from scratch; None: of pixels, as in
-            GroupViT.
+        image_size, patch_size: sides in pixels; other image sizes get a resized position embedding.
+        stem: name of a backbone on whose last map the patches lie, for small networks from scratch; None: patches of
+            pixels, as in GroupViT.
+        width: D.
+        heads: of the attention.
         depths: layers of the three stages.
-        groups: group tokens, and segments, of the first two.
-        drop_path: rate of the last layer; it rises linearly from 0.
+        groups: number of group tokens, and of segments, of the first two stages.
+        drop_path: rate of the last layer; rates rise linearly from 0.
         gumbel, assign_scale: see `Assignment`.
-        init: of linear layers, the projectors' too: `released`, truncated normal of 0.02, or `xavier`, uniform.
+        init: of linear layers, also those of the projectors: `released`, a truncated normal of 0.02, or `xavier`,
+            uniform.
     """
+
+    layers: Any  # nn.ModuleList of Stage
 
     def __init__(
         self,
@@ -255,14 +290,15 @@ class GroupViTEncoder(nn.Module):
         return self.norm_patches(x.flatten(2).transpose(1, 2)) + resized_codes(self.position[0], *x.shape[2:])
 
     def group_tokens(self, batch: int) -> Tensor:
-        """The first stage's learned group tokens, [B, g, D]."""
+        """The learned group tokens of the first stage for `batch` images, [B, g, D]."""
         return self.layers[0].group_token.expand(batch, -1, -1)
 
     @staticmethod
     def apply_layer(
-        layer: Layer, patches: Tensor, tokens: Tensor, others: Tensor | None = None
+        layer: nn.Module, patches: Tensor, tokens: Tensor, others: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """One layer on patches [B, L, D] and group tokens [B, g, D] together; they also attend to `others`."""
+        """Outputs of one layer on patches [B, L, D] and group tokens [B, g, D] together; both also attend to `others`
+        [B, N, D]."""
         x = torch.cat([patches, tokens], dim=1)
         x = layer(x) if others is None else layer(x, torch.cat([x, others], dim=1))
         return x[:, : patches.shape[1]], x[:, patches.shape[1] :]
@@ -273,7 +309,7 @@ class GroupViTEncoder(nn.Module):
 
 
 class Projector(nn.Module):
-    """Into the space that images and texts share (1.4): linear, batch norm, ReLU, linear."""
+    """Into the space that images and texts share: linear, batch norm, ReLU, linear."""
 
     def __init__(self, width: int, hidden: int, dim: int):
         super().__init__()
@@ -289,10 +325,11 @@ class GroupViT(nn.Module):
 
     Args:
         encoder: arguments of `GroupViTEncoder`.
-        text: width, heads and layers of the text tower (1.3), open_clip's; and its context length, tokens.
-        hidden, dim: of the projectors.
-        multi_label: whether noun prompts have a temperature of their own (1.5).
-        words: the text tower's vocabulary, for small sets of captions; None: CLIP's 49,408 pieces of words.
+        text: `width`, `heads`, `layers` and `context_length` (in tokens) of the text tower, a `TextTransformer` of
+            open_clip.
+        hidden, dim: channels of the projectors' hidden layer and of their output.
+        multi_label: whether noun prompts have a temperature of their own.
+        words: vocabulary of the text tower, for small sets of captions; None: CLIP's 49,408 pieces of words.
     """
 
     mean, std = IMAGENET_MEAN, IMAGENET_STD
@@ -307,19 +344,12 @@ class GroupViT(nn.Module):
         multi_label: bool = False,
         words: list[str] | None = None,
     ):
-        # open_clip starts as slowly as torch itself, and ZeroSeg's network, built of this module's parts, has no text.
+        super().__init__()
+        self.arguments = constructor_arguments(locals())
+        # open_clip is as slow to import as torch, and ZeroSeg's network, which uses parts of this module, has no text.
         from open_clip.tokenizer import SimpleTokenizer
         from open_clip.transformer import QuickGELU, TextTransformer
 
-        super().__init__()
-        self.arguments = {
-            "encoder": encoder,
-            "text": text,
-            "hidden": hidden,
-            "dim": dim,
-            "multi_label": multi_label,
-            "words": words,
-        }
         length = text["context_length"]
         self.tokenizer = SimpleTokenizer(context_length=length) if words is None else Words(words, length)
         self.encoder = GroupViTEncoder(**encoder)
@@ -336,21 +366,26 @@ class GroupViT(nn.Module):
 
     @property
     def scale(self) -> Tensor:
-        """s = min(exp(theta), 100) of 1.5, a scalar."""
+        """s = min(exp(theta), 100), the factor on cosines in the contrastive loss, a scalar."""
         return self.log_scale.exp().clamp(max=100)
 
     @property
     def multi_label_scale(self) -> Tensor:
-        """The noun prompts' s, a scalar."""
+        """s of the noun prompts, a scalar; only with `multi_label`."""
+        assert self.multi_label_log_scale is not None
         return self.multi_label_log_scale.exp().clamp(max=100)
 
     def image_vectors(self, features: Tensor) -> Tensor:
-        """Features [..., D], segments' or their mean, to unit vectors [..., dim]."""
+        """Features [..., D] of segments, or the mean of these, to unit vectors [..., dim]."""
         return F.normalize(self.image_projector(features), dim=-1)
 
     def describe(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """What zero-shot segmentation asks for: the patches' shares in the segments [B, L, 8], unit vectors of the
-        segments [B, 8, dim] and of the images [B, dim]."""
+        """All that zero-shot segmentation needs to know of normalised images [B, 3, H, W].
+
+        Returns:
+            Shares of the patches in the segments [B, L, 8], unit vectors of the segments [B, 8, dim] and of the images
+            [B, dim].
+        """
         segments = self.encoder(pixels)
         features = segments.features
         return segments.shares, self.image_vectors(features), self.image_vectors(features.mean(dim=1))
@@ -365,9 +400,8 @@ class GroupViT(nn.Module):
 
 
 def _initialise(init: str, module: nn.Module) -> None:
-    """Linear layers get weights of `INITS` and biases of 0; the patch convolution keeps torch's own."""
-    if init not in INITS:
-        raise ValueError(f"init is {init!r}; choose one of {', '.join(INITS)}")
+    """Linear layers get weights of `INITS` and biases of 0; the patch convolution keeps torch's initial values."""
+    check_choice("init", init, INITS)
     if isinstance(module, nn.MultiheadAttention):
         INITS[init](module.in_proj_weight)
     if isinstance(module, nn.Linear):

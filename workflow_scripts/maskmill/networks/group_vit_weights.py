@@ -1,8 +1,8 @@
-"""Weights of GroupViT published elsewhere, under the names of `GroupViT` (spec section 6).
+"""Published weights of GroupViT, under the names of `GroupViT`.
 
-Two namings are read: the release's (`img_encoder.`, `text_encoder.`), and that of the `transformers` package
-(`vision_model.`, `text_model.`). They hold the same tensors, but that the first fuses query, key and value of a layer,
-and has convolutions of size 1 in the projectors.
+This module knows two sets of names: those of the release NVlabs/GroupViT (`img_encoder.`, `text_encoder.`) and those of
+the `transformers` package (`vision_model.`, `text_model.`). Both hold the same tensors, except that the release
+concatenates query, key and value of a layer and has convolutions of size 1 in the projectors.
 """
 
 import re
@@ -47,7 +47,7 @@ TRANSFORMERS = (
     (r"^(image|text)_projector\.3\.", r"\1_projector.out."),
     (r"^logit_scale$", "log_scale"),
 )
-SPLIT = re.compile(r"(.*\.attn\.)q_proj\.(weight|bias)$")  # of the assignment, they stay apart
+SPLIT = re.compile(r"(.*\.attn\.)q_proj\.(weight|bias)$")  # attention only: the assignment keeps them separate
 
 
 def group_vit_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -55,8 +55,8 @@ def group_vit_weights(state: dict[str, Tensor]) -> dict[str, Tensor]:
     names = RELEASED if any(name.startswith("img_encoder.") for name in state) else TRANSFORMERS
     state = {_renamed(name, names): tensor for name, tensor in state.items() if not name.endswith("position_ids")}
     for name in list(state):
-        if found := SPLIT.match(name):
-            start, kind = found.groups()
+        if match := SPLIT.match(name):
+            start, kind = match.groups()
             parts = [state.pop(f"{start}{part}_proj.{kind}") for part in "qkv"]
             state[f"{start}in_proj_{kind}"] = torch.cat(parts)
     flat = ("_projector.hidden.weight", "_projector.out.weight")

@@ -1,4 +1,6 @@
-"""Inception v3 as BAS cuts it (spec 4.2)."""
+"""Inception v3 with BAS's strides (`WSOL/Model/inception.py` of wpy1999/BAS-Extension)."""
+
+from typing import Any
 
 import torch
 import torchvision
@@ -8,9 +10,12 @@ from torchvision.models.inception import InceptionB, InceptionD
 
 
 def inception_v3() -> nn.Module:
-    """Szegedy et al., 2016, without a classifier, of a random start. Strides and padding of 1a, 6a, 7a and the
-    two max pools are BAS's authors': the map behind Mixed_6e has 28x28 cells."""
-    network = torchvision.models.inception_v3(aux_logits=False, transform_input=False, init_weights=False)
+    """Inception v3 (Szegedy et al., 2016) without a classifier, with random weights.
+
+    Strides and padding of 1a, 6a, 7a and the two max pools are those of BAS's authors, so that the map behind Mixed_6e
+    has 28x28 cells for an image of 224 pixels.
+    """
+    network: Any = torchvision.models.inception_v3(aux_logits=False, transform_input=False, init_weights=False)
     network.fc = nn.Identity()
     network.Mixed_6a, network.Mixed_7a = _Mixed6a(288), _Mixed7a(768)
     network.Conv2d_1a_3x3.conv.padding = (1, 1)

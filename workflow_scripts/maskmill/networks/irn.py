@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from maskmill.networks.arguments import constructor_arguments
 from maskmill.networks.backbones import build_backbone
 
 STRIDE = 4
@@ -15,21 +16,23 @@ COARSE_STRIDE = 8
 class IRNet(nn.Module):
     """Two small branches on the five feature maps of a backbone that does not learn.
 
-    With ResNet-50 this is the authors' network. For other strides the same layers apply: what is coarser than
-    a grid is upsampled to it (bilinear) and cropped, what is finer is averaged, between normalisation and
-    ReLU as theirs.
+    With ResNet-50 this is the authors' network (`net/resnet50_irn.py` of jiwoon-ahn/irn). Backbones with other strides
+    get the same layers: between normalisation and ReLU, a map that is coarser than the grid is upsampled (bilinear) and
+    cropped as in that network, and a finer map is averaged.
 
     Args:
-        backbone: see `build_backbone`. IRN starts from ImageNet weights; a backbone trained from scratch
-            should be loaded from the classifier into `self.backbone`.
-        edge_width: channels that each stage gives to the boundary branch.
-        displacement_widths: channels that each stage gives to the displacement branch.
+        backbone: see `build_backbone`. IRN starts from ImageNet weights. Weights of a backbone that was trained from
+            scratch should be loaded from the classifier into `self.backbone`.
+        edge_width: channels to which the boundary branch reduces each stage.
+        displacement_widths: channels to which the displacement branch reduces each stage.
         pretrained: safetensors file with the backbone's weights; only for a new network.
 
     Attributes:
-        mean_shift: buffer [2], subtracted from displacements in evaluation mode. After training set it to the
+        mean_shift: buffer [2], subtracted from displacements in evaluation mode. After training, set it to the
             mean displacement over the training images (`network.mean_shift.copy_(mean)`).
     """
+
+    mean_shift: Tensor
 
     def __init__(
         self,
@@ -40,11 +43,7 @@ class IRNet(nn.Module):
         pretrained: str | None = None,
     ):
         super().__init__()
-        self.arguments = {
-            "backbone": backbone,
-            "edge_width": edge_width,
-            "displacement_widths": list(displacement_widths),
-        }
+        self.arguments = constructor_arguments(locals())
         self.backbone = build_backbone(backbone, pretrained=pretrained).requires_grad_(False).eval()
         channels, strides = self.backbone.channels, self.backbone.strides
 
@@ -96,8 +95,8 @@ class IRNet(nn.Module):
 
         fine = [self.displacement_stages[n](maps[n], strides[n] / STRIDE, grid) for n in self.fine]
         coarse = [self.displacement_stages[n](maps[n], strides[n] / COARSE_STRIDE, coarse_grid) for n in self.coarse]
-        coarse = self.coarse_fuse(torch.cat(coarse, dim=1), COARSE_STRIDE / STRIDE, grid)
-        displacement = self.displacement(self.fine_fuse(torch.cat([*fine, coarse], dim=1), 1, grid))
+        upsampled = self.coarse_fuse(torch.cat(coarse, dim=1), COARSE_STRIDE / STRIDE, grid)
+        displacement = self.displacement(self.fine_fuse(torch.cat([*fine, upsampled], dim=1), 1, grid))
         if not self.training:
             displacement = displacement - self.mean_shift.view(2, 1, 1)
         return edge, displacement
@@ -105,11 +104,11 @@ class IRNet(nn.Module):
 
 @torch.no_grad()
 def edge_map(network: IRNet, image: Tensor, crop_size: int = 512) -> Tensor:
-    """Class boundary probability of an image: mean logit of the image and its mirror image, then a sigmoid.
+    """Class boundary probability of an image: the sigmoid of the mean logit of the image and its mirror image.
 
     Args:
         image: normalised, [1, 3, H, W].
-        crop_size: side of the zero-padded square that the network sees, in pixels; see `pair_edge_map`.
+        crop_size: side of the zero-padded square that enters the network, in pixels; see `pair_edge_map`.
 
     Returns:
         [ceil(H/4), ceil(W/4)], 0..1.
@@ -118,10 +117,13 @@ def edge_map(network: IRNet, image: Tensor, crop_size: int = 512) -> Tensor:
 
 
 def pair_edge_map(network: IRNet, pair: Tensor, crop_size: int) -> Tensor:
-    """`edge_map` of an image and its mirror image, both [3, H, W] in `pair`, each padded right and below.
+    """`edge_map` of an image and its mirror image, each padded on the right and below.
 
-    A side longer than `crop_size` is padded to the next multiple of 16. (The released code cuts the image off
-    there, by negative padding, which loses part of COCO's 640-pixel images.)
+    A side longer than `crop_size` is padded to the next multiple of 16. (The released code cuts the image off at
+    `crop_size`, by negative padding, and so loses part of COCO's 640-pixel images.)
+
+    Args:
+        pair: both images, normalised, [2, 3, H, W].
     """
     height, width = pair.shape[-2:]
     right, below = _padded(width, crop_size) - width, _padded(height, crop_size) - height

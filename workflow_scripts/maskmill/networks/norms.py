@@ -1,8 +1,9 @@
-"""Batch norm of one value a channel, with statistics that stay or are those of inference, over several devices; and
-fused away."""
+"""Batch norms: of a single value per channel, with other statistics than usual, over several devices, and fused into
+convolutions."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 @contextmanager
 def still_statistics(network: nn.Module) -> Iterator[None]:
-    """Inside, batch norms normalise by their batch, but their running statistics stay."""
+    """A context in which batch norms normalise by their batch, but keep their running statistics as they are."""
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
@@ -28,7 +29,7 @@ def still_statistics(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def running_statistics(network: nn.Module) -> Iterator[None]:
-    """Inside, batch norms that learn normalise by their running statistics, as at inference."""
+    """A context in which batch norms in training mode normalise by their running statistics, as at inference."""
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.training]
     for norm in norms:
         norm.eval()
@@ -40,8 +41,8 @@ def running_statistics(network: nn.Module) -> Iterator[None]:
 
 
 class NormOfOneValue(nn.BatchNorm2d):
-    """Batch norm of [B, C, 1, 1]. A batch of one has no variance: it is normalised by the running statistics, which
-    it leaves as they are."""
+    """Batch norm of [B, C, 1, 1]. A batch of one image has no variance, so the running statistics normalise it and stay
+    as they are."""
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training and len(x) > 1:
@@ -50,20 +51,22 @@ class NormOfOneValue(nn.BatchNorm2d):
 
 
 def share_statistics(network: nn.Module) -> None:
-    """From now on, batch norms that learn take mean and variance over the batch of all processes.
+    """From now on, batch norms in training mode take mean and variance over the batches of all processes.
 
-    On any device, unlike torch's SyncBatchNorm. Parameters, buffers and names stay; every process must have as many
-    images.
+    This works on any device, unlike torch's SyncBatchNorm. Parameters, buffers and names stay. All processes must have
+    the same number of images.
     """
     for module in network.modules():
         if isinstance(module, _BatchNorm):
-            module.forward = _of_all_processes(module, module.forward)
+            module.forward = _synchronised(module, module.forward)  # type: ignore[method-assign, assignment]
 
 
-def _of_all_processes(norm: _BatchNorm, alone):
+def _synchronised(norm: Any, inference: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """A forward pass for `norm` over all processes; in evaluation mode it is `inference`."""
+
     def forward(x: Tensor) -> Tensor:
         if not norm.training:
-            return alone(x)
+            return inference(x)
         values = x.float()  # [B, C, ...]
         axes = [0, *range(2, x.dim())]
         count = x.numel() // x.shape[1] * torch.distributed.get_world_size()
@@ -82,26 +85,31 @@ def _of_all_processes(norm: _BatchNorm, alone):
 
 @torch.no_grad()
 def fuse_norms(network: nn.Module) -> int:
-    """Fuse batch norms into the convolutions that they directly follow, in place; the network must be in evaluation
-    mode.
+    """Fuse batch norms into the convolutions that they directly follow, in place.
 
-    Pairs are found by running the network on a small image. A norm that also is an activation (timm's) keeps the
-    activation. Returns the number of pairs.
+    A run on a small image finds the pairs of convolution and norm. A norm that is also an activation (timm's) keeps the
+    activation.
+
+    Args:
+        network: in evaluation mode.
+
+    Returns:
+        Number of pairs.
     """
     pairs: dict[nn.BatchNorm2d, nn.Conv2d] = {}
     latest: tuple[nn.Module, Tensor | None] = network, None
 
-    def see(module: nn.Module, inputs: tuple, output: Tensor) -> None:
+    def record(module: nn.Module, inputs: tuple, output: Tensor) -> None:
         nonlocal latest
-        before, made = latest
-        if isinstance(module, nn.BatchNorm2d) and isinstance(before, nn.Conv2d) and inputs[0] is made:
-            pairs[module] = before
+        previous, previous_output = latest
+        if isinstance(module, nn.BatchNorm2d) and isinstance(previous, nn.Conv2d) and inputs[0] is previous_output:
+            pairs[module] = previous
         latest = module, output
 
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     inside = {child for norm in norms for child in norm.modules()}  # a timm norm ends with its activation's output
     layers = [module for module in network.modules() if not list(module.children()) and module not in inside]
-    hooks = [module.register_forward_hook(see) for module in (*norms, *layers)]
+    hooks = [module.register_forward_hook(record) for module in (*norms, *layers)]
     weight = next(network.parameters())
     network(torch.zeros(1, 3, 64, 64, dtype=weight.dtype, device=weight.device))
     for hook in hooks:

@@ -1,11 +1,12 @@
-"""Networks that segment by any list of classes, behind one interface.
+"""Networks that segment into any list of classes, behind one interface.
 
-Each has `describe` (pixels to the patches' shares in segments, and unit vectors of segments and images), `patch_size`,
-and the normalisation `mean` and `std`.
+Each has `describe` (pixels to the shares of patches in segments, and unit vectors of segments and images),
+`patch_size`, and the normalisation `mean` and `std`.
 """
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,19 +26,20 @@ def load_open_vocabulary(path: str | Path) -> nn.Module:
     """The network of a checkpoint, in evaluation mode.
 
     Raises:
-        InputError: the file is missing, broken, or holds a network that has no segments.
+        InputError: the file is missing, is broken, or holds a network that has no segments.
     """
     return load_one_of(path, (GroupViT, ZeroSeg))
 
 
 def load_texts(path: str | Path, teacher: str | None) -> nn.Module:
-    """What knows names: GroupViT, whose checkpoint it is, or a teacher of ZeroSeg with its weights; in evaluation mode.
+    """A network that encodes the names of classes, in evaluation mode: a GroupViT or a teacher of ZeroSeg.
 
     Args:
+        path: checkpoint of the GroupViT, or weights of the teacher.
         teacher: see `load_teacher`; None for GroupViT.
 
     Raises:
-        InputError: the file is missing, broken, or holds another network.
+        InputError: the file is missing, is broken, or holds another network.
     """
     if teacher is not None:
         return load_teacher(teacher, path)
@@ -47,32 +49,44 @@ def load_texts(path: str | Path, teacher: str | None) -> nn.Module:
 
 
 def input_size(size: tuple[int, int], short_side: int, long_side: int = 2048) -> tuple[int, int]:
-    """Height and width that an image is resized to, also enlarged: the shorter side to `short_side` pixels, unless the
-    longer one would exceed `long_side`."""
+    """Height and width of an image after resizing the shorter side to `short_side` pixels, also if that enlarges it,
+    unless the longer side would exceed `long_side` pixels."""
     factor = min(short_side / min(size), long_side / max(size))
     return round(size[0] * factor), round(size[1] * factor)
 
 
-def resized_input(image: np.ndarray, network: nn.Module, side: int) -> Tensor:
-    """An image uint8 [H, W, 3] as the network's input [1, 3, *input_size]; bilinear, as OpenCV resizes."""
-    size = input_size(image.shape[:2], side)
+def resized_input(image: np.ndarray, network: Any, side: int) -> Tensor:
+    """An image uint8 [H, W, 3] as the network's input [1, 3, *input_size]; bilinear, with OpenCV's pixel centres."""
+    size = input_size((image.shape[0], image.shape[1]), side)
     return F.interpolate(network_input(image, network.mean, network.std), size, mode="bilinear")
 
 
 def image_logits(
     logits_of: Callable[[Tensor], Tensor], pixels: Tensor, size: tuple[int, int], window: int, stride: int
 ) -> Tensor:
-    """The mean over sliding windows of `logits_of`, resized to the image's `size`: [C, *size]."""
+    """Mean of `logits_of` over sliding windows, resized to the image's `size`: [C, *size].
+
+    Args:
+        logits_of: pixels [1, 3, window, window] to logits [1, C, window, window].
+        pixels: normalised image [1, 3, H, W].
+        size: height and width of the image.
+        window, stride: of the windows, in pixels.
+    """
     return F.interpolate(mean_logits(logits_of, pixels, window, stride=stride), size, mode="bilinear")[0]
 
 
 def save_classes(path: str | Path, vectors: Tensor, scale: Tensor, names: list[str], ids: list[int]) -> None:
-    """Write what a list of classes is to a network: unit vectors [N, D], the logits' scale (a scalar), the classes'
-    names and their mask ids."""
+    """Write the encoding of a list of classes by a network, as safetensors.
+
+    Args:
+        vectors: unit vectors [N, D].
+        scale: of the logits, a scalar.
+        names, ids: names and mask ids of the N classes.
+    """
     save_tensors(path, {"vectors": vectors, "scale": scale, "ids": torch.tensor(ids)}, {"names": names})
 
 
 def load_classes(path: str | Path) -> tuple[Tensor, Tensor, list[str], Tensor]:
-    """Vectors, scale, names and ids (int64 [N]) of `save_classes`."""
+    """Vectors, scale, names and ids (int64 [N]) from a file of `save_classes`."""
     tensors, header = load_tensors(path)
     return tensors["vectors"], tensors["scale"], header["names"], tensors["ids"]

@@ -1,14 +1,19 @@
 """P2AT: a convolutional encoder, a pyramid pooling axial transformer on its last map, and a decoder that fuses levels.
 
 M. A. M. Elhassan, C. Zhou, A. Benabid, A. B. M. Adam: "P2AT: Pyramid pooling axial transformer for real-time semantic
-segmentation", Expert Systems with Applications 255, 2024. The graph is that of the released code (spec 3.2). Every map
-behind the encoder has 64 channels; B, C, h, w are batch, channels, height and width of a map.
+segmentation", Expert Systems with Applications 255, 2024. The graph is that of the released code (mohamedac29/P2AT,
+`models/common_blocks.py`). Every map behind the encoder has 64 channels; B, C, h, w are batch, channels, height and
+width of a map.
 """
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from maskmill.choices import check_choice
+from maskmill.networks.arguments import constructor_arguments
 from maskmill.networks.backbones import build_backbone
 from maskmill.networks.norms import NormOfOneValue
 
@@ -21,12 +26,13 @@ class P2AT(nn.Module):
 
     Args:
         backbone: see `build_backbone`; the paper's are resnet18 (S), resnet34 (M) and resnet50 (L).
-        num_classes: of the logits.
-        p2_concat: `official` pools 3x3 twice and forgets 5x5, as the released code does; `intended` has 3, 5 and 7.
-        column_projection: `official` projects the attention along columns by a bare 1x1 convolution; `intended` with
+        num_classes: K, of the logits.
+        p2_concat: averages that the pyramid pooling concatenates: `official`, those of windows 3, 3 and 7, because the
+            released code repeats the first and never uses 5; `intended`, those of 3, 5 and 7.
+        column_projection: `official` projects the attention along columns by a 1x1 convolution only; `intended` adds
             norm and activation, as along rows.
-        auxiliary: `semantic`, two heads that give logits; `boundary`, of which the second gives one boundary logit;
-            `none`, as deployed.
+        auxiliary: `semantic`, two heads for class logits; `boundary`, one head for class logits and one for a boundary
+            logit; `none`, as in deployment.
         pretrained: safetensors file with the backbone's weights; only for a new network.
     """
 
@@ -41,13 +47,7 @@ class P2AT(nn.Module):
         pretrained: str | None = None,
     ):
         super().__init__()
-        self.arguments = {
-            "backbone": backbone,
-            "num_classes": num_classes,
-            "p2_concat": p2_concat,
-            "column_projection": column_projection,
-            "auxiliary": auxiliary,
-        }
+        self.arguments = constructor_arguments(locals())
         self.backbone = build_backbone(backbone, output_stride=32, dilate=True, pretrained=pretrained)
         x1, x2, x3, x4 = self.backbone.channels[1:]
         self.reduce = conv_norm_prelu(x4, WIDTH, 1)
@@ -69,8 +69,8 @@ class P2AT(nn.Module):
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor, Tensor]:
         """x: normalised images [B, 3, H, W] of any size.
 
-        Returns logits [B, num_classes, H, W]; in training mode, where there are auxiliary heads, the logits and what
-        these two give, of the same size.
+        Returns logits [B, num_classes, H, W]; in training mode with auxiliary heads also the two maps of these, of the
+        same size.
         """
         x1, x2, x3, x4 = self.backbone(x)[1:]  # strides 4, 8, 16, 32
         p1 = self.decode1(self.ssa(self.reduce(x4)))
@@ -84,11 +84,12 @@ class P2AT(nn.Module):
         logits = _to_image(self.head(r), x)
         if not (self.training and len(self.auxiliary)):
             return logits
-        return logits, *(_to_image(head(b), x) for head, b in zip(self.auxiliary, (b4, b3), strict=True))
+        first, second = (_to_image(head(b), x) for head, b in zip(self.auxiliary, (b4, b3), strict=True))
+        return logits, first, second
 
 
 class PlainDecoder(nn.Module):
-    """P2AT's baseline: a 1x1 convolution on the encoder's last map, bilinear upsampling.
+    """Baseline of P2AT: a 1x1 convolution on the encoder's last map, and bilinear upsampling.
 
     Args:
         backbone, num_classes, pretrained: see `P2AT`.
@@ -96,7 +97,7 @@ class PlainDecoder(nn.Module):
 
     def __init__(self, backbone: str, num_classes: int, *, pretrained: str | None = None):
         super().__init__()
-        self.arguments = {"backbone": backbone, "num_classes": num_classes}
+        self.arguments = constructor_arguments(locals())
         self.backbone = build_backbone(backbone, output_stride=32, dilate=True, pretrained=pretrained)
         self.head = nn.Conv2d(self.backbone.channels[-1], num_classes, 1)
 
@@ -109,7 +110,7 @@ class PlainDecoder(nn.Module):
 
 
 class SSA(nn.Module):
-    """Layers of axial attention and MLP, each added to its input; no norms outside the convolutions."""
+    """Layers of axial attention and MLP, each added to its input; there are no norms outside the convolutions."""
 
     def __init__(
         self,
@@ -140,7 +141,7 @@ class SSA(nn.Module):
 class PyramidAxialAttention(nn.Module):
     """Attention along rows and along columns of a pooled map, times local features.
 
-    Queries and keys have `key_dim` channels a head, values `value_ratio` times as many.
+    Queries and keys have `key_dim` channels per head, values `value_ratio` times as many.
     """
 
     def __init__(
@@ -162,7 +163,7 @@ class PyramidAxialAttention(nn.Module):
         self.value = nn.Conv2d(dim, values, 1, bias=False)
         self.row_positions = nn.ParameterList(torch.randn(1, keys, POSITIONS) for _ in range(2))
         self.column_positions = nn.ParameterList(torch.randn(1, keys, POSITIONS) for _ in range(2))
-        _check("column_projection", column_projection)
+        check_choice("column_projection", column_projection, ("official", "intended"))
         self.row = conv_norm_prelu(values, values, 1)
         self.column = (
             nn.Conv2d(values, values, 1, bias=False)
@@ -175,8 +176,8 @@ class PyramidAxialAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         pooled = self.pool(x)
         q, k, v = self.query(pooled), self.key(pooled), self.value(pooled)
-        rows = self._attend(*(m.mean(dim=3) for m in (q, k, v)), self.row_positions)  # [B, C, h]
-        columns = self._attend(*(m.mean(dim=2) for m in (q, k, v)), self.column_positions)  # [B, C, w]
+        rows = self._attend(q.mean(dim=3), k.mean(dim=3), v.mean(dim=3), self.row_positions)  # [B, C, h]
+        columns = self._attend(q.mean(dim=2), k.mean(dim=2), v.mean(dim=2), self.column_positions)  # [B, C, w]
         y = v + self.row(rows[:, :, :, None]) + self.column(columns[:, :, None, :])
         return self.project(y) * self.local(x)
 
@@ -192,11 +193,11 @@ class PyramidAxialAttention(nn.Module):
 
 
 class PyramidPooling(nn.Module):
-    """Three averages of growing windows, mixed channel by channel, as weights of what they average."""
+    """Averages over three growing windows, mixed channel by channel, weight the map that they average."""
 
     def __init__(self, dim: int, *, p2_concat: str = "official"):
         super().__init__()
-        _check("p2_concat", p2_concat)
+        check_choice("p2_concat", p2_concat, ("official", "intended"))
         self.p2_concat = p2_concat
         self.reduce = conv_norm_prelu(dim, dim, 1)
         self.mix = conv_norm_prelu(3 * dim, dim, 3, groups=dim)
@@ -237,7 +238,12 @@ class MLP(nn.Sequential):
 
 
 class BiF(nn.Module):
-    """Bidirectional fusion of a map of high resolution d, a middle one s and a deep one u, at the size of d."""
+    """Bidirectional fusion (BiF) of a high-resolution map d, a middle map s and a deep map u, at the size of d.
+
+    Args:
+        high, middle, deep: channels of d, s and u.
+        outputs: channels of the result.
+    """
 
     def __init__(self, high: int, middle: int, deep: int, outputs: int):
         super().__init__()
@@ -253,7 +259,7 @@ class BiF(nn.Module):
 
 
 class LFR(nn.Module):
-    """Refinement of local features: the map's mean, and its gate."""
+    """Local feature refinement (LFR): the sum of the map's mean and its gate, projected."""
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
@@ -268,7 +274,7 @@ class LFR(nn.Module):
 
 
 class SFU(nn.Module):
-    """Semantic features times a softmax over channels."""
+    """SFU of the released code: semantic features times a softmax over channels."""
 
     def __init__(self, inputs: int, outputs: int):
         super().__init__()
@@ -280,10 +286,15 @@ class SFU(nn.Module):
 
 
 class GCE(nn.Module):
-    """Global context enhancer: convolutions of the map's mean, added to each of its cells.
+    """Global context enhancer (GCE): convolutions of the map's mean, added to each of its cells.
 
-    Of kernels on a map of one cell, only the centres meet anything but padding (spec 3.2).
+    The mean is a map of one cell, so only the centres of the kernels act; all other weights meet zero padding.
     """
+
+    # `fold` replaces layers of these.
+    embed: Any
+    affine: Any
+    context: Any
 
     def __init__(self, dim: int):
         super().__init__()
@@ -296,11 +307,11 @@ class GCE(nn.Module):
 
     @torch.no_grad()
     def fold(self) -> None:
-        """Put one 1x1 convolution in the place of both and of the affine map between them; exact but for rounding."""
+        """Replace both convolutions and the affine map between them by one 1x1 convolution, exact up to rounding."""
         first, second = (c.weight[:, :, c.padding[0], c.padding[1]].double() for c in (self.embed, self.context[0]))
         folded = nn.Conv2d(first.shape[1], second.shape[0], 1).to(self.embed.weight)
         folded.weight.copy_((second * self.affine.scale @ first)[:, :, None, None])
-        folded.bias.copy_(second @ self.affine.bias.double())
+        folded.get_parameter("bias").copy_(second @ self.affine.bias.double())
         self.embed, self.affine, self.context[0] = nn.Identity(), nn.Identity(), folded
 
 
@@ -315,7 +326,7 @@ class ScaleBias(nn.Module):
 
 
 class DecoderBlock(nn.Module):
-    """Depthwise convolution and two 1x1, scaled by gamma and added to the input."""
+    """A depthwise and two 1x1 convolutions, scaled by gamma and added to the input."""
 
     def __init__(self, dim: int, kernel: int, *, ratio: int = 4, gamma: float = 1e-6):
         super().__init__()
@@ -359,8 +370,3 @@ def _resize(x: Tensor, like: Tensor) -> Tensor:
 
 def _to_image(logits: Tensor, image: Tensor) -> Tensor:
     return F.interpolate(logits, size=image.shape[-2:], mode="bilinear", align_corners=True)
-
-
-def _check(name: str, value: str) -> None:
-    if value not in ("official", "intended"):
-        raise ValueError(f"{name} is {value!r}; choose official or intended")

@@ -1,7 +1,9 @@
 """Segmentation networks behind one interface, for stages that serve several methods."""
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -19,21 +21,32 @@ def load_segmentation(path: str | Path) -> nn.Module:
     """The segmentation network of a checkpoint, in evaluation mode.
 
     Raises:
-        InputError: the file is missing, broken, or holds a network that does not segment.
+        InputError: the file is missing, is broken, or holds a network that is none of `NETWORKS`.
     """
     return load_one_of(path, NETWORKS.values())
 
 
 def logits_of(network: nn.Module, pixels: Tensor) -> Tensor:
-    """Logits [B, C, H, W] of a network that may give features beside them."""
+    """Logits [B, C, H, W] of a network that may also return features."""
     output = network(pixels)
     return output[0] if isinstance(output, tuple) else output
 
 
-def class_probabilities(network: nn.Module, image, scales: list[float], flip: bool, device: torch.device) -> Tensor:
-    """Softmax probabilities float32 [C, H, W] of an image uint8 [H, W, 3], averaged over scales and, with `flip`, over
-    the image and its mirror image."""
-    size, total = image.shape[:2], 0
+def class_probabilities(
+    network: Any, image: np.ndarray, scales: list[float], flip: bool, device: torch.device
+) -> Tensor:
+    """Softmax probabilities of an image, averaged over scales and, with `flip`, over the image and its mirror image.
+
+    Args:
+        network: one of `NETWORKS`, on `device`.
+        image: uint8 [H, W, 3].
+        scales: factors of the image's sides.
+
+    Returns:
+        float32 [C, H, W] on `device`.
+    """
+    size = (image.shape[0], image.shape[1])
+    total: Any = 0
     mean, std = network.backbone.mean, network.backbone.std
     for scale in scales:
         pixels = network_input(image, mean, std, scaled(size, scale)).to(device)

@@ -1,4 +1,4 @@
-"""Where pretrained weights come from, and their conversion to safetensors under our networks' names."""
+"""Sources of pretrained weights, and their conversion to tensors under the names of our networks."""
 
 import importlib.util
 import pickle
@@ -13,8 +13,13 @@ from maskmill.errors import InputError
 
 @dataclass(frozen=True)
 class Weights:
-    """Published weights: a download (`url`, with the first hexadecimal digits of its SHA-256 where the publisher gives
-    them) or a file inside an installed package (`package`, `member`)."""
+    """Published weights: a download, or a file inside an installed package.
+
+    Attributes:
+        url: of the download.
+        sha256_prefix: first hexadecimal digits of its SHA-256, if the publisher gives them.
+        package, member: the package, and the path of the file in it.
+    """
 
     url: str = ""
     sha256_prefix: str = ""
@@ -40,7 +45,7 @@ WEIGHTS = {
 
 
 def package_file(weights: Weights) -> Path:
-    """Path of weights that an installed package carries.
+    """Path of weights that an installed package contains.
 
     Raises:
         InputError: the package is not installed.
@@ -52,19 +57,22 @@ def package_file(weights: Weights) -> Path:
 
 
 def convert(name: str, path: str | Path) -> dict[str, Tensor]:
-    """Read a published weight file (tensors only, no code is unpickled) and rename its tensors for our networks.
+    """Read a published weight file (tensors only, without unpickling code) and rename its tensors for our networks.
+
+    Args:
+        name: a key of `WEIGHTS`.
 
     Raises:
-        InputError: the file is not the network it should be, is broken, or holds more than tensors.
+        InputError: the file is that of another network, is broken, or holds more than tensors.
     """
     tensors = _load(path)
     if name == "efficientnet_lite0":
         import timm
 
         return _in_order(tensors, timm.create_model("tf_efficientnet_lite0").state_dict(), path)
-    if name == "vgg16":  # its fully connected layers are not used
+    if name == "vgg16":  # without the fully connected layers
         return {key.removeprefix("features."): t for key, t in tensors.items() if key.startswith("features.")}
-    if name == "inception_v3":  # nor is what Inception classifies with
+    if name == "inception_v3":  # without the classifiers
         return {key: t for key, t in tensors.items() if not key.startswith(("AuxLogits.", "fc."))}
     return tensors
 
@@ -78,12 +86,12 @@ def _load(path: str | Path) -> dict[str, Tensor]:
             f"{path}: not weights that can be read without running code ({reason}); delete it and get a good copy"
         ) from None
     if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
-        raise InputError(f"{path}: holds something else than named tensors; delete it and get a good copy")
+        raise InputError(f"{path}: holds something other than named tensors; delete it and get a good copy")
     return tensors
 
 
 def _in_order(tensors: dict[str, Tensor], target: dict[str, Tensor], path: str | Path) -> dict[str, Tensor]:
-    """Both implementations list the layers in the order of computation, so names follow from positions."""
+    """Rename by position: both implementations list the layers in the order of computation."""
     if [t.shape for t in tensors.values()] != [t.shape for t in target.values()]:
         raise InputError(f"{path}: layers do not match tf_efficientnet_lite0; install the pinned package")
     return dict(zip(target, tensors.values(), strict=True))

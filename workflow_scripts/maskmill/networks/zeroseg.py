@@ -1,15 +1,16 @@
 """ZeroSeg's network: a masked autoencoder with a second decoder that gathers patches into segments.
 
-"Exploring Open-Vocabulary Semantic Segmentation from CLIP Vision Encoder Distillation Only", ICCV 2023; sections are
-those of the specification `open_vocabulary`. Certain (3.1): the masked encoder (60 % of the patches removed), fixed
-position codes, the two decoders' depths, the two groupings behind the second and fourth layer, z = MLP(mean(layer(
-segments))). Reconstructed: all widths, that the segmentation head sees the visible patches alone (all of them at
-inference), and the two-layer projections into the teacher's space.
+"Exploring Open-Vocabulary Semantic Segmentation from CLIP Vision Encoder Distillation Only", ICCV 2023. The paper gives
+the masked encoder (60 % of the patches removed), fixed position codes, the depths of the two decoders, the groupings
+behind the second and fourth layer, and z = MLP(mean(layer(segments))). It does not give the following, which are
+reconstructed: all widths, that the segmentation head sees the visible patches only (all of them at inference), and the
+two-layer projections into the teacher's space.
 
 Shapes: B images, L patches, V visible ones, m segments, D' dimensions of the teacher's space.
 """
 
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,15 +18,16 @@ from timm.layers import Mlp
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
+from maskmill.networks.arguments import constructor_arguments
 from maskmill.networks.backbones import IMAGENET_MEAN, IMAGENET_STD
 from maskmill.networks.group_vit import GroupViTEncoder, Stage, group_patches, patch_layers, resized_codes
 
-NORM = partial(nn.LayerNorm, eps=1e-6)  # MAE's
+NORM: Any = partial(nn.LayerNorm, eps=1e-6)  # MAE's
 
 
 def position_codes(width: int, grid: int) -> Tensor:
-    """MAE's fixed sine and cosine codes of a square grid's cells, [grid², width]: the first half says the column, the
-    second the row; in each half sines come before cosines."""
+    """MAE's fixed sine and cosine codes of a square grid's cells, float32 [grid², width]: the first half encodes the
+    column, the second half the row; in each half sines come before cosines."""
     frequencies = 10000 ** -(torch.arange(width // 4, dtype=torch.float64) / (width // 4))
     angles = torch.arange(grid, dtype=torch.float64)[:, None] * frequencies
     line = torch.cat([angles.sin(), angles.cos()], dim=1)
@@ -40,8 +42,8 @@ def keep_patches(noise: Tensor, mask_ratio: float) -> tuple[Tensor, Tensor]:
         noise: [B, L], uniform.
 
     Returns:
-        the kept patches' positions, int64 [B, V] with V = int(L (1 - mask_ratio)), and int64 [B, L], each patch's place
-        in the list of the kept ones and then the removed ones.
+        Positions of the kept patches, int64 [B, V] with V = int(L (1 - mask_ratio)); and the place of each patch in the
+        list of all kept and then all removed patches, int64 [B, L].
     """
     order = noise.argsort(dim=1)
     return order[:, : int(noise.shape[1] * (1 - mask_ratio))], order.argsort(dim=1)
@@ -60,7 +62,16 @@ def blank(pixels: Tensor, removed: Tensor, patch_size: int) -> Tensor:
 
 
 class ReconstructionHead(nn.Module):
-    """MAE's decoder: pixels of all patches from the visible ones."""
+    """MAE's decoder: from the visible patches to the pixels of all patches.
+
+    Args:
+        encoder_width: channels of the encoder.
+        width, heads, depth: channels, heads of the attention and layers of the decoder.
+        patch_size: side of a patch in pixels.
+        grid: patches along a side.
+    """
+
+    positions: Tensor
 
     def __init__(self, encoder_width: int, width: int, heads: int, depth: int, patch_size: int, grid: int):
         super().__init__()
@@ -71,7 +82,8 @@ class ReconstructionHead(nn.Module):
         self.norm, self.pixels = NORM(width), nn.Linear(width, 3 * patch_size**2)
 
     def forward(self, tokens: Tensor, places: Tensor) -> Tensor:
-        """Class token and visible patches [B, 1 + V, D], and each patch's place: pixels [B, L, 3 patch_size²]."""
+        """Class token and visible patches [B, 1 + V, D], and the place of each patch (see `keep_patches`), to pixels
+        [B, L, 3 patch_size²]."""
         x = self.embed(tokens)
         removed = self.mask_token.expand(len(x), places.shape[1] + 1 - x.shape[1], -1)
         patches = take(torch.cat([x[:, 1:], removed], dim=1), places) + self.positions
@@ -82,13 +94,20 @@ class ReconstructionHead(nn.Module):
 
 
 class SegmentationHead(nn.Module):
-    """A decoder with GroupViT's groupings inside; segments and the image as a whole, in the teacher's space.
+    """A decoder with GroupViT's groupings inside. It gives segments and the image as a whole in the teacher's space.
 
     Args:
-        depths: layers before the first grouping, before the second, and behind it.
-        groups: group tokens, and segments, of the two groupings.
+        encoder_width: channels of the encoder.
+        width, heads: channels and heads of the attention of the decoder.
+        depths: layers before the first grouping, between both, and behind the second.
+        groups: number of group tokens, and of segments, of the two groupings.
+        grid: patches along a side.
         dim: D'.
+        assignment: `gumbel` and `assign_scale`, see `GroupingBlock`.
     """
+
+    positions: Tensor
+    stages: Any  # nn.ModuleList of Stage
 
     def __init__(
         self,
@@ -99,7 +118,7 @@ class SegmentationHead(nn.Module):
         groups: tuple[int, int],
         grid: int,
         dim: int,
-        **assignment,
+        **assignment: Any,
     ):
         super().__init__()
         self.embed = nn.Linear(encoder_width, width)
@@ -119,8 +138,8 @@ class SegmentationHead(nn.Module):
         """Encoded patches [B, V, D] and their position codes [B, V, width].
 
         Returns:
-            g [B, m, D'] of the segments, z [B, D'] of the image (neither normalised), and every patch's shares in the
-            segments, [B, V, m].
+            g [B, m, D'] of the segments, z [B, D'] of the image (neither normalised), and the shares of every patch in
+            the segments, [B, V, m].
         """
         x = self.embed(patches) + positions
         tokens = self.stages[0].group_token.expand(len(x), -1, -1)
@@ -136,16 +155,17 @@ class ZeroSeg(nn.Module):
 
     Args:
         dim: D', of the teacher's vectors.
-        image_size, patch_size: pixels; larger images are seen with resized position codes.
-        stem: as GroupViT's encoder has it; it sees the squares of removed patches blank, for its maps mix neighbours.
-            None: as published.
+        image_size, patch_size: sides in pixels; other image sizes get resized position codes.
+        stem: see `GroupViTEncoder`. The squares of removed patches are blank in its input, because its maps mix
+            neighbours. None, as published: no stem.
         mask_ratio: share of the patches that training removes.
-        width, heads, depth: of the encoder.
-        reconstruction: width, heads and depth of its decoder; segmentation: those of the other, with `depths` and
-            `groups` as in `SegmentationHead`, and `gumbel` and `assign_scale` as in GroupViT's `Assignment`.
+        width, heads, depth: channels, heads of the attention and layers of the encoder.
+        reconstruction: `width`, `heads` and `depth` of the `ReconstructionHead`.
+        segmentation: `width`, `heads`, `depths`, `groups`, `gumbel` and `assign_scale` of the `SegmentationHead`.
     """
 
     mean, std = IMAGENET_MEAN, IMAGENET_STD
+    positions: Tensor
 
     def __init__(
         self,
@@ -162,7 +182,7 @@ class ZeroSeg(nn.Module):
         segmentation: dict,
     ):
         super().__init__()
-        self.arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        self.arguments = constructor_arguments(locals())
         grid = image_size // patch_size
         self.dim, self.patch_size, self.mask_ratio, self.patches = dim, patch_size, mask_ratio, grid**2
         self.stem, self.proj = patch_layers(stem, width, patch_size)
@@ -197,16 +217,16 @@ class ZeroSeg(nn.Module):
 
         Args:
             pixels: normalised, [B, 3, image_size, image_size].
-            noise: [B, L], uniform; says which patches are removed.
+            noise: [B, L], uniform; the patches with the most noise are removed.
 
         Returns:
-            `pixels` [B, L, 3 patch_size²] that the head reconstructed, `removed` float [B, L], 1 where a patch was,
-            `segments` [B, m, D'] and `image` [B, D'].
+            `pixels` [B, L, 3 patch_size²], reconstructed; `removed` float [B, L], 1 for removed patches; `segments`
+            [B, m, D'] and `image` [B, D'].
         """
         kept, places = keep_patches(noise, self.mask_ratio)
         removed = (places >= kept.shape[1]).float()
-        seen = pixels if self.stem is None else blank(pixels, removed, self.patch_size)
-        encoded = self.encode(take(self.embed(seen), kept))
+        visible = pixels if self.stem is None else blank(pixels, removed, self.patch_size)
+        encoded = self.encode(take(self.embed(visible), kept))
         positions = self.segmentation.positions[kept]
         segments, image, _ = self.segmentation(encoded[:, 1:], positions)
         return {
@@ -217,11 +237,16 @@ class ZeroSeg(nn.Module):
         }
 
     def describe(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Normalised images [B, 3, H, W], less what is behind their last whole patches: every patch's shares in the
-        segments, [B, L, m], and unit vectors [B, m, D'] of the segments and [B, D'] of the images."""
+        """All that zero-shot segmentation needs to know of normalised images [B, 3, H, W], cut to whole patches.
+
+        Returns:
+            Shares of the patches in the segments [B, L, m], unit vectors of the segments [B, m, D'] and of the images
+            [B, D'].
+        """
         rows, columns = (length // self.patch_size for length in pixels.shape[2:])
-        seen = pixels[..., : rows * self.patch_size, : columns * self.patch_size]  # a stem's maps would be rounded up
-        encoded = self.encode(self.embed(seen))
+        # Without the cut, the maps of a stem would have their sizes rounded up.
+        whole = pixels[..., : rows * self.patch_size, : columns * self.patch_size]
+        encoded = self.encode(self.embed(whole))
         positions = resized_codes(self.segmentation.positions, rows, columns)
         segments, image, shares = self.segmentation(encoded[:, 1:], positions.expand(len(pixels), -1, -1))
         return shares, F.normalize(segments, dim=-1), F.normalize(image, dim=-1)

@@ -1,26 +1,31 @@
-"""Mean-field inference in a fully connected CRF (Krähenbühl and Koltun, NIPS 2011)."""
+"""Mean-field inference in a fully connected CRF.
+
+Source: Krähenbühl and Koltun, "Efficient Inference in Fully Connected CRFs with Gaussian Edge Potentials", NIPS 2011.
+Its filter on the permutohedral lattice is in `refinement/permutohedral.py`.
+"""
 
 from functools import lru_cache
 
 import numpy as np
-from pydensecrf.densecrf import DenseCRF2D
 
+from maskmill.errors import InputError
 from maskmill.refinement.permutohedral import WIDEST, Lattice, build_lattice, mean_field, merge, share_out, survey
 
 SMALLEST_PROBABILITY = 1e-5
-NEGLIGIBLE = 0.2  # odds against the best plane of each pixel; see `_fast`
+NEGLIGIBLE = 0.2  # ratio of a plane's probability to the best plane's at the same pixel; see `_fast`
 
 
 def label_unary(labels: np.ndarray, num_labels: int, gt_prob: float = 0.7) -> np.ndarray:
     """Unary energies of a hard labelling that is right with probability `gt_prob`.
 
-    The other labels share the rest evenly: -ln gt_prob for the given label, -ln((1 - gt_prob) / (L - 1)) for
-    the others.
+    The energy is -ln gt_prob for the pixel's label. The other L - 1 labels share the remaining probability evenly:
+    -ln((1 - gt_prob) / (L - 1)) for each.
 
     Args:
-        labels: integers [H, W] in 0..num_labels-1 (present classes renumbered, 0 = background; no ignore
-            value).
-        gt_prob: in (0, 1); IRN's 0.7.
+        labels: integers [H, W] in 0..num_labels-1: the classes of the image, renumbered, 0 for background. The value
+            for "ignore" must not occur.
+        num_labels: number of labels L.
+        gt_prob: in (0, 1); 0.7 in IRN's released code.
 
     Returns:
         float32 [L, H*W].
@@ -31,13 +36,13 @@ def label_unary(labels: np.ndarray, num_labels: int, gt_prob: float = 0.7) -> np
     labels = np.asarray(labels)
     if labels.min() < 0 or labels.max() >= num_labels:
         raise ValueError(f"labels {labels.min()}..{labels.max()} do not fit 0..{num_labels - 1}")
-    of_other = -np.log((1 - gt_prob) / max(num_labels - 1, 1))
-    given = labels.ravel() == np.arange(num_labels)[:, None]
-    return np.where(given, np.float32(-np.log(gt_prob)), np.float32(of_other))
+    other_energy = -np.log((1 - gt_prob) / max(num_labels - 1, 1))
+    is_label = labels.ravel() == np.arange(num_labels)[:, None]
+    return np.where(is_label, np.float32(-np.log(gt_prob)), np.float32(other_energy))
 
 
 def probability_unary(probabilities: np.ndarray) -> np.ndarray:
-    """Unary energies -ln max(p, 1e-5) of class probabilities p, float [L, H, W]; float32 [L, H*W]."""
+    """Unary energies -ln max(p, 1e-5), float32 [L, H*W], of class probabilities p, float [L, H, W]."""
     energies = np.maximum(probabilities, SMALLEST_PROBABILITY, dtype=np.float32, casting="same_kind")
     np.negative(np.log(energies, out=energies), out=energies)
     return energies.reshape(len(energies), -1)
@@ -55,32 +60,37 @@ def dense_crf(
     iterations: int,
     backend: str = "fast",
 ) -> np.ndarray:
-    """Marginals after some mean-field updates with a smoothness and an appearance kernel (Eq. 3, Potts).
+    """Marginals after some mean-field updates with an appearance and a smoothness kernel (Eq. 3) and Potts penalties.
 
-    Settings in use, as (gaussian sxy, compat; bilateral sxy, srgb, compat):
-    IRN (3, 3; 50, 5, 10), 10 iterations, on `label_unary`: `crf_inference_label` of its released code.
-    DeepLab (1, 3; 67, 3, 4), 10 iterations, on `probability_unary`: deeplab-pytorch's VOC 2012 configuration.
-    PSA, SEAM, PuzzleCAM (3, 3; 80, 13, 10), on `probability_unary`: `crf_inference` of their released code.
+    Published settings, all with 10 iterations:
+
+    | released code | unary energies | gaussian sxy, compat | bilateral sxy, srgb, compat |
+    |---|---|---|---|
+    | IRN, `crf_inference_label` | `label_unary` | 3, 3 | 50, 5, 10 |
+    | deeplab-pytorch, configuration of VOC 2012 | `probability_unary` | 1, 3 | 67, 3, 4 |
+    | PSA, SEAM, PuzzleCAM, `crf_inference` | `probability_unary` | 3, 3 | 80, 13, 10 |
 
     Args:
-        image: uint8 [H, W, 3], RGB. The authors' results change with the channel order.
-        unary: float32 or float64 energies [L, H*W], row-major pixels, finite.
+        image: uint8 [H, W, 3], RGB. Another order of the channels gives other results.
+        unary: float32 or float64 energies [L, H*W], finite; pixels in row-major order.
         gaussian_sxy: standard deviation of the smoothness kernel in pixels.
-        gaussian_compat: its weight.
+        gaussian_compat: weight of the smoothness kernel.
         bilateral_sxy: standard deviation of the appearance kernel in pixels.
-        bilateral_srgb: its standard deviation in grey levels (0..255).
-        bilateral_compat: its weight.
-        iterations: mean-field updates; 0 gives softmax(-unary).
-        backend: `fast` (ours, on one thread) or `pydensecrf` (the reference). Both filter on the same lattice; with
-            every plane filtered they differ by rounding only. `fast` filters the planes that may win (`_fast`).
+        bilateral_srgb: standard deviation of the appearance kernel in grey levels (0..255).
+        bilateral_compat: weight of the appearance kernel.
+        iterations: number of mean-field updates; 0 gives softmax(-unary).
+        backend: `fast` (ours, on one thread) or `pydensecrf` (the reference implementation). Both filter on the same
+            lattice. `fast` filters only the planes that may win (`_fast`); where these are all, both agree up to
+            rounding.
 
     Returns:
-        float32 Q [L, H, W], sums to 1 over L. With one label there is nothing to decide: ones.
+        float32 Q [L, H, W]; the sum over L is 1. A single label has Q = 1 everywhere.
 
     Raises:
-        ValueError: image is not uint8 [H, W, 3]; unary is not [L, H*W], not floating or not finite; a standard
-            deviation is not positive, or so small that the lattice's vertices cannot be numbered (`fast`); an unknown
-            backend.
+        InputError: the backend is `pydensecrf` and pydensecrf2 is not installed.
+        ValueError: the image is not uint8 [H, W, 3]; `unary` is not [L, H*W], not floating or not finite; a standard
+            deviation is not positive, or so small that the lattice's vertices cannot be numbered (`fast`); the backend
+            is unknown.
     """
     if backend not in BACKENDS:
         raise ValueError(f"unknown backend {backend!r}; choose {' or '.join(BACKENDS)}")
@@ -94,15 +104,22 @@ def dense_crf(
 
 
 def compile_kernels() -> None:
-    """Have numba compile `fast` for every number of planes, into its cache beside the code: half a minute that the
-    first CRF job on a new checkout would pay otherwise, or each of a cluster's first jobs."""
+    """Have numba compile `fast` for every number of planes and cache the result beside the code.
+
+    It takes half a minute, which the first CRF job of a new checkout, or each of a cluster's first jobs, would need
+    otherwise.
+    """
     image, unary = np.zeros((8, 8, 3), np.uint8), np.random.default_rng(0).random((WIDEST + 1, 64), np.float32)
-    for labels in range(2, WIDEST + 2):  # one of them is the rest, see `_fast`
+    for labels in range(2, WIDEST + 2):  # one plane is the rest, see `_fast`
         _fast(image, unary[:labels], (3, 3), (50, 5, 10), iterations=1)
 
 
 def _checked(image: np.ndarray, unary: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both in C order, unary as float32."""
+    """The image and the energies in C order, the energies as float32.
+
+    Raises:
+        ValueError: one of them has a wrong shape or type, or an energy is not finite.
+    """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"image must be uint8 [H, W, 3], not {image.dtype} {list(image.shape)}")
     pixels = image.shape[0] * image.shape[1]
@@ -117,7 +134,21 @@ def _checked(image: np.ndarray, unary: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return np.ascontiguousarray(image), unary
 
 
-def _pydensecrf(image, unary, gaussian, bilateral, iterations):
+def _pydensecrf(
+    image: np.ndarray,
+    unary: np.ndarray,
+    gaussian: tuple[float, float],
+    bilateral: tuple[float, float, float],
+    iterations: int,
+) -> np.ndarray:
+    """The reference implementation; Q float32 [L, H*W]. It is imported here because it needs a compiler to install."""
+    try:
+        from pydensecrf.densecrf import DenseCRF2D
+    except ImportError as error:
+        raise InputError(
+            f"the CRF backend pydensecrf needs the package pydensecrf2 ({error}); install a C++ compiler and run: "
+            "pip install -r envs/requirements-pydensecrf.txt, or use the backend fast"
+        ) from None
     crf = DenseCRF2D(image.shape[1], image.shape[0], len(unary))
     crf.setUnaryEnergy(unary)
     crf.addPairwiseGaussian(sxy=gaussian[0], compat=gaussian[1])
@@ -125,23 +156,35 @@ def _pydensecrf(image, unary, gaussian, bilateral, iterations):
     return np.array(crf.inference(iterations), np.float32)
 
 
-def _fast(image, unary, gaussian, bilateral, iterations):
-    """Filter only the planes that may win; one plane, the rest, stands for all others, and they share its Q.
+def _fast(
+    image: np.ndarray,
+    unary: np.ndarray,
+    gaussian: tuple[float, float],
+    bilateral: tuple[float, float, float],
+    iterations: int,
+) -> np.ndarray:
+    """Filter only the planes that may win, the live planes; one more plane, the rest, stands for all others.
 
-    The rest's unary probability is the sum of its planes', so that the softmax has all mass. Its message is what the
-    live planes' leave over (`mean_field`), of which each plane of the rest receives 1/n: n is the number of equal
-    planes with the same sum of squares, (sum m)^2 / sum m^2 for masses m.
+    The rest's unary probability is the sum of its planes' probabilities, so that the softmax keeps the whole mass. Its
+    message is what the messages of the live planes leave over (`mean_field`). Each plane of the rest receives 1/n of
+    that message, where n = (sum m)^2 / sum m^2 for the planes' masses m: the number of equal planes that would have the
+    same sum of squares. At the end the planes of the rest share its Q in proportion to their unary probabilities.
 
-    Exact where the planes of the rest are equal, like absent labels' in `label_unary`: they stay equal. Otherwise the
-    rest is the planes whose probability stays below NEGLIGIBLE times the best plane's at every pixel. The message that
-    such a plane should receive and the one it does receive both lie in 0..e, e = sum_k w_k K_k Q_rest, so that one
-    update moves the live planes' Q by at most Q_rest (1 - Q_rest) (exp(e) - 1), summed over them.
+    The result is exact where the planes of the rest are equal, like those of absent labels in `label_unary`, because
+    equal planes stay equal. Otherwise the rest holds the planes whose probability stays below NEGLIGIBLE times the best
+    plane's at every pixel. The message that such a plane should receive and the one that it does receive both lie in
+    0..e with e = sum_k w_k K_k Q_rest. Hence one update changes Q by at most Q_rest (1 - Q_rest) (exp(e) - 1), summed
+    over the live planes.
+
+    Returns:
+        Q, float32 [L, H*W].
     """
     least, odds = survey(unary)
     merged = _merged_planes(unary, odds)
     live = np.setdiff1d(np.arange(len(unary)), merged)
     total, masses = merge(unary, least, merged)
-    planes, rest = np.empty((0, len(least)), np.float32), np.float32(1)
+    planes: np.ndarray = np.empty((0, len(least)), np.float32)
+    rest: np.ndarray | np.float32 = np.float32(1)
     if len(live):
         share = (masses**2).sum() / masses.sum() ** 2
         spatial = _spatial_lattice(*image.shape[:2], gaussian[0])
@@ -158,16 +201,17 @@ BACKENDS = {"fast": _fast, "pydensecrf": _pydensecrf}
 
 
 def _merged_planes(unary: np.ndarray, odds: np.ndarray) -> np.ndarray:
-    """The planes that cannot win, else the largest set of equal planes: at least one plane."""
+    """Indices of the planes that cannot win; where there is none, of the largest set of equal planes (one or more)."""
     negligible = np.flatnonzero(odds < NEGLIGIBLE)
     if len(negligible):
         return negligible
-    alike = (np.flatnonzero(odds == value) for value in np.unique(odds))
-    equal = ([k for k in group if np.array_equal(unary[k], unary[group[0]])] for group in alike)
+    same_odds = (np.flatnonzero(odds == value) for value in np.unique(odds))
+    equal = ([k for k in group if np.array_equal(unary[k], unary[group[0]])] for group in same_odds)
     return np.array(max(equal, key=len))
 
 
 def _bilateral_lattice(image: np.ndarray, sxy: float, srgb: float) -> Lattice:
+    """Lattice of the appearance kernel: features x, y, red, green, blue in standard deviations."""
     height, width = image.shape[:2]
     features = np.empty((5, height, width), np.float32)
     features[:2] = _positions(height, width, sxy)
@@ -177,7 +221,7 @@ def _bilateral_lattice(image: np.ndarray, sxy: float, srgb: float) -> Lattice:
 
 @lru_cache(maxsize=2)
 def _spatial_lattice(height: int, width: int, sxy: float) -> Lattice:
-    """Shared by images of one size."""
+    """Lattice of the smoothness kernel; images of one size share it."""
     return build_lattice(_positions(height, width, sxy).reshape(2, -1))
 
 

@@ -1,4 +1,4 @@
-"""Pixel-adaptive mask refinement (Araslanov and Roth, CVPR 2020, section 4.2): a CRF's stand-in on GPUs."""
+"""Pixel-adaptive mask refinement (Araslanov and Roth, CVPR 2020, Sec. 4.2), which replaces a CRF on GPUs."""
 
 import torch
 from torch import Tensor
@@ -10,21 +10,21 @@ NEIGHBOURS = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dy, dx) != 
 
 
 def pamr(images: Tensor, probabilities: Tensor) -> Tensor:
-    """Average each pixel's probabilities with those of its neighbours of similar colour, ten times.
+    """Replace each pixel's probabilities by an average over its neighbours of similar colour, ten times.
 
-    Affinity of pixel i to neighbour j is a softmax over all neighbours of the mean over channels of
-    -|I_i - I_j| / (0.1 sigma_i), sigma_i the local standard deviation of the channel.
+    The affinity of pixel i to neighbour j is a softmax over all neighbours of the mean over channels of
+    -|I_i - I_j| / (0.1 sigma_i), where sigma_i is the local standard deviation of the channel.
 
     Args:
         images: [B, 3, H, W] in 0..1.
         probabilities: [B, C, H, W].
 
     Returns:
-        [B, C, H, W]; sums over C are kept.
+        [B, C, H, W]; the sums over C stay the same.
     """
-    around = _neighbours(images)  # [B, 3, N, H, W]
-    deviation = torch.cat([around, images[:, :, None]], dim=2).std(dim=2, keepdim=True)
-    difference = (around - images[:, :, None]).abs() / (1e-8 + 0.1 * deviation)
+    neighbours = _neighbours(images)  # [B, 3, N, H, W]
+    deviation = torch.cat([neighbours, images[:, :, None]], dim=2).std(dim=2, keepdim=True)
+    difference = (neighbours - images[:, :, None]).abs() / (1e-8 + 0.1 * deviation)
     affinity = (-difference).mean(dim=1, keepdim=True).softmax(dim=2)  # [B, 1, N, H, W]
     for _ in range(ITERATIONS):
         probabilities = (_neighbours(probabilities) * affinity).sum(dim=2)
@@ -32,7 +32,7 @@ def pamr(images: Tensor, probabilities: Tensor) -> Tensor:
 
 
 def _neighbours(maps: Tensor) -> Tensor:
-    """The eight neighbours at every dilation, [B, C, N, H, W]; beyond the border the border's value."""
+    """The eight neighbours at every dilation, [B, C, N, H, W]; values at the border continue beyond it."""
     height, width = maps.shape[-2:]
     shifted = []
     for d in DILATIONS:

@@ -1,6 +1,6 @@
 """Gaussian filters of high dimension on the permutohedral lattice (Adams, Baek and Davis, Eurographics 2010), and the
-mean-field updates that the dense CRF builds on them. Everything that is compiled lies in this file, because numba's
-cache notices changes of one file only.
+mean-field updates that the dense CRF builds on them. All compiled functions lie in this file, because numba's cache
+notices only changes of the file that a function lies in.
 
 A pixel's feature lies in a simplex of d + 1 lattice vertices. A filter splats every pixel's values onto its vertices,
 blurs along the d + 1 directions of the lattice, and slices: reads each pixel's values back from its vertices. Only
@@ -11,6 +11,9 @@ coordinate i, a step along direction 0 subtracts 1 from all. Packed into one int
 neighbours along a direction are consecutive integers once that direction's coordinate is the last digit.
 """
 
+# mypy does not know that numba passes `typing` to intrinsics and vectors between them.
+# mypy: disable-error-code="attr-defined, call-arg, var-annotated"
+
 from typing import NamedTuple
 
 import numpy as np
@@ -18,8 +21,8 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic, models, register_model
 
-BLOCK = 256  # pixels whose intermediate values stay in the first-level cache
-WIDEST = 8  # planes that are filtered side by side
+BLOCK = 256  # pixels whose intermediate values fit into the first-level cache
+WIDEST = 8  # planes that one vector register holds
 HASH = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio
 ONE, HALF = np.float32(1), np.float32(0.5)
 LOG2_E, LN2_HIGH = np.float32(1 / np.log(2)), np.float32(355 / 512)  # LN2_HIGH times an exponent is exact
@@ -28,12 +31,12 @@ LOWEST = np.float32(-87)  # e^-87 is still a normal float32
 
 
 class Lattice(NamedTuple):
-    """N pixels on a lattice of M vertices; its filter K, scaled to D^-1/2 K D^-1/2 with D = K 1.
+    """N pixels on a lattice of M vertices, whose filter K is scaled to D^-1/2 K D^-1/2 with D = K 1.
 
     Attributes:
-        vertices: int32 [N, d + 1], corners of each pixel's simplex, numbered as the pixels meet them.
+        vertices: int32 [N, d + 1], corners of each pixel's simplex; numbers are in the order of first use by a pixel.
         weights: float32 [N, d + 1], barycentric coordinates times D^-1/2.
-        gain: float32 [N], the scaled filter's answer to ones.
+        gain: float32 [N], the result of the scaled filter for ones.
         chains: int32, vertices in the order of the lines along each direction, sorted by length of line.
         groups: int64 [G, 3], start in `chains`, number of lines and their length, in the order of the directions.
             A vertex without neighbours along a direction keeps its value and is left out.
@@ -73,7 +76,7 @@ def build_lattice(features: np.ndarray) -> Lattice:
 
 
 def filter_planes(lattice: Lattice, planes: np.ndarray) -> np.ndarray:
-    """Filter planes float32 [P, N] one by one."""
+    """Filter planes float32 [P, N], each on its own: float32 [P, N]."""
     return np.stack([_filter(plane, _vertex_values(1, lattice.size, 1)[0], *lattice[:5]) for plane in planes])
 
 
@@ -85,14 +88,15 @@ def mean_field(
     kernels: list[tuple[float, Lattice]],
     iterations: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Q <- softmax(-U + sum_k w_k K_k Q), from Q = softmax(-U), for some live planes and one more, the rest.
+    """Iterate Q <- softmax(-U + sum_k w_k K_k Q) from Q = softmax(-U), for some live planes and one plane for the rest.
 
-    The rest's message costs no filter: all planes sum to 1, so that all messages sum to the kernels' gain.
+    The message to the rest needs no filter: all planes sum to 1, so that all messages sum to the kernels' gain.
 
     Args:
-        unary: float32 [L, N], of which `live` are the V >= 1 live planes.
-        rest_unary: float32 [N].
-        share: what part of the rest's message it receives.
+        unary: energies U, float32 [L, N].
+        live: numbers of the V >= 1 live planes in `unary`.
+        rest_unary: energies of the rest, float32 [N].
+        share: fraction of its message that the rest receives.
         kernels: weight and lattice of the bilateral kernel (d = 5) and of the spatial kernel (d = 2).
 
     Returns:
@@ -127,7 +131,7 @@ def _vertex_values(groups: int, size: int, width: int) -> np.ndarray:
 
 
 class Lanes(types.Type):
-    """A vector of `width` float32, one for each plane."""
+    """A vector of `width` float32, one per plane."""
 
     def __init__(self, width: int):
         self.width = width
@@ -189,7 +193,7 @@ def _store(typing, values, vertex, lanes):
 
 @intrinsic
 def _pack(typing, planes, first, pixel, values):
-    """Planes first, first + 1, ... of one pixel, as many as `values` holds; planes: float32 [P, N], C-contiguous."""
+    """As many planes of a pixel as `values` has per record, from `first` on; planes: float32 [P, N], C-contiguous."""
 
     def generate(context, builder, signature, arguments):
         lanes = signature.return_type.vector(ir.Undefined)
@@ -273,7 +277,7 @@ def _gather(values, vertices, weights, pixel, corners):
 
 @njit(cache=True)
 def _blur(values, chains, groups):
-    """[1/2 1 1/2] along each direction in turn, in place. Most lines are short: no loop, no branch for those."""
+    """[1/2 1 1/2] along each direction in turn, in place. Most lines are short, so these have code without a loop."""
     for g in range(len(groups)):
         start, lines, length = groups[g]
         if length == 2:
@@ -325,7 +329,7 @@ def _update(
     planes, rest, unary, live, rest_unary, share, gain, compat,
     vertices5, weights5, vertices2, weights2, values5, values2,
 ):  # fmt: skip
-    """Slice both kernels' answers and apply the softmax, block by block."""
+    """Slice the messages of both kernels and apply the softmax, block by block."""
     width = len(planes) // len(values5)
     for start in range(0, rest.size, BLOCK):
         stop = min(start + BLOCK, rest.size)
@@ -348,7 +352,8 @@ def _update(
 
 @njit(cache=True)
 def _softmax(planes, rest, unary, live, rest_unary, start, stop):
-    """In place for the pixels start..stop-1: messages in, probabilities out. Loops over sliced rows vectorise."""
+    """Turn messages into probabilities, in place, for the pixels start..stop-1. The compiler vectorises loops over
+    sliced rows."""
     n = stop - start
     top, total = np.empty(n, np.float32), np.empty(n, np.float32)
     of_rest, energies = rest[start:stop], rest_unary[start:stop]
@@ -381,7 +386,7 @@ def _softmax(planes, rest, unary, live, rest_unary, start, stop):
 
 @njit(cache=True)
 def survey(unary):
-    """Per pixel the least energy, float32 [N]; per plane its highest odds e^(least - U) against it, float32 [L]."""
+    """The least energy of each pixel, float32 [N], and the highest odds e^(least - U) of each plane, float32 [L]."""
     least = np.empty(unary.shape[1], np.float32)
     gaps = np.full((len(unary), BLOCK), np.inf, np.float32)
     for start in range(0, least.size, BLOCK):
@@ -400,7 +405,7 @@ def survey(unary):
 
 @njit(cache=True)
 def merge(unary, least, members):
-    """Sum over the members of their odds e^(least - U), float32 [N], and over the pixels, float32 [members]."""
+    """Sums of the members' odds e^(least - U): over members, float32 [N], and over pixels, float32 [members]."""
     total = np.zeros(least.size, np.float32)
     masses = np.zeros((len(members), BLOCK), np.float32)
     odds = np.empty(BLOCK, np.float32)
@@ -453,7 +458,7 @@ def _check_bits(bits: int) -> None:
 
 
 def _coordinates(features: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Least value (or less) of every vertex coordinate, and the bits it takes.
+    """A lower bound of every vertex coordinate, and the number of bits that the coordinate takes.
 
     A simplex surrounds its pixel's point, and its corners differ by at most 1 in each coordinate.
     """
@@ -541,7 +546,7 @@ def _elevate(features, scale, first, n, point, total):
 
 @njit(cache=True)
 def _rank(beyond, rank, n):
-    """Place of each coordinate in descending order; of equal ones, the later comes first."""
+    """Place of each coordinate in descending order; of equal coordinates, the later one comes first."""
     rank[:] = 0
     for i in range(len(rank)):
         for j in range(i + 1, len(rank)):
@@ -554,7 +559,7 @@ def _rank(beyond, rank, n):
 
 @njit(cache=True)
 def _walk_simplices(point, rank, key, steps, n, corners, weights):
-    """From corner to corner along one direction after the other, the smallest coordinate's first."""
+    """Go from corner to corner of each pixel's simplex, first along the direction of the smallest coordinate."""
     d = len(rank) - 1
     ascending, direction = np.empty(d + 1, np.float32), np.empty(d + 1, np.int64)
     for b in range(n):
@@ -572,7 +577,7 @@ def _walk_simplices(point, rank, key, steps, n, corners, weights):
 
 @njit(cache=True)
 def _slot(key, table, keys, shift):
-    """Where a vertex is in the hash table, or where it belongs (linear probing; 2^(64 - shift) slots)."""
+    """Slot of a vertex in the hash table, or the free slot for it (linear probing; 2^(64 - shift) slots)."""
     slot = np.int64(np.uint64(key) * HASH >> shift)
     while table[slot] >= 0 and keys[table[slot]] != key:
         slot = (slot + 1) & (table.size - 1)
@@ -580,7 +585,7 @@ def _slot(key, table, keys, shift):
 
 
 def _chains(keys: np.ndarray, shifts: np.ndarray, widths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Lines along every direction: `chains` and `groups` of Lattice. The vertex travels in the lowest bits."""
+    """Lines along every direction: `chains` and `groups` of Lattice. The lowest bits of an entry name the vertex."""
     bits = len(keys).bit_length()
     _check_bits(widths.sum() + len(widths) - 1 + bits)
     chains, groups, filled = np.empty((len(widths) + 1) * len(keys), np.int32), [], 0
@@ -623,7 +628,7 @@ def _diagonal_lines(keys, shifts, widths, bits):
 
 @njit(cache=True)
 def _append_chains(lines, bits, longest, chains, filled):
-    """Append the runs of consecutive numbers in `lines`, by length; runs of one stay behind the end."""
+    """Append the runs of consecutive numbers in `lines`, sorted by length; runs of one lie behind the end."""
     run, lengths = np.empty(lines.size, np.int32), np.empty(lines.size, np.int32)
     counts, place = np.zeros(longest + 1, np.int64), np.zeros(longest + 1, np.int64)
     runs, begin = 0, 0

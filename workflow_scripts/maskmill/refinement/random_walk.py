@@ -1,4 +1,4 @@
-"""IRN's random walk spreads class scores as far as no class boundary separates (Ahn et al., CVPR 2019)."""
+"""IRN's random walk, which spreads class scores up to the class boundaries (Ahn et al., CVPR 2019)."""
 
 from collections.abc import Sequence
 
@@ -9,19 +9,19 @@ from scipy.sparse import dia_array
 from maskmill.refinement.paths import paths
 
 UPSAMPLING = 4  # from the stride-4 grid to pixels
-NEGLIGIBLE = 1e-30  # smaller transitions only slow the products down: they turn scores into denormal numbers
+NEGLIGIBLE = 1e-30  # smaller transitions turn scores into denormal numbers, which only slow the products down
 
 
 def affinity(edge: np.ndarray, radius: int) -> dia_array:
-    """Affinity of all pixel pairs nearer than `radius`: 1 - the strongest boundary on the path between them.
+    """Affinity of all pixel pairs closer than `radius`: 1 - the strongest boundary on the path between them.
 
     Args:
         edge: class boundary probability, floating [H, W], 0..1.
         radius: in cells of the grid (IRN: 5).
 
     Returns:
-        Symmetric sparse [H*W, H*W] in the dtype of `edge`, 1 on the diagonal. It has one dense diagonal per
-        offset, which makes products with it several times faster than with rows of column indices.
+        Symmetric sparse [H*W, H*W] in the dtype of `edge`, 1 on the diagonal. It stores one dense diagonal per offset,
+        so that products are several times faster than with the column indices of each row.
     """
     height, width = edge.shape
     diagonals = {0: np.ones_like(edge)}
@@ -33,7 +33,7 @@ def affinity(edge: np.ndarray, radius: int) -> dia_array:
         at = [np.s_[y : y + rows, left + x : left + x + columns] for y, x in cells]
         pair = 1 - np.max([edge[cell] for cell in at], axis=0)
         step = dy * width + dx
-        # A diagonal array keeps entry (i, j) at position j: once the pair's destination, once its source.
+        # A diagonal array keeps entry (i, j) at position j, which is the pair's destination and then its source.
         for diagonal, column in ((step, at[0]), (-step, at[-1])):
             diagonals.setdefault(diagonal, np.zeros_like(edge))[column] += pair
     data = np.stack([values.ravel() for values in diagonals.values()])
@@ -41,25 +41,25 @@ def affinity(edge: np.ndarray, radius: int) -> dia_array:
 
 
 def transition(affinity: dia_array, beta: float) -> dia_array:
-    """Transition matrix T = A^beta / its column sums; the power is per element (IRN: beta = 10)."""
+    """Transition matrix T: A^beta, element by element, divided by its column sums (IRN: beta = 10)."""
     powered = affinity.data**beta
-    # Summed in float64: over 256 steps an error of 1e-6 in a column's sum would grow past 1e-4.
+    # float64, because an error of 1e-6 in a column's sum would grow past 1e-4 over 256 steps.
     share = (powered / powered.sum(axis=0, dtype=np.float64)).astype(powered.dtype)
     share[share < NEGLIGIBLE] = 0
     return dia_array((share, affinity.offsets), shape=affinity.shape)
 
 
 def random_walk(cam: np.ndarray, edge: np.ndarray, *, radius: int, beta: float, exp_times: int) -> np.ndarray:
-    """Walk 2^exp_times steps from the scores off the boundaries: vec(cam * (1 - edge)) T^(2^exp_times).
+    """2^exp_times steps from the scores outside of the boundaries: vec(cam * (1 - edge)) T^(2^exp_times).
 
-    Each step replaces a score by an average over its neighbourhood, since the columns of T sum to 1. The
-    authors square the dense T exp_times times; stepping 2^exp_times times with the sparse T gives the same.
+    Each step replaces a score by an average over its neighbourhood, since the columns of T sum to 1. The authors
+    square the dense T exp_times times; 2^exp_times products with the sparse T give the same result.
 
     Args:
         cam: scores per class, float [K, H, W].
         edge: class boundary probability on the same grid, [H, W], 0..1.
         radius, beta: see `affinity` and `transition`.
-        exp_times: IRN's 8, that is 256 steps.
+        exp_times: IRN: 8, that is 256 steps.
 
     Returns:
         [K, H, W], float64 if `cam` is float64, else float32; the walk is computed in the same precision.
@@ -76,8 +76,10 @@ def random_walk(cam: np.ndarray, edge: np.ndarray, *, radius: int, beta: float, 
 def walk_scores(walked: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Upsample scores [K, h, w] 4 times (bilinear, half-pixel centres), crop to `size`, scale to 0..1.
 
-    One maximum, over all classes and pixels, divides every class, so that a weak class stays weak.
-    Returns [K, H, W].
+    A single maximum, over all classes and pixels, divides all classes, so that a weak class stays weak.
+
+    Returns:
+        [K, H, W] in the dtype of the scores.
     """
     height, width = size
     grid = (UPSAMPLING * walked.shape[2], UPSAMPLING * walked.shape[1])
@@ -88,10 +90,10 @@ def walk_scores(walked: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def walk_labels(walked: np.ndarray, classes: Sequence[int], size: tuple[int, int], background: float) -> np.ndarray:
-    """Pseudo labels from walked scores: the strongest class, or background where none exceeds `background`.
+    """Pseudo labels from the scores after the walk: the strongest class, or background where none exceeds `background`.
 
     Args:
-        walked: float [K, h, w] on the stride-4 grid, one plane per class of the image.
+        walked: result of `random_walk`, float [K, h, w] on the stride-4 grid, one plane per class of the image.
         classes: mask ids of the planes, 1..C.
         size: height and width of the image in pixels, at most four times the grid.
         background: constant score of the background plane (IRN 0.25, BAS 0.22).

@@ -1,4 +1,4 @@
-"""From a network's score maps to labels, without torch."""
+"""Probabilities and labels of a network's score maps, without torch."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from maskmill.refinement.resize import resize_planes
 
 
 def probabilities_of(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Softmax of score maps float [C, h, w], enlarged bilinearly before it; float32 [C, H, W]."""
+    """Softmax of score maps float [C, h, w] after bilinear resizing to `size` (H, W): float32 [C, H, W]."""
     scores = resize_planes(np.asarray(logits, np.float32), size)
     scores -= scores.max(axis=0)
     np.exp(scores, out=scores)
@@ -19,27 +19,34 @@ def unary_of(logits: np.ndarray, size: tuple[int, int], source: str) -> np.ndarr
     """Unary energies float32 [C, H*W] of the softmax of score maps [C, h, w], for `dense_crf`.
 
     Args:
-        source: what the score maps are, for errors.
+        size: height and width of the image.
+        source: name of the score maps, for error messages.
 
     Raises:
-        InputError: score maps that are not finite, or of another shape than an image of `size`.
+        InputError: see `check_scores`.
     """
     check_scores(logits, size, source)
     return probability_unary(probabilities_of(logits, size))
 
 
 def crf_labels(image: np.ndarray, unary: np.ndarray, crf: dict) -> np.ndarray:
-    """Labels uint8 [H, W] of the dense CRF with the settings `crf` on an image uint8 [H, W, 3] and `unary_of` it."""
+    """Labels of the dense CRF, uint8 [H, W].
+
+    Args:
+        image: uint8 [H, W, 3].
+        unary: result of `unary_of`.
+        crf: settings of `dense_crf`.
+    """
     return dense_crf(image, unary, **crf).argmax(axis=0).astype(np.uint8)
 
 
 def check_scores(logits: np.ndarray, size: tuple[int, int], source: str) -> None:
     """Refuse score maps [C, h, w] that are not finite or cannot belong to an image of `size`.
 
-    One stride must explain both sides of the grid, give or take one cell.
+    A single stride must explain both sides of the grid, with a tolerance of one cell.
 
     Raises:
-        InputError: names `source` and what is wrong.
+        InputError: the scores are not finite, or their grid does not fit the image; the message names `source`.
     """
     broken = np.count_nonzero(~np.isfinite(logits))
     if broken:

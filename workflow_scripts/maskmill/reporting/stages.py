@@ -1,4 +1,4 @@
-"""One picture of what every stage says of an image."""
+"""One picture of the maps that every stage made of an image."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from scipy.special import softmax
 from maskmill.data.catalog import VOC, Dataset
 from maskmill.data.images import BIASED
 from maskmill.data.work_folder import class_name
-from maskmill.reporting.gallery import label_colours, overlay
-from maskmill.reporting.style import PHOTO_DPI, plt, save
+from maskmill.reporting.overlay import label_colours, overlay
+from maskmill.reporting.style import LABEL_OPACITY, PHOTO_DPI, plt, save
 
 COLUMNS = 5
-TITLE = 26  # characters a line
+TITLE = 26  # characters per line
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,15 @@ class Panel:
 
 
 def panels_of(name: str, kind: str, array: np.ndarray, attributes: Mapping, dataset: Dataset | None) -> list[Panel]:
-    """What shows a map of a store: labels as they are, activations class by class where the store names the classes,
-    of other scores the strongest, of features the three principal components; nothing where it is no picture.
+    """The panels that show one map of a store; an empty list for a map that is no picture.
+
+    Labels are shown as they are. Activations get one panel per class where the store names the classes. Other scores
+    are reduced to the strongest, features to their three principal components.
 
     Args:
-        kind, array, attributes: of the map, as in its store.
-        dataset: for the names of the classes.
+        name: of the store, for the titles.
+        kind, array, attributes: of the map, as in its store; kinds are `storage.maps.KINDS`.
+        dataset: gives the names of the classes.
     """
     if kind == "label":
         return [Panel(name, array, "labels")]
@@ -57,14 +60,14 @@ def panels_of(name: str, kind: str, array: np.ndarray, attributes: Mapping, data
 
 
 def principal_components(features: np.ndarray) -> np.ndarray:
-    """The three strongest principal components of features [D, h, w] over their positions, each scaled to 0..1:
-    [h, w, 3]. Components that are not there are 0."""
+    """The three strongest principal components of features [D, h, w] over their positions, float64 [h, w, 3], each
+    scaled to 0..1. Where there are fewer than three, the others are 0."""
     vectors = features.reshape(len(features), -1).T.astype(np.float64)
     left, scale, _ = np.linalg.svd(vectors - vectors.mean(axis=0), full_matrices=False)
-    shown = np.zeros((*features.shape[1:], 3))
+    strongest = np.zeros((*features.shape[1:], 3))
     for channel, component in enumerate((left * scale).T[:3]):
-        shown[..., channel] = _scaled(component.reshape(features.shape[1:]))
-    return shown
+        strongest[..., channel] = _scaled(component.reshape(features.shape[1:]))
+    return strongest
 
 
 def _scaled(values: np.ndarray) -> np.ndarray:
@@ -75,14 +78,16 @@ def _scaled(values: np.ndarray) -> np.ndarray:
 def draw_stages(
     image: np.ndarray, panels: Sequence[Panel], path: str | Path, title: str, dataset: Dataset | None
 ) -> None:
-    """Draw an image uint8 [H, W, 3] and what stages say of it side by side, with a legend of the classes that occur.
+    """Draw an image and the maps of its stages side by side, with a legend of the classes that occur.
 
     Args:
-        panels: labels have the image's size.
+        image: uint8 [H, W, 3].
+        panels: their labels have the image's size.
+        path: PNG file to write.
         dataset: of the labels; None: classes have no names, and VOC's colours.
     """
-    seen = {number for panel in panels if panel.form == "labels" for number in np.unique(panel.values).tolist()}
-    handles = _legend(seen, dataset)
+    occurring = {number for panel in panels if panel.form == "labels" for number in np.unique(panel.values).tolist()}
+    handles = _legend(occurring, dataset)
     columns = min(COLUMNS, len(panels) + 1)
     rows = -(-(len(panels) + 1) // columns)
     height = (2.35 * image.shape[0] / image.shape[1] + 0.45) * rows + (0.9 if handles else 0.5)
@@ -112,16 +117,16 @@ def draw_stages(
 
 
 def _draw_labels(axis: plt.Axes, image: np.ndarray, labels: np.ndarray, dataset: Dataset) -> None:
-    axis.imshow(overlay(image, labels, dataset))
+    axis.imshow(overlay(image, labels, LABEL_OPACITY, dataset=dataset))
     removed = labels == BIASED
     if removed.any():
         axis.contourf(removed, levels=[0.5, 1.5], colors="none", hatches=["////"])
 
 
-def _legend(seen: set[int], dataset: Dataset | None) -> list[Patch]:
-    """A patch for each id that is painted, in the order of the ids."""
+def _legend(ids: set[int], dataset: Dataset | None) -> list[Patch]:
+    """A patch for each id that is painted, in rising order."""
     colours, handles = label_colours(dataset or VOC) / 255, []
-    for number in sorted(seen):
+    for number in sorted(ids):
         if number == 0 and (dataset or VOC).has_background:
             continue
         hatched = {"edgecolor": "black", "hatch": "////"} if number == BIASED else {}

@@ -1,45 +1,23 @@
-"""What result tables say in one: the rows that methods are judged by beside their baselines, over all seeds at hand."""
+"""One table of all result tables: each method's headline rows beside their baselines, averaged over seeds.
+
+The method's module in `maskmill.evaluation.papers` names its headline rows. A result table cannot name them, because
+its columns are fixed.
+"""
 
 import logging
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from maskmill.errors import InputError
+from maskmill.evaluation.papers import HEADLINES, Headline
 from maskmill.reporting.tables import COLUMNS
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class Headline:
-    """A row that a method is judged by, as a pattern of `variant`, and the variant that it is judged against, which may
-    use the pattern's groups."""
-
-    row: str
-    baseline: str
-    metrics: tuple[str, ...] = ("miou",)
-
-
-HEADLINES = {
-    "mars": [Headline("student/mars", "student/baseline")],
-    "bas": [
-        Headline("seed/bas", "seed/cam"),
-        Headline("label/bas", "label/irn"),
-        Headline("bas", "cam", ("gt_known_loc", "gt_known_loc_heldout")),
-    ],
-    "deeplab": [Headline("aspp_l", "largefov"), Headline(r"(aspp_l|aspp_l_msc)\+crf", r"\1")],
-    "cwbass": [Headline("cwbass", "supervised")],
-    "mgd": [Headline(r"(\w+)_(cached|online)", r"\1_supervised")],
-    "p2at": [Headline("s", "plain_decoder")],  # m and l have other backbones than the baseline
-    "barm": [Headline(r"([^/]+)/barm", r"\1/finetune", ("miou", "miou_old", "miou_new"))],
-    "mixreorg": [Headline("mixreorg", "groupvit")],
-    "zeroseg": [Headline("zeroseg", "base")],
-}
-
-# What no mean is taken across. The paper's source tells networks apart that no other column names.
+# A mean is taken only over rows that agree in these columns. `paper_source` is one of them because it names the
+# network, which no other column does.
 ALIKE = ["method", "dataset", "scale", "data", "images", "metric", "paper_value", "paper_source"]
 SUMMARY_COLUMNS = [
     *("method", "dataset", "scale", "data", "images", "row", "baseline", "metric"),
@@ -48,10 +26,10 @@ SUMMARY_COLUMNS = [
 
 
 def read_table(path: str) -> pd.DataFrame | None:
-    """The aggregates of a result table, with the file's name as column `file`; None for a CSV of other columns.
+    """The aggregates of a result table, with the file's name as column `file`; None for a CSV with other columns.
 
     Raises:
-        InputError: no such file, or not a CSV.
+        InputError: the file is missing or no CSV.
     """
     try:
         table = pd.read_csv(path, dtype={"class_name": str, "paper_source": str})
@@ -64,33 +42,35 @@ def read_table(path: str) -> pd.DataFrame | None:
     return table[table["class_name"].isna()].fillna({"paper_source": ""}).assign(file=path)
 
 
-def summarise(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Headline rows in the order of the tables, one line for all seeds of one thing.
+def summarise(tables: Sequence[pd.DataFrame], headlines: Mapping[str, Sequence[Headline]] = HEADLINES) -> pd.DataFrame:
+    """Headline rows in the order of the tables, in the columns `SUMMARY_COLUMNS`: one line per experiment.
 
-    A thing is what agrees in ALIKE, row and baseline; a row and its baseline are of one table, so of one seed. `seeds`,
-    `values` and `baseline_values` are tuples, an element a seed; `value` and `baseline_value` are their means, `gain`
-    is the difference of these. Tables without a headline row and its baseline are left out, with a warning.
+    The lines of one experiment agree in `ALIKE`, row and baseline, and differ in the seed. A row and its baseline come
+    from the same table, hence from the same seed. `seeds`, `values` and `baseline_values` are tuples with one element
+    per seed; `value` and `baseline_value` are their means, and `gain` is the difference of the means (percent points).
+    A table that lacks a headline row or its baseline is left out, with a warning.
 
     Args:
-        tables: of `read_table`.
+        tables: results of `read_table`.
+        headlines: by method.
 
     Raises:
         InputError: two tables hold the same row of the same seed, or none holds a headline row with its baseline.
     """
     rows = pd.concat(tables, ignore_index=True)
     refuse_twins(rows)
-    pairs = pd.concat([pairs_of(rows, method, headline) for method in HEADLINES for headline in HEADLINES[method]])
+    pairs = pd.concat([pairs_of(rows, method, one) for method, several in headlines.items() for one in several])
     if pairs.empty:
         files = ", ".join(rows["file"].unique())
         raise InputError(f"{files}: no method's row stands beside its baseline; give tables of whole targets")
     for file in rows.loc[~rows["file"].isin(pairs["file"]), "file"].unique():
         logger.warning("left out: %s: its method's row does not stand beside its baseline", file)
     pairs = pairs.sort_values("seed", kind="stable")
-    found = []
+    lines = []
     for key, of_seeds in pairs.groupby([*ALIKE, "row", "baseline"], sort=False, dropna=False):
         values, baselines = tuple(of_seeds["value"]), tuple(of_seeds["baseline_value"])
-        value, baseline = (sum(each) / len(each) for each in (values, baselines))
-        found.append(
+        value, baseline = (sum(several) / len(several) for several in (values, baselines))
+        lines.append(
             {
                 **dict(zip([*ALIKE, "row", "baseline"], key, strict=True)),
                 **{"seeds": tuple(of_seeds["seed"]), "values": values, "baseline_values": baselines},
@@ -98,11 +78,15 @@ def summarise(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
                 "place": of_seeds.index.min(),
             }
         )
-    return pd.DataFrame(found).sort_values("place", kind="stable", ignore_index=True)[SUMMARY_COLUMNS]
+    return pd.DataFrame(lines).sort_values("place", kind="stable", ignore_index=True)[SUMMARY_COLUMNS]
 
 
 def refuse_twins(rows: pd.DataFrame) -> None:
-    """Raises InputError where two tables hold the same row of the same seed."""
+    """Refuse tables that hold the same row of the same seed twice.
+
+    Raises:
+        InputError: names both files and the row.
+    """
     key = [*ALIKE, "variant", "seed"]
     second = rows[rows.duplicated(key)].head(1)
     for file in second["file"]:
@@ -114,7 +98,8 @@ def refuse_twins(rows: pd.DataFrame) -> None:
 
 
 def pairs_of(rows: pd.DataFrame, method: str, headline: Headline) -> pd.DataFrame:
-    """A headline's rows with `baseline` and `baseline_value`, one a metric and seed; the index is that of `rows`."""
+    """The rows of a headline, one per metric and seed, with the columns `baseline` and `baseline_value`; the index is
+    that of `rows`."""
     matches = rows["variant"].map(lambda variant: re.fullmatch(headline.row, variant))
     chosen = rows[(rows["method"] == method) & rows["metric"].isin(headline.metrics) & matches.notna()]
     chosen = chosen.rename(columns={"variant": "row"})
@@ -126,14 +111,14 @@ def pairs_of(rows: pd.DataFrame, method: str, headline: Headline) -> pd.DataFram
 
 
 def as_csv(summary: pd.DataFrame) -> str:
-    """CSV; lists inside a field are separated by spaces."""
-    lists = {name: summary[name].map(lambda each: _joined(each, " ", 3)) for name in ("values", "baseline_values")}
-    seeds = summary["seeds"].map(lambda each: " ".join(map(str, each)))
+    """The summary as CSV; spaces separate the elements of a tuple."""
+    lists = {name: summary[name].map(lambda values: _joined(values, " ", 3)) for name in ("values", "baseline_values")}
+    seeds = summary["seeds"].map(lambda seeds: " ".join(map(str, seeds)))
     return summary.assign(seeds=seeds, **lists).to_csv(index=False, float_format="%.3f", lineterminator="\n")
 
 
 def as_markdown(summary: pd.DataFrame) -> str:
-    """The same as a page with one table; where there are several seeds, a mean has each one's value behind it."""
+    """The summary as a Markdown page with one table. With several seeds, their values follow the mean in brackets."""
     head = ("method", "evaluated on", "row", "against", "metric", "value", "baseline", "gain", "seeds", "paper")
     lines = ["# Results", "", _line(head), _line(["---"] * len(head))]
     for row in summary.itertuples():

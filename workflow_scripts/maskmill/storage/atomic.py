@@ -1,4 +1,4 @@
-"""Files appear under their final name whole or not at all."""
+"""Atomic writes: a file appears under its final name only when it is complete."""
 
 import errno
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from maskmill.errors import InputError
 
-# These stand in the errors of Python, HDF5 and safetensors alike.
+# The errors of Python, HDF5 and safetensors all contain these texts.
 DISK_FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 
 
@@ -16,8 +16,8 @@ DISK_FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success flush it to disk and rename it to `path`.
 
-    If the block raises, the temporary file is removed and `path` is untouched. After a kill only the
-    temporary file is left, under a name that the next attempt by the same path overwrites.
+    If the block raises, the temporary file is removed and `path` is untouched. A kill leaves only the temporary file,
+    which the next attempt to write `path` overwrites.
 
     Raises:
         InputError: the disk, or the user's share of it, is full.
@@ -33,14 +33,14 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def partial_path(path: str | Path) -> Path:
-    """Where a file lies until it is whole, beside `path`; makes the folder."""
+    """The temporary path of a file, beside `path`, until the file is complete; creates the folder."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     return path.with_name(f".{path.name}.partial")
 
 
 def publish(path: str | Path) -> None:
-    """Flush the whole file at `partial_path(path)` to disk and give it its name."""
+    """Flush the complete file at `partial_path(path)` to disk and rename it to `path`."""
     path = Path(path)
     _fsync(partial_path(path))
     os.replace(partial_path(path), path)
@@ -49,7 +49,11 @@ def publish(path: str | Path) -> None:
 
 @contextmanager
 def full_disk_named(path: str | Path) -> Iterator[None]:
-    """Raises InputError where the disk, or the user's share of it, is full while `path` is written."""
+    """Turn the error of a full disk into one that names `path`, which the block writes.
+
+    Raises:
+        InputError: the disk, or the user's share of it, is full.
+    """
     try:
         yield
     except BaseException as error:
@@ -59,7 +63,11 @@ def full_disk_named(path: str | Path) -> Iterator[None]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write UTF-8 `text` to `path` atomically."""
+    """Write `text` to `path` as UTF-8, atomically.
+
+    Raises:
+        InputError: the disk is full.
+    """
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

@@ -1,11 +1,15 @@
-"""Stores of what a teacher said, as students open them: of whole images, or of the batches of a training."""
+"""Stores of teacher outputs, which students read: of whole images, or of the batches of a training."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 from maskmill.errors import InputError
-from maskmill.storage.maps import Maps, check_origin, open_maps
+from maskmill.storage.maps import Maps, MapWriter, check_origin, create_maps, open_maps
 
 
 def open_cache(path: str | Path, teacher: str | Path, ids: Iterable[str], short_side: int | None) -> Maps:
@@ -16,9 +20,9 @@ def open_cache(path: str | Path, teacher: str | Path, ids: Iterable[str], short_
     """
     store = open_maps(path)
     check_origin(store, teacher)
-    made = json.loads(store.attributes["parameters"]).get("short_side")
-    if made != short_side:
-        sizes = [json.dumps(size) for size in (made, short_side)]
+    stored_side = json.loads(store.attributes["parameters"]).get("short_side")
+    if stored_side != short_side:
+        sizes = [json.dumps(size) for size in (stored_side, short_side)]
         raise InputError(f"{path}: was made at short_side {sizes[0]}, not {sizes[1]}; delete it and run snakemake")
     missing = sorted(set(ids).difference(store))
     if missing:
@@ -27,18 +31,111 @@ def open_cache(path: str | Path, teacher: str | Path, ids: Iterable[str], short_
     return store
 
 
+# Stores of the batches of a training
+
+
+class BatchStore(NamedTuple):
+    """What one store has of each batch: the teacher that it comes from, and its kind of map."""
+
+    teacher: str
+    kind: str
+
+
+# MGD's stores, by name. L_R compares features with the wide teacher's, L_I logits with the deep one's.
+BATCH_STORES = {
+    "wide_labels": BatchStore("wide", "batch_label"),
+    "relation": BatchStore("wide", "relation"),
+    "deep_labels": BatchStore("deep", "batch_label"),
+    "pooled": BatchStore("deep", "logits"),
+}
+
+
 def batch_name(iteration: int) -> str:
-    """What a store calls the batch of an iteration, counted from 0."""
+    """The name of an iteration's batch in a store; iterations count from 0."""
     return f"batch_{iteration:06d}"
 
 
+def batch_parameters(
+    *,
+    augmentation: dict,
+    cutmix: dict | None,
+    pairing: str,
+    short_side: int | None,
+    teacher_batchnorm: str,
+    padding_counts: bool,
+    min_confidence: float,
+    seed: int,
+    batch_size: int,
+) -> dict:
+    """What shapes MGD's batches, and the teacher outputs that are stored of them: `parameters` of their stores."""
+    return {
+        "augmentation": augmentation,
+        "cutmix": cutmix,
+        "pairing": pairing,
+        "short_side": short_side,
+        "teacher_batchnorm": teacher_batchnorm,
+        "padding_counts": padding_counts,
+        "min_confidence": min_confidence,
+        "seed": seed,
+        "batch_size": batch_size,
+    }
+
+
+@contextmanager
+def create_batches(
+    paths: Mapping[str, str | Path],
+    teachers: Mapping[str, str | Path],
+    lists: Sequence[str | Path],
+    parameters: Mapping,
+) -> Iterator[dict[str, MapWriter]]:
+    """Create the stores named in `paths`, keys of `BATCH_STORES`; see `create_maps`.
+
+    Args:
+        teachers: checkpoints of the teachers, by name.
+        lists: id lists of the images that batches are drawn from.
+        parameters: as `batch_parameters` gives them.
+    """
+    with ExitStack() as stack:
+        stores = {}
+        for name, path in paths.items():
+            teacher, kind = BATCH_STORES[name]
+            origin = {"producer": "cache_batches", "parameters": parameters, "inputs": [teachers[teacher], *lists]}
+            stores[name] = stack.enter_context(create_maps(path, kind, **origin))
+        yield stores
+
+
+def read_batches(
+    paths: Iterable[str | Path],
+    teachers: Mapping[str, str | Path],
+    lists: Sequence[str | Path],
+    parameters: Mapping,
+    iterations: int,
+) -> Callable[[int], dict[str, np.ndarray]]:
+    """A function that reads what all stores have of the batch of an iteration, by the stores' names.
+
+    Args:
+        paths: files named as the keys of `BATCH_STORES`.
+        teachers, lists, parameters: as for `create_batches`.
+        iterations: number of batches that the training reads.
+
+    Raises:
+        InputError: as `open_batches`.
+    """
+    stores = {}
+    for path in paths:
+        name = Path(path).stem
+        origin = [teachers[BATCH_STORES[name].teacher], *lists]
+        stores[name] = open_batches(path, origin, parameters, iterations)
+    return lambda iteration: {name: store[batch_name(iteration)] for name, store in stores.items()}
+
+
 def open_batches(path: str | Path, origin: Iterable[str | Path], parameters: Mapping, iterations: int) -> Maps:
-    """Open a store that `cache_batches` wrote, for a training whose batches are the same.
+    """Open a store of batches, for a training that draws the same batches.
 
     Args:
         origin: files that it must have been made from: the teacher and both id lists.
-        parameters: what shapes the batches and what the teacher says of them, as the store must have it.
-        iterations: how many batches the training reads.
+        parameters: what shapes the batches and the teacher's outputs; the store must have the same.
+        iterations: number of batches that the training reads.
 
     Raises:
         InputError: as `open_maps`; it was made from other files, with other parameters, or lacks a batch.
@@ -46,10 +143,10 @@ def open_batches(path: str | Path, origin: Iterable[str | Path], parameters: Map
     store = open_maps(path)
     for source in origin:
         check_origin(store, source)
-    made, wanted = json.loads(store.attributes["parameters"]), json.loads(json.dumps(parameters))
+    stored, wanted = json.loads(store.attributes["parameters"]), json.loads(json.dumps(parameters))
     for name, value in wanted.items():
-        if made.get(name) != value:
-            values = [json.dumps(v) for v in (made.get(name), value)]
+        if stored.get(name) != value:
+            values = [json.dumps(v) for v in (stored.get(name), value)]
             raise InputError(f"{path}: was made with {name} {values[0]}, not {values[1]}; delete it and run snakemake")
     missing = [number for number in range(iterations) if batch_name(number) not in store]
     if missing:

@@ -1,4 +1,5 @@
-"""Checkpoints are safetensors files; their header says which network they are for. Nothing is unpickled."""
+"""Checkpoints: safetensors files whose header names the network and its arguments. Nothing is unpickled, so that a
+file from elsewhere cannot run code."""
 
 import json
 from collections.abc import Callable, Collection
@@ -13,7 +14,12 @@ from maskmill.storage.atomic import atomic_path
 
 
 def save_tensors(path: str | Path, tensors: dict[str, Tensor], header: dict) -> None:
-    """Write tensors and a JSON header to a safetensors file, atomically."""
+    """Write tensors and a header to a safetensors file, atomically.
+
+    Args:
+        tensors: on any device.
+        header: anything JSON can hold.
+    """
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata={"header": json.dumps(header)})
@@ -28,25 +34,26 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict]:
     return _read(path, lambda file: file.keys())
 
 
-def _read(path: str | Path, wanted: Callable) -> tuple[dict[str, Tensor], dict]:
+def _read(path: str | Path, names: Callable) -> tuple[dict[str, Tensor], dict]:
     if not Path(path).exists():
         raise InputError(f"{path}: no such checkpoint; run snakemake to make it")
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get("header", "{}"))
-            return {name: file.get_tensor(name) for name in wanted(file)}, header
+            return {name: file.get_tensor(name) for name in names(file)}, header
     except SafetensorError:
         raise InputError(f"{path}: not a whole safetensors file; delete it and run again") from None
 
 
 def save_network(path: str | Path, network: nn.Module) -> None:
-    """Save a network whose constructor arguments are in `network.arguments` (a dict that JSON can hold)."""
+    """Write a network's weights; the header holds its class and `network.arguments`, the arguments of its constructor
+    (a dict that JSON can hold)."""
     header = {"network": type(network).__name__, "arguments": network.arguments}
     save_tensors(path, network.state_dict(), header)
 
 
 def read_header(path: str | Path) -> dict:
-    """The JSON header of a safetensors file, without its tensors.
+    """The JSON header of a safetensors file; the tensors are not read.
 
     Raises:
         InputError: the file is missing or not a whole safetensors file.
@@ -55,7 +62,7 @@ def read_header(path: str | Path) -> dict:
 
 
 def read_arguments(path: str | Path, network_class: type[nn.Module]) -> dict:
-    """What the network of `save_network`'s file is built with, without its tensors.
+    """The constructor arguments of the network in `save_network`'s file; the tensors are not read.
 
     Raises:
         InputError: as `load_network`.
@@ -70,7 +77,7 @@ def _arguments(path: str | Path, header: dict, network_class: type[nn.Module]) -
 
 
 def load_one_of(path: str | Path, network_classes: Collection[type[nn.Module]]) -> nn.Module:
-    """`load_network` of a file that may hold any of several networks.
+    """`load_network` for a file that may hold a network of any of several classes.
 
     Raises:
         InputError: the file is missing, broken, or holds a network of none of the classes.
@@ -84,7 +91,7 @@ def load_one_of(path: str | Path, network_classes: Collection[type[nn.Module]]) 
 
 
 def load_network(path: str | Path, network_class: type[nn.Module]) -> nn.Module:
-    """Rebuild a network from `save_network`'s file, in evaluation mode.
+    """Rebuild a network from `save_network`'s file, on the CPU and in evaluation mode.
 
     Raises:
         InputError: the file is missing, broken, or holds a network of another class.

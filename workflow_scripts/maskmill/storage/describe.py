@@ -1,4 +1,4 @@
-"""What is in a store, in words: map stores, merged or not, feature stores and tables."""
+"""Descriptions of stores for the terminal: map stores, merged or not, feature stores and tables."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ Facts = dict[str, object]  # values are numbers, text, or Facts
 
 
 def describe_store(path: str | Path) -> Facts:
-    """What a store holds and where it comes from.
+    """The contents and the origin of a store.
 
     Raises:
         InputError: no such file, or not a readable store.
@@ -57,7 +57,7 @@ def _maps(path: Path, attributes: Mapping) -> Facts:
     with open_maps(path) as store:
         files = store.files
         inputs: dict[str, str] = {}
-        for file in files or [path]:  # a merged store has its first shard's attributes only
+        for file in files or [path]:  # a merged store has only the attributes of its first shard
             with open_maps(file) as shard:
                 inputs |= json.loads(shard.attributes["inputs"])
         facts = _origin(path, attributes, inputs) | {"maps": len(store)}
@@ -81,11 +81,11 @@ def _origin(path: Path, attributes: Mapping, inputs: Mapping[str, str]) -> Facts
 
 
 def describe_map(path: str | Path, image_id: str, name_of: Callable[[int], str]) -> Facts:
-    """One image's map: shape, dtype, range and attributes; for labels, the share of the pixels that each class has; for
-    planes of known classes, the range of each.
+    """The map of one image: shape, dtype, range and attributes; for labels, each class's share of the pixels; for
+    planes of known classes, the range of each plane.
 
     Args:
-        name_of: a class id to its name.
+        name_of: maps a class id to its name.
 
     Raises:
         InputError: not a readable map store, or it holds no such image.
@@ -106,7 +106,7 @@ def describe_map(path: str | Path, image_id: str, name_of: Callable[[int], str])
 
 
 def as_text(facts: Facts, indent: str = "") -> str:
-    """Facts as lines `name: value`, the facts of a fact indented below it."""
+    """Facts as lines `name: value`; nested facts are indented below their name."""
     lines = []
     for name, value in facts.items():
         if isinstance(value, dict) and value:

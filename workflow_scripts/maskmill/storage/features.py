@@ -1,11 +1,12 @@
 """Feature stores: one HDF5 file with a fixed number of vectors for every sample of a shard, in the shard's order.
 
-Layout: `features` float16 [N, V, D], `keys` [N] and `checksums` uint32 [N], a CRC-32 of each row and its key, with the
-root attributes of a map store. While it is made, the file lies under another name, and `done` says how many rows are in
-it; a killed run goes on from there. Rows lie behind one another, so that a training reads single ones in any order.
+Layout: `features` float16 [N, V, D], `keys` [N] and `checksums` uint32 [N], the CRC-32 of each row and its key, with
+the root attributes of a map store. An unfinished file has another name, and its attribute `done` counts the rows that
+are written; a killed run continues from there. Rows are stored contiguously, so that a training reads single rows in
+any order.
 
-The format is not that of a map store: from HDF5's 1.10 on, a file that was open for writing when its process was killed
-cannot be opened any more. In this one the metadata have checksums as well, and rows have ours.
+The format differs from that of map stores (HDF5 1.10), because such a file cannot be opened any more when its process
+was killed while writing. The format of HDF5 1.8 can; its metadata have checksums too, and the rows have ours.
 """
 
 import json
@@ -23,8 +24,8 @@ from maskmill.progress import progress
 from maskmill.storage.atomic import full_disk_named, partial_path, publish
 from maskmill.storage.maps import open_store, sha256, write_attributes
 
-FORMAT = ("v108", "v108")  # of the file
-BLOCK = 64  # rows between two states to go on from
+FORMAT = ("v108", "v108")  # oldest and newest HDF5 version of the file's format
+BLOCK = 64  # rows that are computed and saved at a time; a kill loses at most one block
 
 
 def write_features(
@@ -37,20 +38,31 @@ def write_features(
     parameters: Mapping,
     inputs: Sequence[str | Path],
 ) -> None:
-    """Make a feature store, or go on with an unfinished one of the same keys, parameters and inputs.
+    """Write a feature store, or continue an unfinished one with the same keys, parameters and inputs.
 
     Args:
         keys: of the samples.
-        compute: positions in `keys` to their vectors, [len(range), V, D].
+        compute: maps positions in `keys` to their vectors, [len(range), V, D].
         shape: V and D.
         producer, parameters, inputs: as for `create_maps`.
+
+    Raises:
+        InputError: the disk is full.
     """
     with full_disk_named(path):
         _fill(Path(path), keys, compute, shape, producer, parameters, inputs)
         publish(path)
 
 
-def _fill(path, keys, compute, shape, producer, parameters, inputs) -> None:
+def _fill(
+    path: Path,
+    keys: Sequence[str],
+    compute: Callable[[range], np.ndarray],
+    shape: tuple[int, int],
+    producer: str,
+    parameters: Mapping,
+    inputs: Sequence[str | Path],
+) -> None:
     partial = partial_path(path)
     if not _continues(partial, keys, shape, parameters, inputs):
         with h5py.File(partial, "w", libver=FORMAT) as file:
@@ -66,7 +78,7 @@ def _fill(path, keys, compute, shape, producer, parameters, inputs) -> None:
             block = np.asarray(compute(rows), np.float16)
             features[rows.start : rows.stop] = block
             checksums[rows.start : rows.stop] = [_checksum(keys[i], row) for i, row in zip(rows, block, strict=True)]
-            features.flush()  # h5py swallows the error of a dataset that cannot be written when it is given up
+            features.flush()  # otherwise h5py hides a failed write, which would only show when the dataset is closed
             checksums.flush()
             file.attrs["done"] = rows.stop
             file.flush()
@@ -78,8 +90,17 @@ def _checksum(key: str, row: np.ndarray) -> int:
 
 
 class Features(Sequence):
-    """Read-only sequence of float16 [V, D]. Each process opens the file for itself, when it first reads; keys and
-    checksums are held in memory, so that a sample costs one read.
+    """Read-only sequence of vectors, float16 [V, D] per sample.
+
+    Each process opens the file itself when it first reads. Keys and checksums are kept in memory, so that a sample
+    costs one read.
+
+    Attributes:
+        path: of the file.
+        keys: of the samples, in their order.
+        shape: V and D.
+        inputs: SHA-256 by file name.
+        parameters: as given to `write_features`.
 
     Raises:
         InputError: no such file, or not a finished feature store.
@@ -93,24 +114,28 @@ class Features(Sequence):
             self.inputs = json.loads(file.attrs["inputs"])
             self.parameters = json.loads(file.attrs["parameters"])
             self._checksums = file["checksums"][:]
-        self._features, self._process = None, os.getpid()
+        self._features: h5py.Dataset | None = None
+        self._process = os.getpid()
 
     def __len__(self) -> int:
         return len(self.keys)
 
-    def __getitem__(self, position: int) -> np.ndarray:
-        """One sample's vectors.
+    def __getitem__(self, position: int) -> np.ndarray:  # type: ignore[override]  # no slices
+        """Vectors of one sample, float16 [V, D].
 
         Raises:
-            InputError: they are not those that were written.
+            InputError: they differ from those that were written.
         """
         with self._damage_named(self.keys[position]):
-            if self._features is None or self._process != os.getpid():  # two processes must not share one HDF5 handle
-                self._features, self._process = open_store(self.path)["features"], os.getpid()
-            row = self._features[position]
+            row = self._opened()[position]
             if _checksum(self.keys[position], row) != self._checksums[position]:
                 raise OSError("wrong checksum")
         return row
+
+    def _opened(self) -> h5py.Dataset:
+        if self._features is None or self._process != os.getpid():  # two processes must not share one HDF5 handle
+            self._features, self._process = open_store(self.path)["features"], os.getpid()
+        return self._features
 
     @contextmanager
     def _damage_named(self, part: str) -> Iterator[None]:
@@ -121,11 +146,16 @@ class Features(Sequence):
             raise InputError(f"{self.path}: {part} is damaged ({reason}); delete the store and run again") from None
 
     def check(self, keys: Sequence[str], source: str | Path, digest: str, dim: int) -> None:
-        """Make sure that the store holds these samples' vectors, of `dim` numbers and made with `source`, whose SHA-256
-        is `digest` now.
+        """Make sure that the store holds vectors of these samples, made with a given file.
+
+        Args:
+            keys: of the samples.
+            source: the file, e.g. the teacher's weights; for messages.
+            digest: SHA-256 of that file as it is now.
+            dim: D, numbers per vector.
 
         Raises:
-            InputError: it does not.
+            InputError: names what differs.
         """
         if self.shape[1] != dim:
             raise InputError(
@@ -142,7 +172,7 @@ class Features(Sequence):
 
 
 def _continues(partial: Path, keys: Sequence[str], shape: tuple[int, int], parameters: Mapping, inputs) -> bool:
-    """Whether an unfinished file is there to go on with."""
+    """Whether there is an unfinished file that can be continued."""
     try:
         with h5py.File(partial, "r") as file:
             same = [key.decode() for key in file["keys"]] == list(keys) and file["features"].shape[1:] == shape

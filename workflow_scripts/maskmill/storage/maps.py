@@ -1,11 +1,11 @@
 """Map stores: one HDF5 file with one array per image, or per batch (CAMs, features, labels, probabilities).
 
-Layout: `/maps/<image_id>` holds the array, with per-image attributes (`classes`, ...); the id of a batch is
-`batch_<iteration>`. The root's attributes are `schema`, `kind`, `producer`, `parameters` (JSON), `inputs` (JSON, file
-to SHA-256), `versions` (JSON) and `complete`, which is written last.
+Layout: `/maps/<image_id>` holds the array, with attributes of the image (`classes`, ...); the id of a batch is
+`batch_<iteration>`. The attributes of the root are `schema`, `kind`, `producer`, `parameters` (JSON), `inputs` (JSON,
+file to SHA-256), `versions` (JSON) and `complete`, which is written last.
 
-Every byte that carries meaning is under a checksum: the maps' own (Fletcher-32), and the metadata's, which HDF5 has
-from format 1.10 on. A file that is damaged after it was written is named when it is read.
+Every byte that carries meaning has a checksum: maps have their own (Fletcher-32), and HDF5 has checksums of its
+metadata from format 1.10 on. Reading a file that was damaged after it was written raises an error that names it.
 """
 
 import hashlib
@@ -24,9 +24,21 @@ import numpy as np
 from maskmill.errors import InputError
 from maskmill.storage.atomic import atomic_path
 
-SCHEMA = 1
+SCHEMA = 1  # of this layout; a store of another schema is refused
 FORMAT = ("v110", "v110")  # of the file: the first in which all metadata have checksums
-KINDS = ("cam", "features", "label", "logits", "probability", "confidence", "batch_label", "relation")
+
+# What the arrays of a store may be. The commands `show` and `list` choose a representation by it, and `open_labels`
+# refuses other kinds. A new kind is added here and, where it can be drawn, to `reporting.stages.panels_of`.
+KINDS = (
+    "cam",  # activations in 0..1, [k, h, w] of the classes in the attribute `classes`
+    "features",  # vectors, [D, h, w]; feature stores have this kind too, see `storage.features`
+    "label",  # class ids, uint8 [H, W]; 254 removed as biased, 255 ignore
+    "logits",  # scores before softmax, [K, h, w]
+    "probability",  # [K, h, w] in 0..1
+    "confidence",  # of labels: uint8 [H, W], 255 times the confidence; or float [H, W] in 0..1
+    "batch_label",  # class ids that a teacher gave to the crops of one training batch, [B, H, W]
+    "relation",  # a teacher's relations between the regions of one training batch
+)
 
 
 class MapWriter:
@@ -36,17 +48,22 @@ class MapWriter:
         self._maps = file.create_group("maps")
 
     def write(self, image_id: str, array: np.ndarray, **attributes) -> None:
-        """Store `array` (any shape; labels uint8, others usually float16) under `image_id`.
+        """Store the map of one image.
 
-        Each map is one gzip chunk, so that a reader decompresses exactly what it asks for. Attributes are numbers,
-        strings or sequences of them; by convention `classes` are mask ids 1..C in the order of the array's planes.
+        Each map is one gzip chunk, so that a reader decompresses exactly what it asks for.
+
+        Args:
+            image_id: key of the map; a second map with the same id is an error.
+            array: of any shape; labels are uint8, others usually float16.
+            attributes: numbers, strings or sequences of them. By convention `classes` are the mask ids 1..C in the
+                order of the array's planes.
         """
         chunks = array.shape if array.size else None
         options = {"chunks": chunks, "compression": "gzip", "compression_opts": 4, "fletcher32": True} if chunks else {}
         dataset = self._maps.create_dataset(image_id, data=array, **options)
         for name, value in attributes.items():
             dataset.attrs[name] = value
-        dataset.flush()  # h5py swallows the error of a dataset that cannot be written when it is given up
+        dataset.flush()  # otherwise h5py hides a failed write, which would only show when the dataset is closed
 
 
 @contextmanager
@@ -62,9 +79,16 @@ def create_maps(
 
     Args:
         kind: one of `KINDS`.
-        producer: the rule that writes it.
-        parameters: what shaped the maps; anything JSON can hold.
-        inputs: files the maps were made from; their SHA-256 is recorded.
+        producer: name of the rule that writes it.
+        parameters: settings that determine the maps; anything JSON can hold.
+        inputs: files that the maps are computed from; their SHA-256 is recorded.
+
+    Yields:
+        The writer of the maps.
+
+    Raises:
+        ValueError: another kind.
+        InputError: the disk is full.
     """
     if kind not in KINDS:
         raise ValueError(f"unknown kind of map {kind!r}; choose one of {', '.join(KINDS)}")
@@ -75,19 +99,20 @@ def create_maps(
 
 
 def merge_maps(shards: Iterable[str | Path], path: str | Path) -> None:
-    """Write a store at `path` that refers to every map of `shards` (HDF5 external links, nothing is copied).
+    """Write a store at `path` that refers to every map of `shards` (HDF5 external links; nothing is copied).
 
-    Links are relative to `path`'s folder, so the folder can be moved as a whole. All shards have the same inputs, but
-    for one that has the shard's own name.
+    Links are relative to the folder of `path`, so that the folder can be moved as a whole. All shards must have the
+    same inputs, except for inputs that have the shard's own file name.
 
     Raises:
-        InputError: a shard is unreadable, of another kind, or made from other inputs or with other parameters than the
-            first; or two shards hold the same image id.
+        InputError: a shard is unreadable, of another kind, or has other inputs or parameters than the first one; or two
+            shards hold the same image id.
     """
     path = Path(path)
     shards = [Path(shard) for shard in shards]
     with atomic_path(path) as temporary, h5py.File(temporary, "w", libver=FORMAT) as merged:
-        maps, first = merged.create_group("maps"), {}
+        maps = merged.create_group("maps")
+        first: dict[str, object] = {}
         for shard in shards:
             with open_maps(shard) as store:
                 if "kind" not in merged.attrs:
@@ -105,8 +130,8 @@ def merge_maps(shards: Iterable[str | Path], path: str | Path) -> None:
                     maps[image_id] = h5py.ExternalLink(target, f"/maps/{image_id}")
 
 
-def _origin(store: "Maps") -> dict:
-    """What all shards of a store have in common."""
+def _origin(store: "Maps") -> dict[str, object]:
+    """The origin that all shards of a store must share; keys complete the sentence "was made ..."."""
     inputs = json.loads(store.attributes["inputs"])
     return {
         "with other parameters": json.loads(store.attributes["parameters"]),
@@ -115,7 +140,11 @@ def _origin(store: "Maps") -> dict:
 
 
 class Maps(Mapping):
-    """Read-only mapping from image id to array. Each process opens the file for itself, when it first reads."""
+    """Read-only mapping from image id to array. Each process opens the file itself when it first reads.
+
+    Attributes:
+        path: of the file.
+    """
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
@@ -137,21 +166,28 @@ class Maps(Mapping):
 
     @property
     def kind(self) -> str:
+        """One of `KINDS`."""
         return self._handle.attrs["kind"]
 
     def __getitem__(self, image_id: str) -> np.ndarray:
+        """The array of an image.
+
+        Raises:
+            KeyError: the store has no such image.
+            InputError: the map is damaged, or its shard is missing.
+        """
         with self._damage_named(image_id):
             return self._dataset(image_id)[()]
 
     def attributes_of(self, image_id: str) -> dict:
-        """Attributes of one map, e.g. `classes` (mask ids of its planes)."""
+        """Attributes of one map, e.g. `classes` (mask ids of its planes); errors as for the map itself."""
         with self._damage_named(image_id):
             return dict(self._dataset(image_id).attrs)
 
     def _dataset(self, image_id: str) -> h5py.Dataset:
         try:
             return self._handle["maps"][image_id]
-        except KeyError as error:  # h5py's for all that goes wrong while it opens an object
+        except KeyError as error:  # h5py raises it for every failure to open an object
             if image_id not in self:
                 raise KeyError(f"{self.path}: no map for image {image_id!r}") from None
             if not self._file_of(image_id).exists():
@@ -162,11 +198,11 @@ class Maps(Mapping):
 
     @property
     def files(self) -> dict[Path, int]:
-        """The files that the maps lie in, this one or shards, and the number of maps in each."""
+        """The files that hold the maps, this one or shards, with the number of maps in each."""
         return dict(Counter(self._file_of(image_id) for image_id in self))
 
     def _file_of(self, image_id: str) -> Path:
-        """The file that a map lies in: this one, or a shard."""
+        """The file that holds a map: this one, or a shard."""
         link = self._handle["maps"].get(image_id, getlink=True)
         return self.path.parent / link.filename if isinstance(link, h5py.ExternalLink) else self.path
 
@@ -176,7 +212,7 @@ class Maps(Mapping):
             yield
         except (OSError, RuntimeError) as error:
             file, reason = self._file_of(image_id), str(error).strip("'\"")
-            # Snakemake does not miss a shard as long as the store that was merged from it is there.
+            # Without the merged store Snakemake makes the shard again; while it exists, it does not.
             files = " and ".join(dict.fromkeys((str(file), str(self.path))))
             raise InputError(
                 f"{file}: the map of {image_id} is damaged ({reason}); delete {files} and run again"
@@ -213,7 +249,7 @@ def open_maps(path: str | Path) -> Maps:
     """Open a map store for reading: `open_maps(path)["2007_000063"]` is that image's array.
 
     Raises:
-        InputError: no such file, not a finished map store, one of another schema, or a feature store.
+        InputError: the file is missing, not a finished map store, of another schema, or a feature store.
     """
     maps = Maps(path)
     if "maps" not in maps._handle:
@@ -222,10 +258,10 @@ def open_maps(path: str | Path) -> Maps:
 
 
 def open_labels(path: str | Path) -> Maps:
-    """Open a map store of kind `label`.
+    """Open a map store of kind `label` for reading.
 
     Raises:
-        InputError: as `open_maps`; a store of another kind.
+        InputError: as `open_maps`; or the store is of another kind.
     """
     store = open_maps(path)
     if store.kind != "label":
@@ -237,7 +273,7 @@ def check_holds(store: Maps, image_id: str) -> None:
     """Make sure that a store has a map of an image that a user asked for.
 
     Raises:
-        InputError: it has none.
+        InputError: names the store and some images that it holds.
     """
     if image_id not in store:
         some = ", ".join(itertools.islice(store, 3))
@@ -245,17 +281,21 @@ def check_holds(store: Maps, image_id: str) -> None:
 
 
 def check_origin(store: Maps, source: str | Path) -> None:
-    """Make sure that a store was made from a file as it is now.
+    """Make sure that a store was made from the present version of a file.
 
     Raises:
-        InputError: it was made from another version of the file, or without it.
+        InputError: the store was made from another version of the file, or without it.
     """
     if sha256(source) not in json.loads(store.attributes["inputs"]).values():
         raise InputError(f"{store.path}: was not made with {source} as it is now; delete the store and run snakemake")
 
 
 def open_store(path: Path) -> h5py.File:
-    """Open a finished store for reading; the errors of `open_maps`."""
+    """Open a finished map store or feature store for reading.
+
+    Raises:
+        InputError: the file is missing, damaged, not a finished store, or of another schema.
+    """
     if not path.exists():
         raise InputError(f"{path}: no such map store; run snakemake to make it")
     with ExitStack() as on_error:
@@ -266,7 +306,7 @@ def open_store(path: Path) -> h5py.File:
                 raise InputError(f"{path}: not a map store; give one, or delete it and run again if a rule reads it")
             if not attributes.get("complete", False):
                 raise InputError(f"{path}: an unfinished map store; delete it and run again")
-            [len(file[name]) for name in file]  # damage shows when it is opened
+            [len(file[name]) for name in file]  # opening an object shows damage
         except (OSError, RuntimeError, KeyError):
             raise InputError(
                 f"{path}: not a readable HDF5 file (cut off by a kill, or damaged?); delete it and run again"
@@ -281,7 +321,7 @@ def open_store(path: Path) -> h5py.File:
 
 
 def write_attributes(file: h5py.File, kind: str, producer: str, parameters: Mapping | None, inputs: Iterable) -> None:
-    """Write a store's root attributes, all but `complete`."""
+    """Write the attributes of a store's root, except `complete`; see `create_maps`."""
     file.attrs["schema"] = SCHEMA
     file.attrs["kind"] = kind
     file.attrs["producer"] = producer

@@ -1,4 +1,4 @@
-"""Segmentation networks as ONNX files, run by ONNX Runtime; PyTorch is not needed."""
+"""Segmentation networks as ONNX files, run by ONNX Runtime, without PyTorch."""
 
 import json
 from pathlib import Path
@@ -15,12 +15,14 @@ class OnnxModel:
     """A network that `networks.deploy.export_onnx` wrote.
 
     Args:
-        path: the file.
-        threads: of the CPU; 0 for all cores.
+        path: the ONNX file.
+        threads: of the CPU; 0: all cores.
 
     Attributes:
-        classes, colours: names, and RGB in 0..255, in the order of the class ids.
-        short_side: working size of the images it was trained on, see `read_image`; None for their own.
+        classes: names, in the order of the class ids.
+        colours: RGB in 0..255, in the order of the class ids.
+        short_side: working size of the images that the network was trained on, see `read_image`; None: full size.
+        on_gpu: whether the network runs on a GPU.
 
     Raises:
         InputError: the file is missing, broken, or not of this project.
@@ -47,14 +49,16 @@ class OnnxModel:
         self.on_gpu = "CUDAExecutionProvider" in self.session.get_providers()
 
     def logits(self, pixels: np.ndarray) -> np.ndarray:
-        """float32 [1, K, H, W] of RGB float32 [1, 3, H, W] in 0..1."""
+        """Logits, float32 [1, K, H, W], of an image RGB float32 [1, 3, H, W] in 0..1; the file holds the
+        normalisation."""
         return self.session.run(["logits"], {"image": pixels})[0]
 
     def labels(self, image: np.ndarray, short_side: int | None = None) -> np.ndarray:
         """Class ids uint8 [H, W] of an image uint8 [H, W, 3] of any size.
 
         Args:
-            short_side: what larger images are shrunk to for the network; None: as the training images.
+            short_side: pixels that the shorter side of larger images is shrunk to for the network; None: as in
+                training. The labels have the image's own size.
         """
         height, width = image.shape[:2]
         size = resized(height, width, short_side or self.short_side)

@@ -1,6 +1,6 @@
-"""Small tables of arrays in HDF5: one dataset a column, all with the same number of rows.
+"""Small tables of arrays in HDF5: one dataset per column, all with the same number of rows.
 
-Data and metadata have checksums, as those of map stores.
+Data and metadata have checksums, as in map stores.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,18 +15,23 @@ from maskmill.storage.maps import FORMAT
 
 
 def write_table(path: str | Path, columns: Mapping[str, np.ndarray]) -> None:
-    """Write columns (arrays of numbers, or of strings) to `path`, atomically."""
+    """Write a table to `path`, atomically.
+
+    Args:
+        columns: arrays [N, ...] of numbers or strings, by name.
+    """
     with atomic_path(path) as temporary, h5py.File(temporary, "w", libver=FORMAT) as file:
         for name, values in columns.items():
             data = np.asarray(values)
             data = np.char.encode(data, "utf-8") if data.dtype.kind == "U" else data
             options = {"chunks": True, "fletcher32": True} if data.size else {}
             dataset = file.create_dataset(name, data=data, **options)
-            dataset.flush()  # h5py swallows the error of a dataset that cannot be written when it is given up
+            dataset.flush()  # otherwise h5py hides a failed write, which would only show when the dataset is closed
 
 
 def read_tables(paths: Iterable[str | Path]) -> dict[str, np.ndarray]:
-    """Read tables with the same columns and join their rows in the order of `paths`; strings come back as str.
+    """Read tables with the same columns and concatenate their rows in the order of `paths`; columns of strings have
+    dtype str.
 
     Raises:
         InputError: a file is missing, cut off or damaged.

@@ -15,9 +15,9 @@ class EMA:
         decay: final d.
         ramp: iterations over which d rises to `decay`, d_t = decay (1 - exp(-t / ramp)) (the RS+EPM code, with decay
             0.9999 and ramp 2000); 0 keeps d constant (MARS's student, decay 0.999).
-        warm_up: d_t = min(decay, 1 - 1 / t), the mean of all weights so far until d reaches `decay` (CW-BASS's second
-            release, decay 0.996).
-        buffers: `averaged` like parameters, or `copied` (CW-BASS's first release): running statistics.
+        warm_up: whether d_t = min(decay, 1 - 1 / t): until d reaches `decay`, the copy is the mean of all weights so
+            far (CW-BASS's second release, decay 0.996).
+        buffers: how running statistics follow: `averaged`, like parameters, or `copied` (CW-BASS's first release).
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class EMA:
 
     @torch.no_grad()
     def update(self, network: nn.Module, iteration: int) -> None:
-        """Follow `network` (same architecture). Counters are always copied."""
+        """Follow `network`, of the same architecture, after an iteration, counted from 1. Counters are copied."""
         decay = self.decay_at(iteration)
         own = self.module.state_dict()
         copied = {name for name, _ in network.named_buffers()} if self.buffers == "copied" else ()

@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 CHECK_EVERY = 10  # iterations; reading a loss makes a GPU wait
 
 Step = Callable[[nn.Module, dict[str, Tensor]], dict[str, Tensor]]
-Beside = Callable[[int], dict[str, np.ndarray]]
+Stored = Callable[[int], dict[str, np.ndarray]]
 
 
 def train(
@@ -48,8 +48,8 @@ def train(
     iterations: int,
     batch_size: int,
     seed: int,
-    repeat: int | None = None,
-    beside: Beside | None = None,
+    period: int | None = None,
+    stored: Stored | None = None,
     ema: EMA | None = None,
     max_norm: float | None = None,
     state: nn.Module | None = None,
@@ -69,22 +69,22 @@ def train(
     Args:
         step: maps (network, batch) to named scalar losses; their sum is minimised. `batch["iteration"]` counts from 0.
         schedule: factor on every group's learning rate at an iteration counted from 0.
-        dataset: `dataset.sample(index, rng)` gives one example as a dict of tensors or scalars; `index` is two of them
-            where `dataset.lengths` says how long two lists are.
+        dataset: `dataset.sample(index, rng)` gives one example as a dict of tensors or scalars. Where the data set has
+            `lengths`, of two lists, `index` is a pair: one index into each list.
         run: identifies everything that shapes the result (settings, code, inputs); a resume state of another run is
             ignored.
-        batch_size: images an iteration, over all devices: each of n sees every n-th of them.
-        repeat: iterations after which the batches, crops included, come again from the first; None: never.
-        beside: what was stored for the batch of an iteration below `repeat`, in arrays of `batch_size` rows; each
-            example gets its rows.
+        batch_size: images per iteration, over all devices: each of n devices sees every n-th of them.
+        period: iterations after which the same batches, crops included, repeat; None: they never do.
+        stored: function that returns what is stored for the batch of an iteration (below `period`), as arrays of
+            `batch_size` rows by name; each example of the batch gets its row of each array.
         ema: follows the network after every iteration.
-        max_norm: gradients are shortened to this length, over all parameters together.
+        max_norm: length that gradients are shortened to, over all parameters together.
         state: what else `step` carries from one iteration to the next, in its buffers; each process has its own, but
             batch norms that learn share their statistics.
         result: what is saved; default `network`.
         accelerator: auto, cpu or gpu. `devices`: GPUs, or processes on a CPU; `precision`: Fabric's names, or auto
             (bf16-mixed on GPUs that have it, 32-true elsewhere).
-        max_minutes: pause after so long; the resume state is kept and the next call goes on.
+        max_minutes: time after which the training pauses; it keeps the resume state, and the next call goes on.
         save_minutes: time between resume states.
 
     Raises:
@@ -106,12 +106,12 @@ def train(
     for module in others.values():
         if module is not None:
             module.to(fabric.device)
-    drawn = [iteration % (repeat or iterations) for iteration in range(start, iterations)]
+    drawn = [iteration % (period or iterations) for iteration in range(start, iterations)]
     ranks = {"rank": fabric.global_rank, "world_size": fabric.world_size}
     pin = fabric.device.type == "cuda"
-    batches = draw_batches(dataset, batch_size, seed, drawn, workers=workers, beside=beside, pin_memory=pin, **ranks)
+    batches = draw_batches(dataset, batch_size, seed, drawn, workers=workers, stored=stored, pin_memory=pin, **ranks)
     report = _Report(Path(checkpoint), start, iterations, enabled=fabric.is_global_zero)
-    began = saved = time.monotonic()
+    started = saved = time.monotonic()
     network.train()
 
     for iteration, batch in zip(range(start, iterations), batches, strict=True):
@@ -132,7 +132,7 @@ def train(
         report(iteration + 1, losses, optimizer.param_groups[0]["lr"])
 
         now, last = time.monotonic(), iteration + 1 == iterations
-        paused = max_minutes is not None and now - began >= 60 * max_minutes and not last
+        paused = max_minutes is not None and now - started >= 60 * max_minutes and not last
         if max_minutes is not None:
             paused = fabric.broadcast(paused)  # all processes stop at one iteration, or one would wait for ever
         if (paused or now - saved >= 60 * save_minutes) and not last and fabric.is_global_zero:
@@ -155,7 +155,7 @@ def train(
 
 
 class RandomDataset(Protocol):
-    """What the loop draws from."""
+    """What the loop draws examples from."""
 
     def __len__(self) -> int: ...
 
@@ -164,7 +164,7 @@ class RandomDataset(Protocol):
 
 
 class PairedDataset(Protocol):
-    """The same of two lists, each of which is gone through in an order of its own."""
+    """What the loop draws examples of two lists from; it goes through each list in an order of its own."""
 
     lengths: tuple[int, int]
 
@@ -188,7 +188,7 @@ def _permutation(count: int, seed: int, epoch: int, which: int) -> np.ndarray:
 
 
 def resume_path(checkpoint: str | Path) -> Path:
-    """Where the state of an unfinished run lies."""
+    """The file with the state of an unfinished run."""
     return Path(f"{checkpoint}.resume")
 
 
@@ -199,7 +199,7 @@ def draw_batches(
     iterations: Sequence[int],
     *,
     workers: int = 0,
-    beside: Beside | None = None,
+    stored: Stored | None = None,
     pin_memory: bool = False,
     rank: int = 0,
     world_size: int = 1,
@@ -213,7 +213,7 @@ def draw_batches(
         raise InputError("the training split has no images; look at its list in splits/")
     keys = _Keys(dataset, batch_size, seed, iterations, rank, world_size)
     return DataLoader(
-        _Keyed(dataset, seed, beside),
+        _Keyed(dataset, seed, stored),
         batch_sampler=keys,
         num_workers=workers,
         pin_memory=pin_memory,
@@ -224,13 +224,13 @@ def draw_batches(
 class _Keyed(Dataset):
     """Turns (index, iteration, position) into an example, so that workers need no state."""
 
-    def __init__(self, dataset: RandomDataset | PairedDataset, seed: int, beside: Beside | None):
-        self.dataset, self.seed, self.beside = dataset, seed, beside
+    def __init__(self, dataset: RandomDataset | PairedDataset, seed: int, stored: Stored | None):
+        self.dataset, self.seed, self.stored = dataset, seed, stored
 
     def __getitems__(self, keys: list[tuple[int | tuple[int, int], int, int]]) -> list[dict]:
         """The examples of a batch, whose keys have one iteration."""
-        stored = self.beside(keys[0][1]) if self.beside is not None else {}
-        return [self[key] | {name: rows[key[2]] for name, rows in stored.items()} for key in keys]
+        arrays = self.stored(keys[0][1]) if self.stored is not None else {}
+        return [self[key] | {name: rows[key[2]] for name, rows in arrays.items()} for key in keys]
 
     def __getitem__(self, key: tuple[int | tuple[int, int], int, int]) -> dict:
         index, iteration, position = key
@@ -253,7 +253,7 @@ class _Keys:
 def indices_of(
     dataset: RandomDataset | PairedDataset, batch_size: int, seed: int, iteration: int
 ) -> list[int] | list[tuple[int, int]]:
-    """What `dataset.sample` gets for the examples of one batch."""
+    """The indices that `dataset.sample` gets for the examples of one batch."""
     if not hasattr(dataset, "lengths"):
         return batch_indices(len(dataset), batch_size, seed, iteration)
     lists = enumerate(dataset.lengths)
@@ -267,9 +267,9 @@ def _begin_worker(number: int) -> None:
 def _check_finite(checkpoint: str | Path, iteration: int, losses: dict[str, Tensor]) -> None:
     values = {name: value.item() for name, value in losses.items()}
     if not all(map(math.isfinite, values.values())):
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+        terms = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
         raise InputError(
-            f"{checkpoint}: the loss is not finite at iteration {iteration + 1} ({shown}); lower the learning rate"
+            f"{checkpoint}: the loss is not finite at iteration {iteration + 1} ({terms}); lower the learning rate"
         )
 
 
@@ -290,7 +290,7 @@ def _fabric(accelerator: str, devices: int, precision: str) -> Fabric:
     fabric = Fabric(
         accelerator="gpu" if on_gpu else "cpu",
         devices=devices,
-        # Several forward passes an iteration are in order; every process keeps its own running statistics.
+        # An iteration may have several forward passes; every process keeps its own running statistics.
         strategy=DDPStrategy(broadcast_buffers=False) if devices > 1 else "auto",
         precision=precision,
         # It starts the processes itself, also in a job of SLURM's, which is one task with several GPUs.

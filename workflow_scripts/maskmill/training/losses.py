@@ -10,7 +10,11 @@ IGNORE = 255
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
-    """Mean over the pixels that are not 255, weighted by class where weights [K] are given; 0 where there are none."""
+    """Mean over the pixels that are not labelled 255; 0 where there are none.
+
+    Args:
+        class_weights: [K]; the mean is then weighted by the pixels' classes.
+    """
     total = F.cross_entropy(logits, labels, class_weights, ignore_index=IGNORE, reduction="sum")
     if class_weights is None:
         return total / (labels != IGNORE).sum().clamp(min=1)
@@ -18,13 +22,13 @@ def cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor | None =
 
 
 def ohem_cross_entropy(logits: Tensor, labels: Tensor, *, min_kept: int, threshold: float = 0.7) -> Tensor:
-    """Mean over the hard pixels, those whose true class has a probability of at most t (MGD on Cityscapes, spec 2.4).
+    """Mean over the hard pixels, those whose true class has a probability of at most t (MGD on Cityscapes).
 
-    t is `threshold`, or, so that `min_kept` pixels are left, the min_kept-th smallest probability. With fewer than
-    `min_kept` valid pixels all count.
+    t is `threshold`, or the min_kept-th smallest probability where that is larger, so that at least `min_kept` pixels
+    are kept. With fewer than `min_kept` valid pixels all of them count.
 
     Args:
-        min_kept: of the whole batch; released: 50,000 an image and device for teachers, 100,000 for students.
+        min_kept: pixels of the whole batch. MGD's released code keeps 50,000 per image, counted on each device.
     """
     valid = labels != IGNORE
     if min_kept > valid.sum():
@@ -37,8 +41,8 @@ def ohem_cross_entropy(logits: Tensor, labels: Tensor, *, min_kept: int, thresho
     return cross_entropy(logits, labels.masked_fill(~hard, IGNORE))
 
 
-def supervised_loss(kept_an_image: int | None) -> Callable[[Tensor, Tensor], Tensor]:
-    """`cross_entropy`, or `ohem_cross_entropy` where a number of pixels an image to keep is given."""
-    if kept_an_image is None:
+def supervised_loss(kept_per_image: int | None) -> Callable[[Tensor, Tensor], Tensor]:
+    """`cross_entropy`, or `ohem_cross_entropy` where there is a number of pixels per image to keep."""
+    if kept_per_image is None:
         return cross_entropy
-    return lambda logits, labels: ohem_cross_entropy(logits, labels, min_kept=kept_an_image * len(labels))
+    return lambda logits, labels: ohem_cross_entropy(logits, labels, min_kept=kept_per_image * len(labels))

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from torch import nn
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 
 
 def build_optimizer(
@@ -14,24 +14,27 @@ def build_optimizer(
     momentum_quirk: str = "intended",
     nesterov: bool = False,
 ) -> Optimizer:
-    """SGD or AdamW; each group brings its own learning rate and weight decay.
+    """SGD, Adam or AdamW; each group brings its own learning rate and weight decay.
+
+    Adam and AdamW silently ignore `momentum`, `momentum_quirk` and `nesterov`, so that a configuration which replaces
+    a method's SGD by `{name: adamw}` need not unset them.
 
     Args:
-        parameter_groups: dicts with `params`, `lr` and `weight_decay`.
-        name: `sgd`, or `adamw`, which small networks from scratch need to learn in a minute.
-        momentum: of SGD in all groups, for `intended`.
-        momentum_quirk: `intended`, or `official`: IRN's (and BAS's) optimiser class hands the weight decay to
-            SGD in the place of the momentum, so the released weights were trained with momentum = weight
-            decay (1e-4), and the 0.9 in that code is only the power of the schedule.
+        parameter_groups: dicts with `params`, `lr` and, where parameters decay, `weight_decay`.
+        name: `sgd`; `adam`; or `adamw`, with which small networks learn from scratch within a minute.
+        momentum: SGD's momentum in all groups, where `momentum_quirk` is `intended`.
+        momentum_quirk: `intended`, or `official`: the optimiser class of IRN and BAS hands the weight decay to SGD in
+            the place of the momentum, so the released weights were trained with momentum = weight decay (1e-4), and
+            the 0.9 in that code is only the power of the schedule.
         nesterov: SGD's momentum in Nesterov's form.
 
     Raises:
         ValueError: another name or quirk.
     """
-    if name == "adamw":
-        return AdamW(parameter_groups)
+    if name in ("adam", "adamw"):
+        return {"adam": Adam, "adamw": AdamW}[name](parameter_groups)
     if name != "sgd":
-        raise ValueError(f"optimizer is {name!r}; choose sgd or adamw")
+        raise ValueError(f"optimizer is {name!r}; choose sgd, adam or adamw")
     if momentum_quirk not in ("official", "intended"):
         raise ValueError(f"momentum_quirk is {momentum_quirk!r}; choose official or intended")
     official = momentum_quirk == "official"

@@ -1,11 +1,14 @@
-"""What every training is told, whatever it trains."""
+"""What every training takes, whatever it trains: `TrainingRun`, and the images that most of them draw from."""
 
 from collections.abc import Callable, Sized
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
+from maskmill.data.datasets import TrainingImages
+from maskmill.data.index import Record
+from maskmill.data.transforms import Augmentation
 from maskmill.errors import InputError
 from maskmill.training.loop import PairedDataset, RandomDataset, Step, train
 from maskmill.training.optimizers import build_optimizer
@@ -21,7 +24,7 @@ class TrainingRun:
         batch_size: images per iteration, over all devices.
         epochs: passes over the images; the last incomplete batch of each is dropped.
         iterations: length of the training; default: as many as `epochs` have.
-        optimizer: keyword arguments of `build_optimizer`, such as {name: adamw}.
+        optimizer: keyword arguments of `build_optimizer`, such as {name: adamw}; null: those of the method.
         max_iterations: cap on the length, for tests; null: none.
         seed: seed of every random number: initial weights, order of images, crops.
         run_id: identifies settings, code and inputs: an interrupted training resumes only if it is the same.
@@ -37,7 +40,7 @@ class TrainingRun:
     batch_size: int
     epochs: float | None = None
     iterations: int | None = None
-    optimizer: dict = field(default_factory=dict)
+    optimizer: dict | None = None
     max_iterations: int | None = None
     seed: int = 0
     run_id: str = "by hand"
@@ -68,6 +71,7 @@ class TrainingRun:
         images: RandomDataset | PairedDataset,
         *,
         schedule: Callable[[int], float] | None = None,
+        optimizer: str = "sgd",
         **options: Any,
     ) -> None:
         """Train `network` and save it to `checkpoint`.
@@ -77,13 +81,14 @@ class TrainingRun:
             groups: parameter groups with learning rates and weight decays of their own.
             images: what the loop draws examples from.
             schedule: factor on the learning rates at an iteration; default: poly with power 0.9.
-            options: further keyword arguments of `train`.
+            optimizer: name of the method's optimiser; a `name` in the field `optimizer` replaces it.
+            options: further keyword arguments of `maskmill.training.loop.train`.
         """
         iterations = self.length(images)
         train(
             network,
             step,
-            build_optimizer(groups, **self.optimizer),
+            build_optimizer(groups, **{"name": optimizer, **(self.optimizer or {})}),
             schedule or poly(iterations),
             images,
             checkpoint=self.checkpoint,
@@ -99,3 +104,14 @@ class TrainingRun:
             save_minutes=self.save_minutes,
             **options,
         )
+
+
+def training_images(records: list[Record], augmentation: dict, network: nn.Module, **options: Any) -> TrainingImages:
+    """Random crops of images, normalised as a network wants them.
+
+    Args:
+        augmentation: keyword arguments of `Augmentation`.
+        network: a backbone or another module with `mean` and `std`.
+        options: `num_classes`, `labels` and `short_side` of `TrainingImages`.
+    """
+    return TrainingImages(records, Augmentation(**augmentation), network.mean, network.std, **options)

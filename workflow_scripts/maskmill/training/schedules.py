@@ -15,8 +15,10 @@ def step_decay(every: int, factor: float = 0.1) -> Callable[[int], float]:
 
 
 def warmup_cosine(iterations: int, warmup: int, start: float, end: float) -> Callable[[int], float]:
-    """A line from `start` up to 1 over the first `warmup` iterations, then the cosine that falls from 1 at iteration 0
-    to `end` at the last: the warm-up is a part of its period, as in timm's scheduler (spec open_vocabulary 1.6)."""
+    """A line from `start` up to 1 over the first `warmup` iterations, then a cosine down to `end` at the last.
+
+    The cosine starts with 1 at iteration 0: the warm-up is a part of its period, as in timm's `CosineLRScheduler`.
+    """
 
     def factor(t: int) -> float:
         if t < warmup:
@@ -28,7 +30,7 @@ def warmup_cosine(iterations: int, warmup: int, start: float, end: float) -> Cal
 
 def warmup_then_cosine(iterations: int, warmup: int) -> Callable[[int], float]:
     """A line from 0 up to 1 over the first `warmup` iterations, then half a cosine from 1 to 0 over the others, as in
-    MAE (spec open_vocabulary 3.4)."""
+    MAE's `adjust_learning_rate`."""
 
     def factor(t: int) -> float:
         if t < warmup:
@@ -44,6 +46,6 @@ def constant(iteration: int) -> float:
 
 
 def iterations_of(epochs: float, images: int, batch_size: int, limit: int | None = None) -> int:
-    """Iterations of so many epochs, dropping each epoch's last incomplete batch (at least 1, at most `limit`)."""
+    """Iterations of `epochs` epochs without each one's last incomplete batch; at least 1, at most `limit`."""
     iterations = max(1, round(epochs * max(1, images // batch_size)))
     return iterations if limit is None else min(iterations, limit)

@@ -22,7 +22,7 @@ import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any, get_args, get_origin
 
 import yaml
 
@@ -50,7 +50,7 @@ def run(main: Callable, snakemake=None) -> None:
         if snakemake is None:
             arguments = from_command_line(main)
         else:
-            _check_code(main, snakemake)
+            _check_code(snakemake)
             arguments = _from_rule(main, snakemake)
         main(**arguments)
     except InputError as error:
@@ -63,14 +63,14 @@ def run(main: Callable, snakemake=None) -> None:
         sys.exit(1)
 
 
-def _check_code(main: Callable, snakemake) -> None:
+def _check_code(snakemake) -> None:
     """Refuse to run other code than the job was planned with: its result would count as the planned code's.
 
     Raises:
         InputError: a statement of the stage or of a module that it imports was changed after Snakemake had read it.
     """
     planned = snakemake.params.get("code")
-    script = Path(sys.modules[main.__module__].__file__).resolve()
+    script = Path(sys.modules["__main__"].__file__).resolve()  # of this stage, whose `main` may be a command's
     if planned is not None and planned != code_digest(str(script.relative_to(SCRIPTS))):
         raise InputError(
             f"{script}: this file or a module that it imports was edited after the run began; "
@@ -87,7 +87,11 @@ def _requeue() -> None:
 def _from_rule(main: Callable, snakemake) -> dict:
     given = {"threads": snakemake.threads, "run_id": _run_id(snakemake), **_hardware(snakemake)}
     for group in (snakemake.wildcards, snakemake.input, snakemake.output, snakemake.params):
-        given |= {name: _plain(value) for name, value in group.items()}
+        values = {name: _plain(value) for name, value in group.items()}
+        twice = [name for name in values if given.get(name, values[name]) != values[name]]
+        if twice:
+            raise TypeError(f"rule {snakemake.rule} gives two values of {', '.join(twice)}")
+        given |= values
     missing = [name for name, p in _options(main).items() if name not in given and p.default is p.empty]
     if missing:
         raise TypeError(f"rule {snakemake.rule} gives no {', '.join(missing)}")
@@ -157,17 +161,21 @@ def from_command_line(main: Callable, words: list[str] | None = None, program: s
         words: the words of the command line; default: those of this process.
         program: what the help calls the program; default: the script's name.
     """
-    module = sys.modules[main.__module__]
-    parser = argparse.ArgumentParser(program, description=module.__doc__, formatter_class=_Formatter)
+    description = sys.modules[main.__module__].__doc__
+    parser = argparse.ArgumentParser(
+        program, usage="%(prog)s [options]", description=description, formatter_class=_Formatter
+    )
+    groups = {True: parser.add_argument_group("required"), False: parser.add_argument_group("optional")}
     texts = option_texts(main)
     for name, parameter in _options(main).items():
         required = parameter.default is parameter.empty
-        parser.add_argument(
+        groups[required].add_argument(
             f"--{name.replace('_', '-')}",
             dest=name,
             required=required,
             default=None if required else parameter.default,
-            help=texts.get(name, "") + ("" if required else f" (default: {parameter.default})"),
+            help=_help(texts.get(name, ""), parameter),
+            metavar=_metavar(parameter.annotation),
             **_reading(parameter.annotation),
         )
     return _grouped(main, vars(parser.parse_args(words)))
@@ -182,8 +190,26 @@ def option_texts(main: Callable) -> dict[str, str]:
     return texts | documented(main)
 
 
+def _help(text: str, parameter: inspect.Parameter) -> str:
+    """The text of an option with its default as one writes it, unless the text names it or there is nothing to name."""
+    default = parameter.default
+    if default in (parameter.empty, (), "") or str(default) == "<factory>" or "default:" in text:
+        return text
+    shown = "null" if default is None else str(default).lower() if isinstance(default, bool) else default
+    return f"{text} (default: {shown})"
+
+
+def _metavar(annotation) -> str:
+    """What `--help` shows in the place of an option's value."""
+    kinds = [kind for kind in get_args(annotation) or [annotation] if kind is not type(None)]
+    return {str: "TEXT", int: "INTEGER", float: "NUMBER", bool: "true|false", dict: "{...}"}.get(kinds[0], "VALUE")
+
+
 class _Formatter(argparse.RawDescriptionHelpFormatter):
     """The description's lines as they are; the options' texts wrapped, percent signs taken literally."""
+
+    def __init__(self, prog: str):
+        super().__init__(prog, max_help_position=26, width=120)
 
     def _split_lines(self, text, width):
         return textwrap.wrap(text, width)

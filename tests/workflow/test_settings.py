@@ -1,0 +1,252 @@
+"""Settings: what lies over what, defaults, and the one line that names a fault."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from maskmill.data.catalog import DATASETS, OWN, VOC
+from maskmill.errors import InputError
+from maskmill.workflow.settings import (
+    CHECKS,
+    DATA_DEFAULTS,
+    load_settings,
+    merged,
+    method_settings,
+    part_name,
+    read_yaml,
+    typed,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+SCALES = ("paper", "sample", "small")
+EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
+OVERLAYS = [*sorted((ROOT / "scales").glob("*.yaml")), *EXAMPLES, *sorted((ROOT / "tests/overlays").glob("*.yaml"))]
+ANIMALS = ["cat", "cow", "dog", "horse", "person", "sheep"]
+
+
+def load(text: str = "{}") -> dict:
+    """The settings with changes written as YAML."""
+    return load_settings(ROOT, yaml.safe_load(text))
+
+
+def fault(text: str) -> str:
+    """The line about what is wrong with these changes."""
+    with pytest.raises(InputError) as raised:
+        load(text)
+    line = str(raised.value)
+    assert "\n" not in line
+    return line
+
+
+# Layers
+
+
+def test_mappings_are_merged_key_by_key_and_all_else_is_replaced():
+    base = {"a": {"b": 1, "c": [1, 2]}, "d": None, "e": {"f": 1}}
+    changes = {"a": {"c": [3]}, "d": {"g": 2}, "e": None}
+    assert merged(base, changes) == {"a": {"b": 1, "c": [3]}, "d": {"g": 2}, "e": None}
+    assert base["a"]["c"] == [1, 2] and base["e"] == {"f": 1}, "both stay as they are"
+
+
+def test_nested_values_of_the_command_line_get_their_types():
+    given = {
+        "mars": {"alpha": "0.5", "normalise_centroids": "true", "external": "null", "provider": "irn"},
+        "x": ["1", 2],
+    }
+    expected = {"mars": {"alpha": 0.5, "normalise_centroids": True, "external": None, "provider": "irn"}, "x": [1, 2]}
+    assert typed(given) == expected
+    assert typed({"part": "1/8"}) == {"part": "1/8"}
+
+
+def test_a_scale_lies_over_the_papers_values_and_the_user_over_both():
+    assert load()["scale"] == "sample" and load()["student"]["epochs"] == 7
+    assert load("scale: paper")["student"]["epochs"] == 100
+    settings = load("{scale: small, student: {epochs: 3}}")
+    assert settings["student"]["epochs"] == 3 and settings["student"]["batch_size"] == 8
+    assert settings["student"]["network"]["low_level_width"] == 48, "the paper's, which small leaves alone"
+
+
+def test_a_method_has_other_settings_for_a_data_set():
+    settings = load("scale: paper")
+    assert method_settings(settings, "mgd", "cityscapes")["augmentation"]["crop"] == 800
+    assert method_settings(settings, "mgd", "cityscapes")["students"]["light"]["lambda_2"] == 100
+    assert method_settings(settings, "mgd", "voc")["augmentation"]["crop"] == 512
+    assert "datasets" not in method_settings(settings, "mgd", "voc")
+    assert method_settings(settings, "deeplab", "voc") == settings["deeplab"], "nothing differs between data sets"
+
+
+# The files
+
+
+@pytest.mark.parametrize("path", OVERLAYS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_file_that_is_laid_over_is_valid_and_names_keys_of_the_configuration(path):
+    changes, base = read_yaml(path), load("scale: paper")
+    if path.parent.name == "scales":
+        assert "scale" not in changes
+        changes = {"scale": path.stem} | changes
+    load_settings(ROOT, changes)
+    assert changes.keys() <= base.keys()
+    for name, section in changes.items():
+        if isinstance(section, dict):
+            assert section.keys() <= base[name].keys(), name
+
+
+def test_there_are_three_scales_and_the_configuration_has_none_of_their_values():
+    assert sorted(path.stem for path in (ROOT / "scales").glob("*.yaml")) == list(SCALES)
+    assert "scales" not in read_yaml(ROOT / "config.yaml")
+
+
+def test_small_serves_any_data_set_and_the_animals_are_an_example():
+    text = (ROOT / "scales/small.yaml").read_text()
+    assert not [name for name in (*ANIMALS, "animals") if re.search(rf"\b{name}\b", re.sub("#.*", "", text))]
+    small, animals = load("scale: small"), load((ROOT / "examples/voc_animals.yaml").read_text())
+    assert small["data"]["voc"]["classes"] is None and small["pairs"]["tags"]["left_out"] == []
+    assert animals["scale"] == "small" and animals["data"]["voc"]["classes"] == ANIMALS
+    assert animals["barm"]["tasks"]["voc"] == ["animals"] and animals["data"]["voc"]["train_split"] == "train"
+
+
+def test_an_example_adds_a_row_to_a_table():
+    ablations = load((ROOT / "examples/two_settings.yaml").read_text())["cwbass"]["ablations"]
+    assert [name for name, changes in ablations.items() if changes is not None] == ["cwbass", "squared"]
+
+
+# Defaults
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_data_set_of_the_catalog_has_all_keys(scale):
+    settings = load(f"scale: {scale}")
+    assert set(settings["data"]) == {*DATASETS, OWN, "sample"}
+    assert all(DATA_DEFAULTS.keys() <= settings["data"][name].keys() for name in DATASETS)
+    assert settings["data"]["context"] == DATA_DEFAULTS | {"short_side": 320 if scale == "small" else None}
+
+
+def test_a_data_set_that_the_configuration_does_not_name_has_defaults(monkeypatch):
+    monkeypatch.setitem(DATASETS, "toy", replace(VOC, name="toy"))
+    assert load()["data"]["toy"] == DATA_DEFAULTS
+    assert load("data: {toy: {root: /data/toy, classes: [cat]}}")["data"]["toy"]["root"] == "/data/toy"
+    assert method_settings(load("cwbass: {datasets: {toy: {lr: 0.5}}}"), "cwbass", "toy")["lr"] == 0.5
+    assert fault("data: {toy: {rot: /data/toy}}") == "config: unknown key 'data.toy.rot'; did you mean 'root'?"
+
+
+def test_a_partition_has_no_lists_unless_they_are_given():
+    lists = {"order": None, "labelled": None, "unlabelled": None, "sha256": {}}
+    assert load()["partitions"]["cityscapes"] == {"protocol": "city", "part": "1/8", **lists}
+    changed = load("partitions: {cityscapes: {order: train.txt}}")["partitions"]["cityscapes"]
+    assert changed == {"protocol": "city", "part": "1/8", **lists, "order": "train.txt"}
+
+
+def test_a_partition_has_a_name_that_is_no_path():
+    assert [part_name(part) for part in ("1/8", "all", 92)] == ["1_8", "all", "92"]
+
+
+# Faults
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ("scale: smal", "scale 'smal' is not one of paper, sample, small; correct --config scale=..."),
+        ("scale: [small]", "scale ['small'] is not one of paper, sample, small; correct --config scale=..."),
+        ("sed: 1", "unknown key 'sed'; did you mean 'seed'?"),
+        ("mars: {alhpa: 0.5}", "unknown key 'mars.alhpa'; did you mean 'alpha'?"),
+        ("gallery: {zzz: 1}", "unknown key 'gallery.zzz'; choose from images"),
+        ("data: {vocc: {root: x}}", "unknown key 'data.vocc'; did you mean 'voc'?"),
+        ("data: {min: {images: x}}", "unknown key 'data.min'; did you mean 'mine'?"),
+        ("data: {voc: {overlap: file}}", "unknown key 'data.voc.overlap'; choose from "),
+        ("partitions: {coco: {part: 1/8}}", "unknown key 'partitions.coco'; choose from cityscapes, voc"),
+        ("barm: {tasks: {ade2k: [100-50]}}", "unknown key 'barm.tasks.ade2k'; did you mean 'ade20k'?"),
+        ("mgd: {datasets: {cityscape: {lr: 1}}}", "unknown key 'mgd.datasets.cityscape'; did you mean 'cityscapes'?"),
+        ("localization: {datasets: {cup: {}}}", "unknown key 'localization.datasets.cup'; did you mean 'cub'?"),
+        ("p2at: {datasets: {voc: {epohcs: 3}}}", "unknown key 'p2at.datasets.voc.epohcs'; did you mean 'epochs'?"),
+        ("barm: {datasets: {voc: {later: {lr: 1}}}}", "unknown key 'barm.datasets.voc.later.lr'; choose from "),
+        ("mars: {kmeans: cosine}", "mars.kmeans: 'cosine' is not one of ['spherical', 'euclidean']; see rules/config"),
+        ("mars: null", "mars: None is not of type 'object'; see rules/config.schema.yaml"),
+        ("data: [voc]", "data: ['voc'] is not of type 'object'; see rules/config.schema.yaml"),
+        ("deeplab: {variants: {aspp: {rates: [1]}}}", "deeplab.variants.aspp: 'scales' is a required property"),
+    ],
+)
+def test_an_unknown_key_or_a_value_that_is_not_allowed_is_named(changes, line):
+    assert fault(changes).startswith(f"config: {line}")
+
+
+FAULTS = {
+    "check_classes": [
+        ("data: {voc: {classes: [cat, hors]}}", "data.voc.classes: unknown class 'hors'; did you mean 'horse'?"),
+        ("data: {mine: {classes: [background]}}", "data.mine.classes has 'background', which is mask id 0 by itself"),
+    ],
+    "check_tags": [("pairs: {tags: {dataset: cub}}", "pairs.tags.dataset 'cub' is not one of voc, context, ")],
+    "check_export": [("export: {datasets: {mars: vok}}", "export.datasets.mars 'vok' is not one of voc, context, ")],
+    "check_deeplab": [
+        ("deeplab: {init: coco}", "deeplab.init is coco, but weights from COCO are published for Caffe's networks"),
+        ("deeplab: {crf_search: {variant: aspp}}", "deeplab.crf_search.variant 'aspp' is not one of deeplab.variants"),
+        (
+            "{scale: paper, deeplab: {network: {backbone: vgg16_caffe}}}",
+            "deeplab.caffe_weights is null, but vgg16_caffe starts from a .caffemodel of your own; give its path",
+        ),
+    ],
+    "check_localization": [
+        ("localization: {crop: 1000}", "localization.crop is larger than localization.resize; make it smaller"),
+        (
+            "localization: {network: {backbone: efficientnet_lite0}}",
+            "localization.datasets.cub.backbones has no 'efficientnet_lite0', only ",
+        ),
+        (
+            "localization: {network: {backbone: mobilenet_v1}, pretrained: true}",
+            "localization.weights is null, but the workflow does not fetch weights of mobilenet_v1",
+        ),
+    ],
+    "check_rows": [
+        (
+            "mgd: {datasets: {voc: {students: {lihgt: {lr: 3}}}}}",
+            "unknown key 'mgd.datasets.voc.students.lihgt'; mgd.students has no 'lihgt', name it there",
+        ),
+        (
+            "cwbass: {datasets: {voc: {ablations: {new: {gamma: 2}}}}}",
+            "unknown key 'cwbass.datasets.voc.ablations.new'; cwbass.ablations has no 'new', name it there",
+        ),
+        (
+            "p2at: {datasets: {voc: {variants: {xl: {lr: 1}}}}}",
+            "unknown key 'p2at.datasets.voc.variants.xl'; p2at.variants has no 'xl', name it there",
+        ),
+    ],
+    "check_p2at": [
+        ("p2at: {init: cityscapes}", "p2at.init is cityscapes for Cityscapes itself; set it to imagenet or none there"),
+        ("p2at: {datasets: {cityscapes: {init: cityscapes}}}", "p2at.init is cityscapes for Cityscapes itself"),
+    ],
+    "check_partitions": [
+        ("partitions: {voc: {part: 1/3}}", "protocol voc_blended has no partition '1_3'; choose one of 1_16, "),
+        ("partitions: {voc: {protocol: city}}", "voc has no partition protocol 'city'; choose one of voc_blended, "),
+    ],
+    "check_barm": [
+        ("barm: {tasks: {voc: [15-2]}}", "voc has no class-incremental protocol '15-2'; choose one of 19-1, "),
+        (
+            "barm: {tasks: {voc: [pets]}, protocols: {pets: [[cat], [dgo]]}}",
+            "barm.protocols.pets: unknown class 'dgo'; did you mean 'dog'?",
+        ),
+    ],
+    "check_mars": [
+        ("mars: {provider: external}", "mars.provider is external; set mars.external to the folder with <image id>.png")
+    ],
+}
+
+
+def test_every_check_has_a_fault_that_it_finds():
+    assert set(FAULTS) == {check.__name__ for check in CHECKS}
+
+
+@pytest.mark.parametrize(("changes", "line"), [pair for pairs in FAULTS.values() for pair in pairs])
+def test_settings_that_do_not_belong_together_are_named(changes, line):
+    assert fault(changes).startswith(f"config: {line}")
+
+
+def test_cityscapes_trains_from_its_own_start_where_others_start_from_it():
+    settings = load("p2at: {init: cityscapes, datasets: {cityscapes: {init: none}}}")
+    assert method_settings(settings, "p2at", "camvid")["init"] == "cityscapes"
+
+
+def test_a_message_is_not_about_required_keys_where_config_yaml_has_them():
+    assert load("classifier: {augmentation: {crop: 128}}")["classifier"]["augmentation"]["long_side"] == [80, 112]

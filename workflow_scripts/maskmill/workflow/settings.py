@@ -1,0 +1,274 @@
+"""The settings of a run: config.yaml, the file of the scale and the user's changes, laid over one another and checked.
+
+Whatever is wrong raises an InputError before any job runs; its message is one line, "config: <key>: <fault>; <fix>".
+"""
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import jsonschema
+import yaml
+
+from maskmill.data.catalog import DATASETS, OWN, averaged_ids
+from maskmill.data.incremental import task_steps
+from maskmill.data.localization import BOXSETS
+from maskmill.data.partitions import PROTOCOLS, find_part
+from maskmill.errors import InputError
+
+SCHEMA = "rules/config.schema.yaml"
+
+# Keys of `data.<name>` where config.yaml does not give them.
+DATA_DEFAULTS: dict[str, str | None] = {
+    "root": None,
+    "train_split": "train",
+    "eval_split": "train",
+    "val_split": "val",
+    "short_side": None,
+    "classes": None,
+}
+# Keys of `partitions.<name>`, likewise.
+PARTITION_DEFAULTS: dict[str, dict | None] = {"order": None, "labelled": None, "unlabelled": None, "sha256": {}}
+
+
+# Reading
+
+
+def load_settings(root: Path, changes: dict) -> dict:
+    """All settings of a run, checked.
+
+    Args:
+        root: folder with config.yaml, scales/ and rules/config.schema.yaml.
+        changes: the user's own values, in the shape of config.yaml; they come last.
+
+    Raises:
+        InputError: no such scale, an unknown key, or a value that is not allowed.
+    """
+    base = read_yaml(root / "config.yaml")
+    scale, scales = changes.get("scale", base["scale"]), {path.stem: path for path in (root / "scales").glob("*.yaml")}
+    if not isinstance(scale, str) or scale not in scales:
+        known = ", ".join(sorted(scales))
+        raise InputError(f"config: scale {scale!r} is not one of {known}; correct --config scale=...")
+    settings = with_defaults(merged(merged(base, read_yaml(scales[scale])), changes))
+    check_dataset_names(settings)
+    check_settings(settings, read_yaml(root / SCHEMA))
+    check_names(settings)
+    return settings
+
+
+def read_yaml(path: Path) -> dict:
+    """A YAML file, by libyaml where PyYAML has it: every call of Snakemake waits for this."""
+    return yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
+def typed(value):
+    """A value of --config with its types. Snakemake hands over nested values as text; this reads them as YAML."""
+    if isinstance(value, dict):
+        return {key: typed(nested) for key, nested in value.items()}
+    if isinstance(value, list):
+        return [typed(item) for item in value]
+    return yaml.safe_load(value) if isinstance(value, str) else value
+
+
+def merged(base: dict, changes: dict) -> dict:
+    """`base` with `changes` laid over it, mapping by mapping; lists are replaced as a whole. Both stay as they are."""
+    both = dict(base)
+    for key, value in changes.items():
+        nested = isinstance(value, dict) and isinstance(base.get(key), dict)
+        both[key] = merged(base[key], value) if nested else value
+    return both
+
+
+def with_defaults(settings: dict) -> dict:
+    """The settings with the keys of data sets and partitions that config.yaml leaves to their defaults."""
+    sections: dict[str, dict] = {
+        "data": {name: DATA_DEFAULTS for name in DATASETS},
+        "partitions": {name: PARTITION_DEFAULTS for name in _mapping(settings, "partitions")},
+    }
+    given = {name: defaults for name, defaults in sections.items() if _mapping(settings, name)}
+    return settings | {name: merged(defaults, settings[name]) for name, defaults in given.items()}
+
+
+# Looking up
+
+
+def method_settings(settings: dict, method: str, dataset: str) -> dict:
+    """A method's section, with what its `datasets.<dataset>` changes laid over it."""
+    section = {key: value for key, value in settings[method].items() if key != "datasets"}
+    return merged(section, settings[method].get("datasets", {}).get(dataset, {}))
+
+
+def part_name(part: str | int) -> str:
+    """A partition's name in paths: 1_8 for 1/8."""
+    return "_".join(Path(str(part)).parts)
+
+
+# Checks
+
+
+def check_dataset_names(settings: dict) -> None:
+    """Check the keys of every mapping that is keyed by data sets, before the schema, which does not know their names.
+
+    Raises:
+        InputError: there is no such data set; the message offers the nearest name.
+    """
+    for where, names, known in _dataset_mappings(settings):
+        for name in names:
+            if name not in known:
+                raise unknown_key(where, name, known)
+
+
+def _dataset_mappings(settings: dict) -> Iterator[tuple[str, Iterable[str], list[str]]]:
+    """The dotted key of each mapping that is keyed by data sets, its keys, and the keys that it may have."""
+    yield "data", _mapping(settings, "data"), [*DATASETS, OWN, "sample"]
+    yield "partitions", _mapping(settings, "partitions"), [protocol.dataset for protocol in PROTOCOLS.values()]
+    yield "barm.tasks", _mapping(_mapping(settings, "barm"), "tasks"), list(DATASETS)
+    for method in settings:
+        if method != "export":  # keyed by methods
+            known = list(BOXSETS) if method == "localization" else [*DATASETS, OWN]
+            yield f"{method}.datasets", _mapping(_mapping(settings, method), "datasets"), known
+
+
+def _mapping(settings: dict, key: str) -> dict:
+    """The mapping under a key; an empty one where another value stands there, which the schema then refuses."""
+    value = settings.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def unknown_key(where: str, key: str, known: Iterable[str]) -> InputError:
+    """The error for a key that a section does not have; its line offers the nearest key, or all of them."""
+    name, known = f"{where}.{key}".lstrip("."), sorted(set(map(str, known)))
+    close = difflib.get_close_matches(str(key), known, n=1)
+    fix = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(known)}"
+    return InputError(f"config: unknown key {name!r}; {fix}")
+
+
+def check_settings(settings: dict, schema: dict) -> None:
+    """Check the settings against the schema.
+
+    Raises:
+        InputError: the first fault.
+    """
+    for error in jsonschema.Draft202012Validator(schema).iter_errors(settings):
+        where = ".".join(map(str, error.absolute_path))
+        if error.validator == "additionalProperties":
+            known = error.schema.get("properties", {})
+            raise unknown_key(where, next(key for key in error.instance if key not in known), known)
+        raise InputError(f"config: {where}: {error.message}; see {SCHEMA}")
+
+
+def check_names(settings: dict) -> None:
+    """Check what a schema cannot tell: names that refer to one another, and values that exclude one another.
+
+    Raises:
+        InputError: the first fault.
+    """
+    for check in CHECKS:
+        check(settings)
+
+
+def check_classes(settings: dict) -> None:
+    for name, dataset in DATASETS.items():
+        try:
+            averaged_ids(dataset, settings["data"][name]["classes"])
+        except InputError as error:
+            raise InputError(f"config: data.{name}.classes: {error}") from None
+    if "background" in (settings["data"][OWN]["classes"] or []):
+        raise InputError(f"config: data.{OWN}.classes has 'background', which is mask id 0 by itself; remove it")
+
+
+def check_tags(settings: dict) -> None:
+    tagged = settings["pairs"]["tags"]["dataset"]
+    if tagged not in DATASETS:
+        raise InputError(f"config: pairs.tags.dataset {tagged!r} is not one of {', '.join(DATASETS)}; correct it")
+
+
+def check_export(settings: dict) -> None:
+    known = (*DATASETS, OWN)
+    for method, dataset in settings["export"]["datasets"].items():
+        if dataset not in known:
+            raise InputError(
+                f"config: export.datasets.{method} {dataset!r} is not one of {', '.join(known)}; correct it"
+            )
+
+
+def check_deeplab(settings: dict) -> None:
+    section = settings["deeplab"]
+    backbone, init = section["network"]["backbone"], section["init"]
+    if init == "coco" and not backbone.endswith("_caffe"):
+        raise InputError(
+            "config: deeplab.init is coco, but weights from COCO are published for Caffe's networks only, not "
+            f"{backbone}; set deeplab.network.backbone to resnet101_caffe or vgg16_caffe"
+        )
+    searched = section["crf_search"]["variant"]
+    if searched not in section["variants"]:
+        known = ", ".join(section["variants"])
+        raise InputError(f"config: deeplab.crf_search.variant {searched!r} is not one of deeplab.variants ({known})")
+    if init != "none" and backbone.endswith("_caffe") and not section["caffe_weights"]:
+        raise InputError(
+            f"config: deeplab.caffe_weights is null, but {backbone} starts from a .caffemodel of your own; give its "
+            "path, or set deeplab.network.backbone to resnet101 or vgg16 (torchvision's weights)"
+        )
+
+
+def check_localization(settings: dict) -> None:
+    section = settings["localization"]
+    backbone = section["network"]["backbone"]
+    for boxset, about in section["datasets"].items():
+        if backbone not in about["backbones"]:
+            known = ", ".join(about["backbones"])
+            raise InputError(
+                f"config: localization.datasets.{boxset}.backbones has no {backbone!r}, only {known}; add it"
+            )
+    if section["resize"] < section["crop"]:
+        raise InputError("config: localization.crop is larger than localization.resize; make it smaller")
+    if backbone == "mobilenet_v1" and section["pretrained"] and not section["weights"]:
+        raise InputError(
+            f"config: localization.weights is null, but the workflow does not fetch weights of {backbone}; give a "
+            "safetensors file, or set localization.pretrained to false"
+        )
+
+
+def check_rows(settings: dict) -> None:
+    """A data set may change rows of a method's table, but has no rows of its own."""
+    for method, group in (("cwbass", "ablations"), ("mgd", "students"), ("p2at", "variants")):
+        for dataset, changes in settings[method]["datasets"].items():
+            new = next((name for name in changes.get(group, {}) if name not in settings[method][group]), None)
+            if new is not None:
+                key = f"{method}.datasets.{dataset}.{group}.{new}"
+                raise InputError(f"config: unknown key {key!r}; {method}.{group} has no {new!r}, name it there")
+
+
+def check_p2at(settings: dict) -> None:
+    if method_settings(settings, "p2at", "cityscapes")["init"] == "cityscapes":
+        raise InputError("config: p2at.init is cityscapes for Cityscapes itself; set it to imagenet or none there")
+
+
+def check_partitions(settings: dict) -> None:
+    for dataset, chosen in settings["partitions"].items():
+        find_part(dataset, chosen["protocol"], part_name(chosen["part"]))
+
+
+def check_barm(settings: dict) -> None:
+    for dataset, tasks in settings["barm"]["tasks"].items():
+        for task in tasks:
+            task_steps(DATASETS[dataset], task, settings["barm"]["protocols"])
+
+
+def check_mars(settings: dict) -> None:
+    if settings["mars"]["provider"] == "external" and not settings["mars"]["external"]:
+        raise InputError("config: mars.provider is external; set mars.external to the folder with <image id>.png")
+
+
+CHECKS: tuple[Callable[[dict], None], ...] = (
+    check_classes,
+    check_tags,
+    check_export,
+    check_deeplab,
+    check_localization,
+    check_rows,
+    check_p2at,
+    check_partitions,
+    check_barm,
+    check_mars,
+)
