@@ -144,9 +144,9 @@ rule class_presence:
         mem_mb=growing(1000),
         runtime=growing(30),
     params:
-        **settings_for("data/class_presence.py"),
+        **settings_for("barm/class_presence.py"),
     script:
-        "../workflow_scripts/data/class_presence.py"
+        "../workflow_scripts/barm/class_presence.py"
 
 
 # One rule per task, since tasks have different numbers of lists.

@@ -8,18 +8,23 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 # Scripts import the library of this checkout, whichever one is installed.
-LIBRARY = str(Path(workflow.basedir) / "workflow_scripts")
+LIBRARY = str(Path(workflow.basedir, "workflow_scripts"))
 sys.path.insert(0, LIBRARY)
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [LIBRARY, os.environ.get("PYTHONPATH")]))
 from maskmill.data.catalog import DATASETS, OWN
 from maskmill.errors import InputError
-from maskmill.workflow.digest import code_digest, parameters_of
+from maskmill.workflow.digest import parameters_of
+from maskmill.workflow.plan import Plan
 from maskmill.workflow.settings import load_settings, merged, part_name, typed
 from maskmill.workflow.tables import Row, Scoring, Table
 
+ROOT = Path(workflow.basedir)
 # What the user gave on the command line becomes the whole configuration, for rules and scripts alike.
 try:
-    config.update(load_settings(Path(workflow.basedir), typed(config)))
+    config.update(load_settings(ROOT, typed(config)))
+    PLAN = Plan(
+        planning=workflow.is_main_process, settings=config, rules=[ROOT / "Snakefile", *ROOT.glob("rules/*.smk")]
+    )
 except InputError as error:
     raise WorkflowError(str(error))
 
@@ -109,7 +114,7 @@ def settings_for(script: str, *sections: str, but: tuple[str, ...] = (), **own) 
     known = setting_names(sections)
     taken = [name for name in parameters_of(script) if name not in own and name not in but]
     of_sections = {name: setting_in(sections, name) for name in taken if name in known}
-    return {name: shared[name] for name in taken if name in shared} | of_sections | own | {"code": code_digest(script)}
+    return {name: shared[name] for name in taken if name in shared} | of_sections | own | {"code": PLAN.code(script)}
 
 
 def setting_names(sections: tuple[str, ...]) -> set[str]:

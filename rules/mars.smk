@@ -84,9 +84,9 @@ rule import_masks:
         mem_mb=growing(1000),
         runtime=growing(60),
     params:
-        **settings_for("tags/import_masks.py", folder=config["mars"]["external"]),
+        **settings_for("mars/import_masks.py", folder=config["mars"]["external"]),
     script:
-        "../workflow_scripts/tags/import_masks.py"
+        "../workflow_scripts/mars/import_masks.py"
 
 
 rule uss_neighbours:

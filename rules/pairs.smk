@@ -78,9 +78,9 @@ rule list_images:
         mem_mb=growing(4000),
         runtime=growing(60),
     params:
-        **settings_for("data/list_images.py", "pairs.imagenet"),
+        **settings_for("open_vocabulary/list_images.py", "pairs.imagenet"),
     script:
-        "../workflow_scripts/data/list_images.py"
+        "../workflow_scripts/open_vocabulary/list_images.py"
 
 
 # No digest of the code, so that an edit does not try dead links again.

@@ -1,4 +1,4 @@
-"""CamVid's two releases, drawn small: told apart, rewritten as ids."""
+"""CamVid's two releases in miniature: recognised, and converted to ids."""
 
 import logging
 from collections import Counter
@@ -108,7 +108,7 @@ def test_converting_again_replaces_what_is_there(segnet, official, tmp_path):
     ],
 )
 def test_splits_are_ranges_of_the_sequences(image_id, split):
-    """The ends of the ranges in SegNet's folders, whose sets of images are the published ones (spec 3.3)."""
+    """The ends of the ranges in SegNet's folders, whose sets of images are the published ones."""
     assert split_of(image_id) == split
 
 

@@ -59,7 +59,7 @@ def test_without_nltk_data_the_vocabulary_finds_nouns_and_nothing_is_downloaded(
 
 
 def test_nouns_and_verbs_of_the_tagger_are_nouns_each_once(monkeypatch):
-    """NLTK's data cannot be installed as a package, so that its tagger's answer is given here."""
+    """NLTK's data is not available as a package, so the test supplies the tagger's result."""
     tags = {"a": "DT", "dog": "NN", "'": "''", "s": "POS", "running": "VBG", "quickly": "RB", "dogs": "NNS", ".": "."}
     monkeypatch.setattr(nltk, "pos_tag", lambda words: [(word, tags[word]) for word in words])
     assert tag_nouns("A dog's running quickly. Dogs running.") == ["dog", "running", "dogs"]

@@ -67,13 +67,13 @@ def test_class_ids_are_the_mask_ids():
 
 @pytest.mark.parametrize(
     ("name", "count", "first", "last", "train", "val"),
-    [  # spec 2.6
+    [
         ("voc", 21, "background", "tvmonitor", 1_464, 1_449),
         ("context", 60, "background", "wood", 4_998, 5_105),
         ("person_part", 7, "background", "lower leg", 1_716, 1_817),
         ("cityscapes", 19, "road", "bicycle", 2_975, 500),
-        ("camvid", 11, "sky", "bicyclist", 367, 101),  # spec 3.3
-        ("coco", 81, "background", "toothbrush", 82_081, 40_137),  # spec weakly_supervised 1.2
+        ("camvid", 11, "sky", "bicyclist", 367, 101),
+        ("coco", 81, "background", "toothbrush", 82_081, 40_137),
     ],
 )
 def test_data_sets_have_the_published_numbers_of_classes_and_images(name, count, first, last, train, val):

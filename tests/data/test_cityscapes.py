@@ -1,4 +1,4 @@
-"""Cityscapes: a user's copy is read as it is distributed, and what is wrong with it is said in one line."""
+"""Cityscapes: the published folders are read as they are, and one line names a mistake in them."""
 
 import hashlib
 from pathlib import Path
@@ -36,7 +36,7 @@ def mask_of(*ids: int) -> np.ndarray:
 
 @pytest.fixture
 def root(tmp_path):
-    """One image a city."""
+    """One image per city."""
     for split, cities in CITIES.items():
         for number, city in enumerate(cities):
             add(tmp_path, split, f"{city}_000001_000019", mask_of(number, 18))

@@ -1,4 +1,4 @@
-"""MS COCO's instances drawn as masks: outlines, overlaps, crowds, lists, tags; and annotation files that are wrong."""
+"""MS COCO's instances drawn as masks: outlines, overlaps, crowds, lists, tags; and wrong annotation files."""
 
 import json
 
@@ -13,7 +13,7 @@ from maskmill.data.index import read_ids
 from maskmill.data.voc import build_index, tags_from_xml
 from maskmill.errors import InputError
 
-# The official ids have gaps; those of the masks have none (spec 1.2).
+# The official ids have gaps; those of the masks have none.
 CATEGORIES = {1: "person", 3: "car", 18: "dog", 90: "toothbrush"}
 PERSON, CAR, DOG, TOOTHBRUSH = 1, 3, 17, 80
 FIRST, SECOND = "COCO_train2014_000000000009", "COCO_train2014_000000000025"
@@ -21,7 +21,7 @@ VAL = "COCO_val2014_000000000042"
 
 
 def box(x0: int, y0: int, x1: int, y1: int) -> list[list[int]]:
-    """The outline of a box, its right and lower ends outside."""
+    """The outline of a box with exclusive maxima."""
     return [[x0, y0, x1, y0, x1, y1, x0, y1]]
 
 
@@ -92,7 +92,7 @@ def test_the_smaller_instance_or_the_later_one_is_on_top(root):
 
 
 def test_of_two_instances_of_one_size_the_first_is_on_top(tmp_path):
-    """As coco2voc does, which draws onto what is still free, in the order of the areas."""
+    """coco2voc draws in the order of the areas, and only on pixels that are still free."""
     twins = [annotation(1, 9, 1, box(0, 0, 2, 2), 4), annotation(2, 9, 3, box(1, 0, 3, 2), 4)]
     assert drawn(write_root(tmp_path, twins))[FIRST][0].tolist() == [PERSON, PERSON, CAR, 0, 0, 0, 0, 0]
 
@@ -169,7 +169,7 @@ def test_an_image_without_instances_may_be_missing(root):
     [{"size": [6, 8], "counts": [6, 3]}, {"size": [6, 8], "counts": [6, -3, 45]}, [[1, 2, 3]], []],
 )
 def test_an_instance_without_an_outline_is_named(tmp_path, outline):
-    """Runs that do not fill the image would be filled with whatever lies in memory."""
+    """Runs that are too short for the image would be completed with arbitrary memory."""
     with pytest.raises(InputError, match=r"instances_train2014\.json: annotation 77 has no outline on an image of 8x6"):
         drawn(write_root(tmp_path, [annotation(77, 9, 1, outline, 1)]))
 

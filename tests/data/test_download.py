@@ -20,7 +20,7 @@ CHECKSUM = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
 
 @dataclass
 class Behaviour:
-    """How the test server answers, and what it was asked."""
+    """The behaviour of the test server, and the requests that it received."""
 
     ranges: bool = True  # does it honour Range?
     cut_after: list[int] = field(default_factory=list)  # answer n ends after that many bytes
@@ -29,7 +29,7 @@ class Behaviour:
 
 @pytest.fixture
 def server():
-    """A server on the loopback interface that gives CONTENT under /file and 404 elsewhere."""
+    """A server on the loopback interface that serves CONTENT under /file and 404 elsewhere."""
     behaviour = Behaviour()
 
     class Handler(http.server.BaseHTTPRequestHandler):

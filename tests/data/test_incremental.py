@@ -1,4 +1,4 @@
-"""Class-incremental steps: counts of the published lists, labels of a step, and inputs that are wrong."""
+"""Class-incremental steps: counts of the published lists, labels of a step, and wrong inputs."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from published import LISTS, needs_lists
 
 FILES = {"voc": "voc2012/train_aug_classes.txt", "ade20k": "ade20k/train_classes.txt"}
 
-# Spec 1.2: training images of each step, overlapped and disjoint, counted with the released task lists.
+# Training images of each step, overlapped and disjoint, counted with the task lists of BARM's release.
 COUNTS = {
     ("voc", "19-1"): ("10410 548", "10034 548"),
     ("voc", "15-5"): ("9568 2145", "8437 2145"),

@@ -1,4 +1,4 @@
-"""PASCAL-Context and PASCAL-Person-Part by VOC's reader, and the drawn scenes that stand in for a data set."""
+"""PASCAL-Context and PASCAL-Person-Part read by VOC's reader, and the drawn scenes that replace a data set."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def mask_of(*ids: int) -> np.ndarray:
 
 @pytest.fixture(params=LAYOUTS)
 def made(request, tmp_path):
-    """A data set and a root with two images of it, its highest id among theirs, written by its documented folders."""
+    """A data set and a root with two of its images in the documented folders; the masks include the highest id."""
     dataset = DATASETS[request.param]
     masks, lists = LAYOUTS[request.param]
     for folder in ("JPEGImages", masks, lists):
@@ -131,7 +131,7 @@ def test_what_is_no_ade20k_is_refused_in_one_line(tmp_path):
 
 
 def expected_id(dataset, voc_id: int) -> int:
-    """Written out: foreground goes round the data set's foreground; Cityscapes' road takes the background."""
+    """The expected table: foreground ids cycle through those of the data set; Cityscapes' road replaces background."""
     foreground = {"context": 59, "person_part": 6, "cityscapes": 18, "camvid": 10, "coco": 80, "ade20k": 150}
     return 0 if voc_id == 0 else 1 + (voc_id - 1) % foreground[dataset.name]
 
@@ -152,7 +152,7 @@ def test_stand_in_ids_wrap_around_the_foreground():
 
 @pytest.fixture(scope="module", params=STAND_INS)
 def drawn(request, tmp_path_factory):
-    """A data set drawn, and its index read back by its own reader."""
+    """A drawn data set, and its index from the data set's reader."""
     dataset, root = DATASETS[request.param], tmp_path_factory.mktemp(request.param)
     draw_stand_ins(root, dataset, train=20, val=4, size=64, seed=3)
     lists = {"train": "train", "val": "val"}

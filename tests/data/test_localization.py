@@ -1,4 +1,4 @@
-"""Localisation sets: all layouts, the held-out format, boxes as the sources print them, the download, bad lists."""
+"""Localisation sets: all layouts, the held-out format, boxes in the formats of their sources, download, wrong lists."""
 
 import hashlib
 import shutil
@@ -132,7 +132,7 @@ def write(path: Path, *lines: str) -> None:
 
 
 def as_bas_has_it(release: Path, root: Path) -> Path:
-    """CUB's release, rearranged; the lists in another order than the files."""
+    """CUB's release in BAS' layout; the lists have another order than the files."""
     names, located = read_cub(release)
     for name in names:
         (root / "train" / name).mkdir(parents=True)
@@ -216,7 +216,7 @@ def test_published_sizes_are_those_of_the_spec():
 
 @pytest.fixture
 def archive(drawn, tmp_path, monkeypatch) -> Path:
-    """The drawn set as the archive of the release, where it is downloaded from."""
+    """The URL of an archive with the drawn set in the layout of the release."""
     path = tmp_path / "server/CUB_200_2011.tgz"
     path.parent.mkdir()
     with tarfile.open(path, "w:gz") as tar:

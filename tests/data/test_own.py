@@ -1,4 +1,4 @@
-"""Images of the user's own: how they are named, where tags come from, splits; and what may be wrong with them."""
+"""A user's own images: names, sources of tags, splits; and mistakes in the files."""
 
 import json
 
@@ -46,7 +46,7 @@ def read(own, **changes):
 
 
 def refused(own, **changes) -> str:
-    """The one line that refuses it."""
+    """The message of the error."""
     with pytest.raises(InputError) as error:
         read(own, **changes)
     assert "\n" not in str(error.value)
@@ -213,7 +213,7 @@ def test_an_empty_folder_and_missing_files_are_named(own):
 
 @pytest.fixture
 def indexed(own):
-    """What stands under data.mine, and where the stage writes to."""
+    """The values of data.mine, and the paths of the stage's outputs."""
     given = {"images": f"{own}/photos", "tags": f"{own}/tags.csv", "masks": f"{own}/masks", "val": f"{own}/val.txt"}
     made = {"index": "index.csv", "class_list": "classes.txt", "manifest_file": "manifest.json"}
     made |= {"train": "train.txt", "labelled_train": "labelled_train.txt"}

@@ -1,4 +1,4 @@
-"""Downloading a list of image-text pairs from a server on the loopback interface, some of whose links are dead."""
+"""Download of a list of image-text pairs, with dead links, from a server on the loopback interface."""
 
 import pytest
 from PIL import Image

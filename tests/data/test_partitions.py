@@ -1,4 +1,4 @@
-"""Partitions: the published ones from their rules, and lists that are wrong."""
+"""Partitions: the published ones from their rules, and wrong lists."""
 
 import hashlib
 import json
@@ -86,7 +86,7 @@ def test_high_quality_lists_of_the_published_pool():
 
 @pytest.mark.parametrize(("size", "protocol"), [(10_582, "voc_blended"), (2_975, "city")])
 def test_every_rth_image_of_a_pool_of_the_published_size_gives_the_published_counts(size, protocol):
-    """The images are others than the published ones, so this holds anywhere."""
+    """The images differ from the published ones, so this test needs no data."""
     dataset = PROTOCOLS[protocol].dataset
     pool = [hashlib.md5(str(number).encode()).hexdigest() for number in range(size)]
     assert size == DATASETS[dataset].splits[PROTOCOLS[protocol].pool].images
@@ -223,7 +223,7 @@ def test_a_list_is_checked_against_its_checksum(tmp_path):
 
 @pytest.fixture
 def divide(tmp_path):
-    """Runs the stage on a pool of Cityscapes, at 1/8, with a list that orders it; the folder of what it wrote."""
+    """Run the stage on a pool of Cityscapes at 1/8, with a list in the published order; returns the output folder."""
 
     def run(pool: list[str], order: list[str]) -> Path:
         (tmp_path / "train.txt").write_text("".join(f"{image_id}\n" for image_id in pool))

@@ -1,4 +1,4 @@
-"""The sample scenes: reproducible, consistent, and biased in the way that MARS is made for."""
+"""The sample scenes: reproducible, consistent, and with the bias that MARS removes."""
 
 from xml.etree import ElementTree
 
@@ -140,9 +140,9 @@ def test_contexts_are_background_in_the_mask_and_as_large_as_objects(scenes):
 
 
 def test_debiasing_separates_contexts_from_objects(scenes):
-    """DESIGN of the scenes: Eq. 1-3 of MARS, on labels that give each context to its class, select objects and reject
-    contexts, and the likelihood of Eq. 4 then falls on objects only. Features as in the workflow: a STEGO head on the
-    filter bank."""
+    """The purpose of the contexts: on labels that give each context to its class, Eq. 1-3 of MARS select objects and
+    reject contexts, so that the likelihood of Eq. 4 is high on objects only. Features are those of the workflow: a
+    STEGO head on the filter bank."""
     scenes = scenes[:100]
     features = stego_features(scenes)
     labels = [np.where(np.isin(s.context, s.mask), np.maximum(s.mask, s.context), s.mask) for s in scenes]

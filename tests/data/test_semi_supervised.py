@@ -1,4 +1,4 @@
-"""Crops of labelled and unlabelled images: pseudo labels stay aligned, and nobody asks for a hidden mask."""
+"""Crops of labelled and unlabelled images: pseudo labels stay aligned, and no hidden mask is opened."""
 
 import builtins
 
@@ -56,7 +56,7 @@ def parts(index):
 
 @pytest.fixture
 def stores(index):
-    """What a teacher would have stored, if it were right."""
+    """The labels and the confidence that a perfect teacher would have stored."""
     sizes = {record.image_id: (record.height, record.width) for record in index.values()}
     return {
         "label": {i: label_of(*size, int(i[1:])) for i, size in sizes.items()},
@@ -84,7 +84,7 @@ def draw(dataset, index=0, seed=0):
 
 
 def number(pixels):
-    """Which image a crop is of."""
+    """The number of a crop's image."""
     return round(255 * float(pixels[2].max()) / 10)
 
 

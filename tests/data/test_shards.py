@@ -39,7 +39,7 @@ def pixels(pair):
 
 
 def made(path, pairs, *, captioned=True):
-    """A shard and its index, which is returned."""
+    """Write a shard and its index; returns the index."""
     write_indexed_shard(path, pairs, captioned=captioned)
     return json.loads(index_path(path).read_text())
 

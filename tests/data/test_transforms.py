@@ -150,7 +150,7 @@ def test_a_square_loses_the_aspect_and_a_crop_of_it_is_inside(height, width):
 
 
 def test_centred_padding_has_the_odd_pixel_behind():
-    """Golden number G12: 375 x 500 in 512 has margins of 68, 69, 6 and 6 pixels at its top, bottom, left and right."""
+    """From MGD's release: 375 x 500 in 512 has margins of 68, 69, 6 and 6 pixels at its top, bottom, left and right."""
     rng = np.random.default_rng(0)
     shown = ~drawn(0, crop=512, size=(375, 500), scale=(1.0, 1.0), pad="centre").padding()
     rows, columns = shown.any(dim=1).nonzero(), shown.any(dim=0).nonzero()
@@ -224,7 +224,7 @@ def strong(image, seed=0, **changes):
 
 
 def test_strong_augmentation_has_the_stated_numbers():
-    """Spec 3.4; the range of the area is that of CW-BASS's release."""
+    """The defaults are those of ST++; the ranges of the hole are those of CW-BASS's release."""
     a = StrongAugmentation()
     assert a.color_jitter == (0.5, 0.5, 0.5, 0.25)
     assert (a.jitter_p, a.grayscale_p, a.blur_p, a.cutout_p) == (0.8, 0.2, 0.5, 0.5)

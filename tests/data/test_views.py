@@ -1,4 +1,4 @@
-"""What ZeroSeg is trained on."""
+"""Training data of ZeroSeg."""
 
 import numpy as np
 import pytest

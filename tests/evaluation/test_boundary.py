@@ -25,7 +25,7 @@ def scores_of(truth, prediction, ratio=0.02):
 
 
 def by_erosion(truth, prediction, label, width):
-    """The definition, for one class of one image: a mask less its erosion, beyond the image all is background."""
+    """The definition for one class of one image: a mask minus its erosion, with background outside the image."""
     bands = [
         mask & ~binary_erosion(mask, np.ones((3, 3)), iterations=width, border_value=0)
         for mask in (truth == label, prediction == label)

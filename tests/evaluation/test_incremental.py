@@ -1,4 +1,5 @@
-"""Scores of class-incremental networks: golden numbers (spec BARM 4.1, T5), forgetting, quality of pseudo labels."""
+"""Scores of class-incremental networks: golden numbers of BARM's release (`metrics/stream_metrics.py`), forgetting,
+quality of pseudo labels."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""Golden numbers: shared/specs/weakly_supervised_golden.md, section 9 (BAS' evaluator, run once on these maps)."""
+"""Localisation metrics; the golden numbers come from one run of BAS' evaluator (`WSOL/evaluator.py`) on these maps."""
 
 import numpy as np
 import pytest

@@ -21,7 +21,7 @@ def value(rows, metric, name=""):
 
 @given(st.integers(0, 10_000))
 @settings(max_examples=30, deadline=None)
-def test_miou_equals_scikit_learns(seed):  # P15 of the specification open_vocabulary
+def test_miou_equals_scikit_learns(seed):
     truth, prediction = label_maps(seed), label_maps(seed + 1, values=(0, 1, 2, 3))
     counted = truth != 255
     expected = jaccard_score(truth[counted], prediction[counted], labels=range(4), average="macro")

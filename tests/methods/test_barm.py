@@ -1,4 +1,5 @@
-"""Golden numbers: values of the released training step and metric for formula inputs, float32 inside (spec 4.1)."""
+"""BARM's losses. Golden numbers: values of the released training step and metric (`trainer/trainer.py`,
+`metrics/stream_metrics.py` of ANDYZAQ/BARM) for inputs from formulas, computed in float32."""
 
 import math
 

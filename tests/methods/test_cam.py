@@ -1,4 +1,4 @@
-"""Golden numbers: one float64 run of IRN's released `make_cam` merging."""
+"""Class activation maps. Golden numbers: one float64 run of the sum over scales in IRN's `step/make_cam.py`."""
 
 import pytest
 import torch

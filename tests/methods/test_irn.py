@@ -1,4 +1,4 @@
-"""Golden numbers: one float64 run of IRN's released affinity labels, path index and losses."""
+"""IRN's labels and losses. Golden numbers: one float64 run of the released code."""
 
 import numpy as np
 import pytest

@@ -44,7 +44,7 @@ def example_logits():
     return (t.T.reshape(1, 4, 4, 4) for t in (teacher, student))
 
 
-# patch labels and K-means (U1, U2, U3)
+# Patch labels and K-means
 
 
 def test_patch_takes_the_majority_of_its_pixels():
@@ -112,7 +112,7 @@ def test_kmeans_is_a_function_of_its_seed():
     assert not np.array_equal(first, other)
 
 
-def test_u2_spherical_kmeans_ignores_lengths_and_euclidean_does_not():
+def test_spherical_kmeans_ignores_lengths_and_euclidean_does_not():
     features, labels = two_blob_image()
     scaled = features * np.random.default_rng(2).uniform(0.2, 5, (8, 8))
 
@@ -125,7 +125,7 @@ def test_u2_spherical_kmeans_ignores_lengths_and_euclidean_does_not():
     np.testing.assert_allclose(mean, [1, 0, 0], atol=5e-3)
 
 
-def test_u3_a_region_of_one_patch_is_repeated_or_skipped():
+def test_a_region_of_one_patch_is_repeated_or_skipped():
     features, labels = two_blob_image()
     labels[0, 0] = 7
     centroids, classes, counts = mars.image_centroids(features, labels, few_samples="repeat", seed=0)
@@ -143,7 +143,7 @@ def test_identical_vectors_give_equal_finite_centroids():
     assert classes.tolist() == [0, 0] and counts.sum() == 16
 
 
-def test_u1_samples_are_patches_or_upsampled_pixels():
+def test_samples_are_patches_or_upsampled_pixels():
     features, _ = two_blob_image()
     labels = np.zeros((16, 16), np.uint8)
     labels[5, 5] = 9  # one pixel of four: no patch votes for it
@@ -165,7 +165,7 @@ def test_misspelt_switch_is_named_with_its_options(switch):
         mars.image_centroids(np.ones((3, 2, 2)), np.zeros((4, 4), np.uint8), seed=0, **{switch: "other"})
 
 
-# Eq. 1-3 (U4)
+# Eq. 1-3
 
 
 def test_mean_background_and_distances_of_the_worked_example():
@@ -202,17 +202,17 @@ def test_ceil_rule_reads_alpha_as_a_decimal_number():
 
 
 def test_debiased_centroids_of_the_worked_example():
-    debiased, selected = example_centroids(alpha=0.4)
-    np.testing.assert_allclose(debiased[1], [-0.201351822333, 1.63432680585], **CLOSE)
-    np.testing.assert_allclose(debiased[2], [-0.623137490628, 1.58111613597], **CLOSE)
+    class_centroids, selected = example_centroids(alpha=0.4)
+    np.testing.assert_allclose(class_centroids[1], [-0.201351822333, 1.63432680585], **CLOSE)
+    np.testing.assert_allclose(class_centroids[2], [-0.623137490628, 1.58111613597], **CLOSE)
     assert np.flatnonzero(selected).tolist() == [1, 4, 5 + 0, 5 + 2]
-    assert np.isnan(debiased[[0, 3]]).all()
+    assert np.isnan(class_centroids[[0, 3]]).all()
 
 
-def test_u4_centroids_may_be_normalised_before_their_mean():
-    debiased, selected = example_centroids(alpha=0.4, normalise_centroids=True)
-    np.testing.assert_allclose(debiased[1], [-0.163175911167, 0.925416578398], **CLOSE)
-    np.testing.assert_allclose(debiased[2], [-0.53598174788, 0.584921437879], **CLOSE)
+def test_centroids_may_be_normalised_before_their_mean():
+    class_centroids, selected = example_centroids(alpha=0.4, normalise_centroids=True)
+    np.testing.assert_allclose(class_centroids[1], [-0.163175911167, 0.925416578398], **CLOSE)
+    np.testing.assert_allclose(class_centroids[2], [-0.53598174788, 0.584921437879], **CLOSE)
     assert np.flatnonzero(selected).tolist() == [1, 4, 5, 7]
 
 
@@ -226,50 +226,50 @@ def test_debiased_centroids_do_not_depend_on_the_order_or_sharding_of_images(see
     def run(rows):
         mean = mars.mean_background(centroids[rows][classes[rows] == 0])
         distances = mars.background_distance(centroids[rows], mean)
-        debiased, selected = mars.debiased_centroids(centroids[rows], classes[rows], distances, num_classes=4)
-        return debiased, set(rows[selected])
+        class_centroids, selected = mars.debiased_centroids(centroids[rows], classes[rows], distances, num_classes=4)
+        return class_centroids, set(rows[selected])
 
-    debiased, selected = run(np.arange(24))
+    class_centroids, selected = run(np.arange(24))
     for rows in (np.array(order), np.concatenate([np.arange(24)[s::shards] for s in range(shards)])):
         other, other_selected = run(rows)
-        np.testing.assert_allclose(other, debiased, atol=1e-12)
+        np.testing.assert_allclose(other, class_centroids, atol=1e-12)
         assert other_selected == selected
 
 
-# Eq. 4-5 (U5, U6, U11)
+# Eq. 4-5
 
 LIKELIHOOD = """0.1995392200 0 0 0 0 0 0 0 0.1214614842 0.4996440978 0.7983881497 0.9701962358
     0.9953794295 0.9537694989 0.7605194761 0.4463542388"""
 
 
 def test_object_likelihood_of_the_worked_example():
-    debiased, _ = example_centroids()
-    likelihood = mars.object_likelihood(example_features(), debiased, [1, 2])
+    class_centroids, _ = example_centroids()
+    likelihood = mars.object_likelihood(example_features(), class_centroids, [1, 2])
     np.testing.assert_allclose(likelihood.ravel(), np.array(LIKELIHOOD.split(), float), atol=1e-10)
 
 
 def test_object_likelihood_looks_only_at_the_classes_of_the_image():
-    debiased, _ = example_centroids()
-    alone = mars.object_likelihood(example_features(), debiased, [2])
+    class_centroids, _ = example_centroids()
+    alone = mars.object_likelihood(example_features(), class_centroids, [2])
     assert alone[2, 2] == pytest.approx(0.6223778290, abs=1e-10)  # S to V^2; to V^1 it is 0.798
-    unknown = mars.object_likelihood(example_features(), debiased, [2, 3])  # class 3 has no centroid
+    unknown = mars.object_likelihood(example_features(), class_centroids, [2, 3])  # class 3 has no centroid
     np.testing.assert_array_equal(unknown, alone)
-    assert not mars.object_likelihood(example_features(), debiased, [3]).any()
+    assert not mars.object_likelihood(example_features(), class_centroids, [3]).any()
 
 
 def test_object_likelihood_of_half_precision_features_is_computed_in_single():
-    debiased, _ = example_centroids()
-    half = mars.object_likelihood(example_features().astype(np.float16), debiased, [1, 2])
+    class_centroids, _ = example_centroids()
+    half = mars.object_likelihood(example_features().astype(np.float16), class_centroids, [1, 2])
     assert half.dtype == np.float32
     np.testing.assert_allclose(half.ravel(), np.array(LIKELIHOOD.split(), float), atol=2e-3)
 
 
 def test_debiased_labels_of_the_worked_example():
     likelihood = np.array(LIKELIHOOD.split(), float).reshape(4, 4)
-    debiased = mars.debias(LABELS, likelihood > 0.5)
-    assert debiased.dtype == np.uint8
-    np.testing.assert_array_equal(debiased, DEBIASED)
-    assert (debiased == 254).sum() == 8
+    debiased_labels = mars.debias(LABELS, likelihood > 0.5)
+    assert debiased_labels.dtype == np.uint8
+    np.testing.assert_array_equal(debiased_labels, DEBIASED)
+    assert (debiased_labels == 254).sum() == 8
 
 
 @pytest.mark.parametrize(
@@ -278,12 +278,12 @@ def test_debiased_labels_of_the_worked_example():
 )
 @pytest.mark.parametrize(("biased", "dtype"), [(254, np.uint8), (-1, np.int16)])
 def test_truth_table_of_eq_5_in_both_encodings(label, mask, expected, biased, dtype):
-    debiased = mars.debias(np.array([[label]], np.uint8), np.array([[mask]], bool), biased)
-    assert debiased.dtype == dtype
-    assert debiased.item() == (biased if expected == -1 else expected)
+    debiased_labels = mars.debias(np.array([[label]], np.uint8), np.array([[mask]], bool), biased)
+    assert debiased_labels.dtype == dtype
+    assert debiased_labels.item() == (biased if expected == -1 else expected)
 
 
-def test_u5_background_probability_is_the_complement_or_its_power():
+def test_background_probability_is_the_complement_or_its_power():
     likelihood = np.array([[0.0, 0.25, 0.5, 1.0]])
     complement = mars.likelihood_probabilities(likelihood)
     np.testing.assert_allclose(complement, [1 - likelihood, likelihood])
@@ -292,14 +292,14 @@ def test_u5_background_probability_is_the_complement_or_its_power():
     np.testing.assert_allclose(power.sum(axis=0), 1)
 
 
-def test_u6_likelihood_is_rescaled_by_its_maximum_or_not():
+def test_likelihood_is_rescaled_by_its_maximum_or_not():
     likelihood = np.array([[0.0, 0.2, 0.4]])
     np.testing.assert_allclose(mars.likelihood_probabilities(likelihood, rescale="none")[1], likelihood)
     np.testing.assert_allclose(mars.likelihood_probabilities(likelihood, rescale="max")[1], [[0, 0.5, 1]])
     assert not mars.likelihood_probabilities(np.zeros((2, 2)), rescale="max")[1].any()
 
 
-# Eq. 6-7 (U7, U9)
+# Eq. 6-7
 
 WEIGHT = """1 1 0.3759597636 0.2146620134 1 0.2643955650 0.2399475472 0.3497260743 0.2047260006 0.3632523798
     1 1 1 1 1 0.2456175183"""
@@ -312,7 +312,7 @@ WEIGHT = """1 1 0.3759597636 0.2146620134 1 0.2643955650 0.2399475472 0.34972607
         ("all", "1 0 2 0 3 0 3 0 3 1 0 2 0 3 0 3", "0 0 2 0 0 0 3 0 3 1 1 1 0 0 255 3"),
     ],
 )
-def test_u7_complemented_labels_of_the_worked_example(label_space, teacher, complemented):
+def test_complemented_labels_of_the_worked_example(label_space, teacher, complemented):
     probabilities = next(example_logits()).softmax(dim=1)
     labels = mars.teacher_labels(probabilities, TAGS, label_space=label_space)
     assert labels.flatten().tolist() == list(map(int, teacher.split()))
@@ -324,16 +324,16 @@ def test_u7_complemented_labels_of_the_worked_example(label_space, teacher, comp
 @pytest.mark.parametrize("biased", [254, -1])
 def test_certainty_weight_of_the_worked_example(biased):
     probabilities = next(example_logits()).softmax(dim=1)
-    debiased = torch.from_numpy(DEBIASED.astype(np.int16))[None]
-    debiased[debiased == 254] = biased
-    weight = mars.certainty_weight(probabilities, debiased, TAGS, biased)
+    debiased_labels = torch.from_numpy(DEBIASED.astype(np.int16))[None]
+    debiased_labels[debiased_labels == 254] = biased
+    weight = mars.certainty_weight(probabilities, debiased_labels, TAGS, biased)
     np.testing.assert_allclose(weight.flatten(), np.array(WEIGHT.split(), float), atol=1e-10)
 
 
 def test_biased_pixel_that_the_teacher_calls_background_weighs_its_foreground_probability():
     probabilities = torch.tensor([0.7, 0.1, 0.15, 0.05])[None, :, None, None]
-    debiased = torch.tensor([[[254]]], dtype=torch.uint8)
-    assert mars.certainty_weight(probabilities, debiased, torch.tensor([[True, False, True]])).item() == (
+    debiased_labels = torch.tensor([[[254]]], dtype=torch.uint8)
+    assert mars.certainty_weight(probabilities, debiased_labels, torch.tensor([[True, False, True]])).item() == (
         pytest.approx(0.1)  # the 0.15 belongs to a class that the image does not have
     )
 
@@ -345,11 +345,11 @@ def test_biased_pixel_that_the_teacher_calls_background_weighs_its_foreground_pr
         ("all", {"sum": 12.301649022, "valid": 0.820109934801, "weight": 1.32871763482}),
     ],
 )
-def test_u9_weighted_cross_entropy_of_the_worked_example(label_space, expected):
+def test_weighted_cross_entropy_of_the_worked_example(label_space, expected):
     teacher, student = example_logits()
-    probabilities, debiased = teacher.softmax(dim=1), torch.from_numpy(DEBIASED)[None]
-    labels = mars.complement(debiased, mars.teacher_labels(probabilities, TAGS, label_space=label_space))
-    weight = mars.certainty_weight(probabilities, debiased, TAGS)
+    probabilities, debiased_labels = teacher.softmax(dim=1), torch.from_numpy(DEBIASED)[None]
+    labels = mars.complement(debiased_labels, mars.teacher_labels(probabilities, TAGS, label_space=label_space))
+    weight = mars.certainty_weight(probabilities, debiased_labels, TAGS)
     for normalise, value in expected.items():
         loss = mars.weighted_cross_entropy(student, labels, weight, normalise=normalise)
         assert loss.item() == pytest.approx(value, rel=1e-9)

@@ -1,4 +1,4 @@
-"""GroupViT's losses (P6, P7) and MixReorg's invariants (T-M1 to T-M7 of the specification)."""
+"""GroupViT's losses against open_clip and closed forms, and invariants of MixReorg."""
 
 import math
 
@@ -58,7 +58,7 @@ def unit(*shape) -> torch.Tensor:
 # GroupViT
 
 
-def test_contrastive_loss_equals_open_clips():  # P6
+def test_contrastive_loss_equals_open_clips():
     torch.manual_seed(0)
     images, texts, scale = unit(6, 256), unit(6, 256), torch.tensor(1 / 0.07).double()
     torch.testing.assert_close(contrastive_loss(images, texts, scale), ClipLoss()(images, texts, scale))
@@ -72,7 +72,7 @@ def test_segments_used_are_those_that_are_some_patchs_first():
     assert used.item() == pytest.approx(1.5) and entropy.item() == pytest.approx(math.log(2) / 2)
 
 
-def test_multi_label_loss_equals_its_closed_form():  # P7
+def test_multi_label_loss_equals_its_closed_form():
     torch.manual_seed(0)
     images, prompts, scale = unit(6, 256), unit(6, 3, 256), torch.tensor(1 / 0.07).double()
     logits = scale * torch.einsum("id,jkd->ijk", images, prompts)
@@ -126,7 +126,7 @@ def test_negatives_come_from_all_devices(tmp_path):
 
 
 @pytest.mark.parametrize("block", [1, 3])
-def test_unmix_undoes_mix_and_every_position_has_a_permutation(block):  # T-M1
+def test_unmix_undoes_mix_and_every_position_has_a_permutation(block):
     torch.manual_seed(0)
     patches, permutation = torch.randn(12, 4 * 5, 7), draw_permutation(3, 4, 4, 5, block)
     assert torch.equal(unmix(mix(patches, permutation), permutation), patches)
@@ -142,7 +142,7 @@ def test_blocks_of_patches_keep_together():
     assert not torch.equal(order[:, :2], order[:, 2:])
 
 
-def test_the_labels_say_which_image_a_mixed_patch_is_from():  # T-M2
+def test_the_labels_say_which_image_a_mixed_patch_is_from():
     torch.manual_seed(0)
     permutation = draw_permutation(2, 3, 4, 4)
     numbers = torch.arange(3).repeat(2)[:, None, None].expand(6, 16, 1)
@@ -164,7 +164,7 @@ def give_the_originals_tokens(encoder) -> None:
 @pytest.mark.parametrize("progressive", ["none", "add"])
 @pytest.mark.parametrize("mix_layer", [0, 1, 2])
 @torch.no_grad()
-def test_images_mixed_with_themselves_are_the_originals(network, mix_layer, progressive):  # T-M3
+def test_images_mixed_with_themselves_are_the_originals(network, mix_layer, progressive):
     encoder = network.encoder.eval()
     give_the_originals_tokens(encoder)
     identity = torch.arange(3)[None, :, None].expand(2, 3, 16)
@@ -200,36 +200,36 @@ def test_progressive_readings_let_the_originals_in(network):
         torch.testing.assert_close(mixed[:3], outputs[progressive][1].features[:3])
 
 
-def test_the_segmentation_loss_is_0_for_the_true_map_and_known_for_a_wrong_one():  # T-M4
+def test_the_segmentation_loss_is_0_for_the_true_map_and_known_for_a_wrong_one():
     torch.manual_seed(0)
     permutation, texts = draw_permutation(2, 3, 4, 4), torch.eye(6).double()
-    labels, said = permutation.flatten(0, 1), torch.arange(1, 7)[:, None]
+    labels, contents = permutation.flatten(0, 1), torch.arange(1, 7)[:, None]
     segments = texts.unflatten(0, (2, 3)).repeat_interleave(3, dim=0)  # segment g of an image is text g of its group
 
     def loss(assigned):
         shares = F.one_hot(assigned, 3).double()
-        return segmentation_loss(patch_probabilities(shares, segments, texts, 100.0, 3), permutation, said)
+        return segmentation_loss(patch_probabilities(shares, segments, texts, 100.0, 3), permutation, contents)
 
     value, accuracy = loss(labels)
     assert value.item() == pytest.approx(0, abs=1e-12) and accuracy == 1
     value, accuracy = loss((labels + 1) % 3)
     assert value.item() == pytest.approx(-math.log(PROBABILITY_FLOOR)) and accuracy == 0
     even = patch_probabilities(torch.full((6, 16, 3), 1 / 3).double(), segments, texts, 100.0, 3)
-    assert segmentation_loss(even, permutation, said)[0].item() == pytest.approx(math.log(3))
+    assert segmentation_loss(even, permutation, contents)[0].item() == pytest.approx(math.log(3))
 
 
 def test_candidates_may_be_all_captions_of_the_batch_but_those_that_are_right_as_well():
     torch.manual_seed(0)
     shares, segments, texts, scale = torch.rand(6, 16, 4).double(), unit(6, 4, 8), unit(6, 8), torch.tensor(3.0)
-    said = torch.tensor([[5, 0], [6, 7], [-8, 0], [7, 9], [10, 0], [11, 0]])  # caption 3 shares 7 with caption 1
+    contents = torch.tensor([[5, 0], [6, 7], [-8, 0], [7, 9], [10, 0], [11, 0]])  # caption 3 shares 7 with caption 1
     candidates = [[0, 1, 2, 4, 5]] * 3 + [[3, 4, 5, 0, 2]] * 3  # the group's first
     expected = torch.stack([
         shares[image] @ (scale * segments[image] @ texts[of_image].T).softmax(dim=1)[:, :3]
         for image, of_image in enumerate(candidates)
     ])  # fmt: skip
-    torch.testing.assert_close(patch_probabilities(shares, segments, texts, scale, 3, said), expected)
+    torch.testing.assert_close(patch_probabilities(shares, segments, texts, scale, 3, contents), expected)
     one_group = patch_probabilities(shares, segments, texts, scale, 6)
-    torch.testing.assert_close(patch_probabilities(shares, segments, texts, scale, 6, said), one_group)
+    torch.testing.assert_close(patch_probabilities(shares, segments, texts, scale, 6, contents), one_group)
 
 
 def test_seg_targets_choose_the_candidates(network):
@@ -243,39 +243,39 @@ def test_seg_targets_choose_the_candidates(network):
     torch.testing.assert_close(losses[2], losses[3])
 
 
-def _probabilities_of_one_of_two(rank: int, address: str, shares, segments, texts, said, results) -> None:
+def _probabilities_of_one_of_two(rank: int, address: str, shares, segments, texts, contents, results) -> None:
     torch.distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
     own = slice(2 * rank, 2 * rank + 2)
     scale = torch.tensor(3.0).double()
-    results[rank] = patch_probabilities(shares[own], segments[own], texts[own], scale, 2, said[own])
+    results[rank] = patch_probabilities(shares[own], segments[own], texts[own], scale, 2, contents[own])
     torch.distributed.destroy_process_group()
 
 
 def test_candidates_come_from_all_devices(tmp_path):
     torch.manual_seed(0)
     values = torch.rand(4, 16, 3).double(), unit(4, 3, 8), unit(4, 8)
-    said = torch.tensor([[5, 0], [6, 7], [-8, 0], [7, 9]])
-    expected = patch_probabilities(*values, torch.tensor(3.0).double(), 2, said)
+    contents = torch.tensor([[5, 0], [6, 7], [-8, 0], [7, 9]])
+    expected = patch_probabilities(*values, torch.tensor(3.0).double(), 2, contents)
     results = torch.multiprocessing.get_context("spawn").Manager().dict()
-    arguments = (f"file://{tmp_path}/store", *values, said, results)
+    arguments = (f"file://{tmp_path}/store", *values, contents, results)
     torch.multiprocessing.spawn(_probabilities_of_one_of_two, arguments, nprocs=2)
     torch.testing.assert_close(torch.cat([results[0], results[1]]), expected)
 
 
-@pytest.mark.parametrize("said", [[[4, 0], [4, 0], [9, 0]], [[4, 5], [6, 4], [9, 7]]])
-def test_patches_of_images_that_share_what_their_captions_say_do_not_count(said):
+@pytest.mark.parametrize("contents", [[[4, 0], [4, 0], [9, 0]], [[4, 5], [6, 4], [9, 7]]])
+def test_patches_of_images_that_share_what_their_captions_say_do_not_count(contents):
     permutation = torch.tensor([[[0, 1], [1, 2], [2, 0]]])
     right = torch.tensor([0.5, 0.25]).double()
     probabilities = torch.full((3, 2, 3), 0.01).double()
     probabilities[1, 1, 2], probabilities[2, 0, 2] = right  # the two patches of image 2
-    loss, accuracy = segmentation_loss(probabilities, permutation, torch.tensor(said))
+    loss, accuracy = segmentation_loss(probabilities, permutation, torch.tensor(contents))
     torch.testing.assert_close(loss, -right.log().mean())
     assert accuracy == 1
     loss, accuracy = segmentation_loss(probabilities, permutation, torch.tensor([[4, 1], [4, 3], [3, 9]]))
     assert loss == 0 and accuracy == 0
 
 
-def test_the_segmentation_loss_reaches_every_part(network):  # T-M5
+def test_the_segmentation_loss_reaches_every_part(network):
     batch = batch_of(network, ["a cat", "a red dog", "a cow", "red"])
     objective = Pretraining(network, mixing={**MIXING, "members": 4})
     objective(batch)["segmentation"].backward()
@@ -290,7 +290,7 @@ def test_the_segmentation_loss_reaches_every_part(network):  # T-M5
     assert (gradients["encoder.position"].abs().amax(dim=2) > 0).all()
 
 
-def test_one_image_a_group_is_its_own_restoration(network):  # T-M6
+def test_one_image_a_group_is_its_own_restoration(network):
     batch = batch_of(network, ["a cat", "a red dog", "a cow", "red"])
     losses = Pretraining(network, mixing={**MIXING, "members": 1})(batch)
     assert losses["segmentation"].item() == pytest.approx(0, abs=1e-9)
@@ -298,7 +298,7 @@ def test_one_image_a_group_is_its_own_restoration(network):  # T-M6
 
 
 @pytest.mark.parametrize("progressive", ["none", "add"])
-def test_the_restored_branch_answers_from_its_patches_alone(network, progressive):  # T-M7
+def test_the_restored_branch_answers_from_its_patches_alone(network, progressive):
     torch.manual_seed(0)
     encoder, calls = network.encoder, []
     group = encoder.group

@@ -1,4 +1,4 @@
-"""Golden numbers: values of the released losses for formula inputs, in float64 (spec 4.4)."""
+"""P2AT's losses. Golden numbers: values of the released losses for inputs from formulas, in float64."""
 
 import pytest
 import torch

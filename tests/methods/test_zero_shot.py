@@ -1,4 +1,4 @@
-"""Zero-shot inference (P16 and section 1.8 of the specification) against values worked out by hand."""
+"""Zero-shot segmentation against values computed by hand."""
 
 import math
 
@@ -18,7 +18,7 @@ from maskmill.networks.open_vocabulary import input_size
 from maskmill.networks.sliding import mean_logits
 
 
-def test_the_affinity_of_three_segments_by_hand():  # P16
+def test_the_affinity_of_three_segments_by_hand():
     # Unit vectors of which the similarities are ln 2 and 0, so that softmaxes are simple fractions.
     scale, classes = math.log(2), torch.eye(3).double()
     segments, image = torch.eye(3).double(), torch.tensor([0.8, 0.6, 0.0], dtype=torch.float64)
@@ -43,7 +43,7 @@ def test_the_five_classes_of_the_image_are_admitted_or_all_where_there_are_fewer
     ("threshold", "used", "background"),
     [(0.3, 0.3, [False, True, False]), (0.5, 0.5, [False, True, True]), (0.95, 0.6, [False, True, True])],
 )
-def test_one_segment_stays_foreground_also_above_all_affinities(threshold, used, background):  # P16
+def test_one_segment_stays_foreground_also_above_all_affinities(threshold, used, background):
     affinity = torch.tensor([[0.6, 0.1], [0.05, 0.2], [0.4, 0.3]], dtype=torch.float64)
     assert background_threshold(affinity, threshold) == used
     segments = torch.tensor([[0, 1, 2], [2, 1, 0]])

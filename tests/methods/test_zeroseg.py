@@ -1,4 +1,4 @@
-"""ZeroSeg's views, losses and health signals (spec open_vocabulary 3.2, 3.3, P14)."""
+"""ZeroSeg's views, its losses, and the measures that show a collapse of the segments."""
 
 import math
 

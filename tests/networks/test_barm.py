@@ -1,4 +1,4 @@
-"""Golden numbers: sizes of the released networks (spec 1.3, T7), its aggregation of the background (T2)."""
+"""BARM's network. Golden numbers: sizes of the released networks (ANDYZAQ/BARM) and their aggregated background."""
 
 import pytest
 import torch
@@ -39,7 +39,7 @@ def small(*sizes: int) -> BARM:
         ((100, *10 * [5]), 64_570_337),
     ],
 )
-def test_t7_networks_have_the_released_size(sizes, total):
+def test_networks_have_the_released_size(sizes, total):
     network = released(*sizes)
     assert parameters(network) == total
     assert parameters(network.backbone) == 42_500_160
@@ -69,7 +69,7 @@ def scores() -> list[torch.Tensor]:
     return [torch.randn(2, channels, 3, 4, dtype=torch.float64, requires_grad=True) for channels in (4, 3, 2)]
 
 
-def test_t2_inference_adds_residuals_below_zero():
+def test_inference_adds_residuals_below_zero():
     z = scores()
     y = aggregate(z, learning=False)
     expected = z[0][:, 0] + z[1][:, 0].clamp(max=0) + z[2][:, 0].clamp(max=0)
@@ -77,14 +77,14 @@ def test_t2_inference_adds_residuals_below_zero():
     torch.testing.assert_close(y[:, 1:], torch.cat([z[0][:, 1:], z[1][:, 1:], z[2][:, 1:]], dim=1))
 
 
-def test_t2_learning_adds_the_last_residual_as_it_is():
+def test_learning_adds_the_last_residual_as_it_is():
     z = scores()
     y = aggregate(z, learning=True)
     torch.testing.assert_close(y[:, 0], z[0][:, 0] + z[1][:, 0].clamp(max=0) + z[2][:, 0])
     assert (z[2][:, 0] > 0).any(), "a clamp would be seen"
 
 
-def test_t2_background_has_a_gradient_through_the_last_residual_alone():
+def test_background_has_a_gradient_through_the_last_residual_alone():
     z = scores()
     aggregate(z, learning=True)[:, 0].sum().backward()
     assert (z[0].grad == 0).all() and (z[1].grad == 0).all()

@@ -1,4 +1,4 @@
-"""Golden numbers: one float64 run of BAS's released networks with the parameters of `rule_q` (and `rule_f`)."""
+"""BAS's networks. Golden numbers: one float64 run of the released networks with parameters of `rule_q` and `rule_f`."""
 
 import copy
 
@@ -31,7 +31,7 @@ def numbers(values: torch.Tensor) -> list[float]:
 
 
 def positive(mean: float, first: float, last: float) -> list[float]:
-    """`numbers` of what has no negative value."""
+    """`numbers` of a tensor without negative values."""
     return [mean, mean, first, last]
 
 

@@ -1,4 +1,4 @@
-"""ZeroSeg's teachers: open_clip's models with local weights (spec open_vocabulary P13), and the small one."""
+"""ZeroSeg's teachers: open_clip's models with weights from a file, and the small one that is trained here."""
 
 import json
 

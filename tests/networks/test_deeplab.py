@@ -56,7 +56,7 @@ def test_arguments_rebuild_the_network():
     ("backbone", "millions", "gmacs"), [("resnet50", "40.352", "74.66"), ("resnet101", "59.344", "106.50")]
 )
 def test_g10_size_and_cost_of_cwbass_network(backbone, millions, gmacs):
-    """Spec 3.5: 21 classes, crops of 321 pixels."""
+    """Size and cost of the released network for 21 classes and crops of 321 pixels."""
     arguments = yaml.safe_load(CONFIG.read_text())["cwbass"]["network"]
     with torch.device("meta"):
         network = DeepLabV3Plus(**arguments | {"backbone": backbone}, num_classes=21)

@@ -1,5 +1,5 @@
-"""Golden numbers: sizes and costs that the released MGD networks were measured at, and the paper's cost ratios (spec
-2.2, G10)."""
+"""MGD's networks. Golden numbers: sizes and costs measured on the released networks, and the cost ratios of the paper's
+abstract."""
 
 import pytest
 import torch

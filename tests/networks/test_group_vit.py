@@ -1,4 +1,4 @@
-"""GroupViT's network against transformers' and timm's (parity tests P1 to P5 and P8 to P10 of the specification)."""
+"""GroupViT's network against the implementations in transformers, timm and open_clip."""
 
 import open_clip
 import pytest
@@ -40,7 +40,7 @@ def models():
 
 
 @torch.no_grad()
-def test_encoder_equals_transformers(models):  # P1
+def test_encoder_equals_transformers(models):
     theirs, ours = models
     pixels = torch.randn(2, 3, 224, 224).double()
     expected = theirs.vision_model(pixels, output_attentions=True)
@@ -51,7 +51,7 @@ def test_encoder_equals_transformers(models):  # P1
 
 
 @torch.no_grad()
-def test_vectors_of_images_and_texts_equal_transformers(models):  # P2
+def test_vectors_of_images_and_texts_equal_transformers(models):
     theirs, ours = models
     pixels = torch.randn(3, 3, 224, 224).double()
     features = ours.encoder(pixels).features
@@ -66,7 +66,7 @@ def test_vectors_of_images_and_texts_equal_transformers(models):  # P2
 
 
 @torch.no_grad()
-def test_larger_images_get_a_resized_position_embedding_as_in_transformers(models):  # P3
+def test_larger_images_get_a_resized_position_embedding_as_in_transformers(models):
     theirs, ours = models
     pixels = torch.randn(1, 3, 448, 448).double()
     vision = theirs.vision_model
@@ -80,7 +80,7 @@ def test_larger_images_get_a_resized_position_embedding_as_in_transformers(model
 
 
 @torch.no_grad()
-def test_composed_maps_equal_transformers_grouping(models):  # P4
+def test_composed_maps_equal_transformers_grouping(models):
     theirs, ours = models
     pixels = torch.randn(2, 3, 224, 224).double()
     attentions = theirs.vision_model(pixels, output_attentions=True).attentions[:2]
@@ -99,7 +99,7 @@ def grouping(**assignment) -> tuple[GroupingBlock, torch.Tensor, torch.Tensor]:
 
 
 @torch.no_grad()
-def test_hard_assignment_is_the_arg_max_and_an_empty_group_gets_nothing():  # P5
+def test_hard_assignment_is_the_arg_max_and_an_empty_group_gets_nothing():
     block = grouping()[0].assign.eval()
     groups, segments = torch.randn(3, 4, 16).double(), torch.randn(3, 10, 16).double()
     values, soft = block(groups, segments)
@@ -137,7 +137,7 @@ def test_assign_scale_sharpens_the_map():
     torch.testing.assert_close(sharp.assign.scale, 4 * block.assign.scale)
 
 
-def test_layer_equals_timms_with_an_epsilon_of_1e_5():  # P9
+def test_layer_equals_timms_with_an_epsilon_of_1e_5():
     torch.manual_seed(0)
     ours, theirs = Layer(384, 6).double(), Block(384, 6, qkv_bias=True, norm_layer=nn.LayerNorm).double()
     state = {
@@ -151,7 +151,7 @@ def test_layer_equals_timms_with_an_epsilon_of_1e_5():  # P9
     torch.testing.assert_close(ours(x, x), ours(x))
 
 
-def test_captions_get_clips_tokens_and_a_long_one_ends_in_its_end_token():  # P8, P10
+def test_captions_get_clips_tokens_and_a_long_one_ends_in_its_end_token():
     network = GroupViT(encoder=SMALL["encoder"], text=TEXT).double()
     captions = ["It's 3 o'clock: a cat, (two) dogs & more!", "word " * 100]
     tokens = network.tokenizer(captions)
@@ -203,7 +203,7 @@ def test_released_names_become_ours():
 
 
 def test_the_published_sizes():
-    """28.84 M, 22.15 M and 55.727 M parameters (spec 1.1)."""
+    """28.84 M, 22.15 M and 55.727 M parameters, counted on the released code."""
     network = GroupViT(encoder={}, text=TEXT, multi_label=False)
     counts = [sum(p.numel() for p in part.parameters()) / 1e6 for part in (network.encoder, network.text, network)]
     assert counts == pytest.approx([28.84, 22.15, 55.727], abs=0.005)

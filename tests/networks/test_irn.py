@@ -1,4 +1,4 @@
-"""Golden numbers: one float64 run of IRN's released networks with the parameters of `rule_q`."""
+"""IRNet. Golden numbers: one float64 run of IRN's released networks with parameters of `rule_q`."""
 
 import pytest
 import torch

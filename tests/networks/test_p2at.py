@@ -1,5 +1,5 @@
-"""Golden numbers: what the released code gave with formula weights and inputs, in float64 (spec 4.4), and the sizes of
-its networks (spec 3.1)."""
+"""P2AT's network. Golden numbers: outputs of the released code (mohamedac29/P2AT) for weights and inputs from formulas,
+in float64, and the sizes of its networks."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Golden numbers: the released evaluator's grid and margins (spec G8, G12)."""
+"""Sliding windows. Golden numbers: grid and margins of MGD's released evaluator."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""ZeroSeg's network against transformers' masked autoencoder (spec open_vocabulary 3.1, P11), and its gradients."""
+"""ZeroSeg's network against the masked autoencoder in transformers, and its gradients."""
 
 import pytest
 import torch

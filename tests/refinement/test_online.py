@@ -1,4 +1,4 @@
-"""Refinement of a teacher's probabilities inside a training step (U8): CRF, PAMR, none."""
+"""Refinement of a teacher's probabilities inside a training step: CRF, PAMR, none."""
 
 import pytest
 import torch

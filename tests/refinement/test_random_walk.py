@@ -1,4 +1,4 @@
-"""Golden numbers: one float64 run of IRN's released code (PathIndex, propagate_to_edge)."""
+"""IRN's random walk. Golden numbers: one float64 run of `misc/indexing.py` in IRN's released code."""
 
 from itertools import groupby
 

@@ -1,4 +1,4 @@
-"""From score maps to probabilities and labels: what half precision costs, and what is refused."""
+"""Probabilities and labels of score maps: the error of half precision, and score maps that are refused."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What pictures show is what the files say: IoU of each class, losses, scores over thresholds, costs."""
+"""Pictures agree with their files: IoU of each class, losses, scores over thresholds, costs."""
 
 import math
 
@@ -8,15 +8,15 @@ from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
 from maskmill.reporting.classes import LINE, class_ious, draw_classes
-from maskmill.reporting.costs import draw_costs, place_of, spoken, stage_costs
+from maskmill.reporting.costs import draw_costs, duration_text, place_of, stage_costs
 from maskmill.reporting.curves import (
     best_of,
     draw_losses,
     draw_search,
     draw_thresholds,
     read_losses,
-    searched,
     short_names,
+    varied_settings,
 )
 from maskmill.reporting.tables import summary_page
 
@@ -118,7 +118,7 @@ def test_a_search_has_an_axis_for_each_value_that_was_varied(tmp_path):
             "bilateral_srgb": [None, 5.0, 10.0, 12.0],
         }
     )
-    assert searched(tried) == ["bilateral_srgb"]
+    assert varied_settings(tried) == ["bilateral_srgb"]
     draw_search(tried, tmp_path / "search.png", "title")
     draw_search(tried[:2], tmp_path / "one.png", "title")  # one setting: nothing was varied
     assert (tmp_path / "search.png").exists() and (tmp_path / "one.png").exists()
@@ -162,8 +162,8 @@ def test_a_benchmark_tells_its_stage_and_data_set_by_its_folders(tmp_path):
         assert place_of(tmp_path.relative_to(tmp_path) / name, {"voc", "mine", "pairs"}) == place
 
 
-def test_times_are_said_in_the_unit_that_suits_them():
-    assert [spoken(seconds) for seconds in (0.25, 90, 5400)] == ["0.2 s", "1.5 min", "1.5 h"]
+def test_times_are_in_the_unit_that_suits_them():
+    assert [duration_text(seconds) for seconds in (0.25, 90, 5400)] == ["0.2 s", "1.5 min", "1.5 h"]
 
 
 def test_the_page_has_the_aggregates_and_the_published_value_with_its_source():

@@ -1,4 +1,4 @@
-"""Result tables in one: rows beside their baselines, means over seeds and over nothing else."""
+"""The table of all result tables: rows beside their baselines, means over seeds and over nothing else."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Result tables: house columns, honest names of data, the paper's number only where it belongs."""
+"""Result tables: columns, names of the data, and published numbers only for the rows that they belong to."""
 
 import pandas as pd
 

@@ -1,4 +1,4 @@
-"""What `make verify` reads from the tables of a run."""
+"""The numbers that `make verify` reads from the tables of a run."""
 
 import pandas as pd
 import pytest

@@ -104,7 +104,7 @@ def write_features_late(path):
 
 
 class RoomLater(dict):
-    """Columns before the last of which there is room again."""
+    """Columns of a table; before the last one is written, the disk has room again."""
 
     def __init__(self, folder):
         super().__init__({name: np.random.default_rng([3]).random((256, 64)) for name in "abcd"})
@@ -123,7 +123,7 @@ def write_table_late(path):
 
 @pytest.mark.parametrize("write", [write_maps_late, write_features_late, write_table_late])
 def test_room_that_appears_too_late_gives_no_file_with_holes(small_disk, write):
-    """The disk is full while an array is written, and no longer so when the file is closed."""
+    """The disk is full while an array is written, and has room again when the file is closed."""
     full = pytest.raises(InputError, match=r"file: the disk is full; make room and run again")
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process, full:
         process.submit(write, small_disk / "file").result()

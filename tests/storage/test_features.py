@@ -1,4 +1,4 @@
-"""Feature stores: written in the shard's order, gone on with after a kill, checked against shard and teacher."""
+"""Feature stores: written in the shard's order, continued after a kill, checked against shard and teacher."""
 
 import multiprocessing
 import pickle
@@ -22,7 +22,7 @@ def small_blocks(monkeypatch):
 
 
 class Teacher:
-    """Computes rows of VALUES, remembers which, and stops when it is told to."""
+    """Computes rows of VALUES, records which, and stops at a given row."""
 
     def __init__(self, stop_at=None):
         self.asked, self.stop_at = [], stop_at
@@ -47,7 +47,7 @@ def write(path, source, compute, *, keys=KEYS, grids=(1, 2)):
 
 
 def interrupted(path, source):
-    """A store whose making stopped at row 4."""
+    """A store whose writing stopped at row 4."""
     with pytest.raises(KeyboardInterrupt):
         write(path, source, Teacher(stop_at=5))
     assert not path.exists()
@@ -123,7 +123,7 @@ def test_loader_processes_open_the_file_for_themselves(tmp_path, source):
 
 
 class row_of:
-    """A picklable function: position to the row's bytes."""
+    """A picklable function that maps a position to the row's bytes."""
 
     def __init__(self, store):
         self.store = store
@@ -140,7 +140,7 @@ def test_the_vectors_lie_as_the_format_says(tmp_path, source):
 
 
 def test_a_flipped_byte_is_one_line_that_names_the_store(tmp_path, source):
-    """Any byte: a flip lies in unused space, and all is as written, or the store says what is damaged."""
+    """For any flipped byte, either all data is unchanged or the error names the damaged part."""
     path = tmp_path / "1.h5"
     write(path, source, Teacher())
     whole, noticed = path.read_bytes(), 0

@@ -195,7 +195,7 @@ def test_shards_with_a_common_image_do_not_merge(tmp_path):
 
 
 def test_a_flipped_byte_is_detected_on_read_and_the_shard_named(tmp_path):
-    """Any byte: a flip lies in unused space, and all is as written, or it is one line with the shard and the fix."""
+    """For any flipped byte, either all data is unchanged or one line names the shard and the fix."""
     noise = np.random.default_rng([6]).integers(0, 256, (20, 20), dtype=np.uint8)
     shards = [tmp_path / f"{number}.h5" for number in range(2)]
     for number, shard in enumerate(shards):
@@ -232,7 +232,7 @@ def read_all(path, times):
 
 
 def test_eight_processes_read_one_store_at_once(tmp_path):
-    """Each opens it for itself, and once through a handle that was open before the fork."""
+    """Each process opens the store itself, also where the parent had opened it before the fork."""
     values = np.random.default_rng([7]).integers(0, 256, (12, 40, 40), dtype=np.uint8)
     shards = [make_store(tmp_path / f"{n}.h5", {f"{n}{m}": values[4 * n + m] for m in range(4)}) for n in range(3)]
     merge_maps(shards, tmp_path / "all.h5")

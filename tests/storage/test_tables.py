@@ -20,7 +20,7 @@ def test_rows_of_several_tables_come_in_the_order_of_the_files(tmp_path):
 
 
 def test_a_flipped_byte_is_one_line_that_names_the_file(tmp_path):
-    """Any byte: a flip lies in unused space, and all is as written, or the error names the file."""
+    """For any flipped byte, either all data is unchanged or the error names the file."""
     path = tmp_path / "table.h5"
     write_table(path, COLUMNS)
     whole, noticed = path.read_bytes(), 0

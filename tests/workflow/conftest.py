@@ -1,18 +1,23 @@
 """Helpers that run the workflow as a user does."""
 
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from filelock import FileLock
 
+import faults
 from photos import OWN, write_photos
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "tests/overlays/tiny.yaml"
+FOLDERS = ("rules", "scales", "examples", "workflow_scripts", "profiles", "envs", "report")
 
 
 def pytest_collection_modifyitems(items):
@@ -29,7 +34,7 @@ class Project:
             return
         for name in ("Snakefile", "config.yaml"):
             shutil.copy(ROOT / name, folder / name)
-        for name in ("rules", "workflow_scripts", "profiles", "envs", "report"):  # with what numba has compiled before
+        for name in FOLDERS:  # with what numba has compiled before
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.egg-info"))
 
     def snakemake(self, *arguments: str, configfile: Path | None = TINY) -> subprocess.CompletedProcess:
@@ -54,6 +59,36 @@ class Project:
         lines = {line for line in done.stdout.splitlines() if line.startswith(("error: ", "config: "))}
         assert len(lines) == 1, done.stdout[-5000:]
         return lines.pop().removeprefix("error: ")
+
+    def start(self, *arguments: str, fault: str | None = None) -> subprocess.Popen:
+        """Start Snakemake in a process group of its own, to kill without reaching others; end it with `output_of`."""
+        command = [sys.executable, "-m", "snakemake", "--configfile", str(TINY), "--cores", "2", *arguments]
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=os.environ | (faults.variables(fault) if fault else {}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def output_of(self, running: subprocess.Popen, timeout: float = 600) -> str:
+        """What it printed, when it and all that hold its output have ended; they are killed where they do not end."""
+        try:
+            return running.communicate(timeout=timeout)[0]
+        except subprocess.TimeoutExpired:
+            os.killpg(running.pid, signal.SIGKILL)
+            raise
+
+    def wait_until_held(self, running: subprocess.Popen) -> None:
+        """Wait until a fault of kind `hold` holds a stage; `release` lets it go on."""
+        while not (self.folder / "held").exists():
+            assert running.poll() is None, running.communicate()[0][-3000:]
+            time.sleep(0.2)
+
+    def release(self) -> None:
+        (self.folder / "held").unlink()
 
     def planned(self, *arguments: str, **options) -> dict[str, int]:
         """Number of jobs of each rule that a dry run lists."""

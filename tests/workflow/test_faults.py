@@ -4,8 +4,6 @@ import contextlib
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,12 +11,10 @@ import h5py
 import pytest
 import torch
 
-import faults
 from maskmill.storage.checkpoints import load_tensors
 
 TARGET = "results/mars_voc_miou.csv"
 WORK = "work/sample/voc"
-TINY = Path(__file__).parents[1] / "overlays/tiny.yaml"
 
 
 @pytest.fixture
@@ -34,36 +30,6 @@ def begun(finished, tmp_path):
         return type(finished)(tmp_path)
 
     return copy
-
-
-def start(project, *arguments: str, fault: str | None = None, target: str = TARGET) -> subprocess.Popen:
-    """Snakemake in a process group of its own, to kill without reaching others."""
-    environment = os.environ | (faults.variables(fault) if fault else {})
-    command = [sys.executable, "-m", "snakemake", target, "--cores", "2", "--configfile", str(TINY), *arguments]
-    return subprocess.Popen(
-        command,
-        cwd=project.folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-
-
-def output_of(running: subprocess.Popen, timeout: float = 600) -> str:
-    """What it printed, when it and all that hold its output have ended; they are killed where they do not end."""
-    try:
-        return running.communicate(timeout=timeout)[0]
-    except subprocess.TimeoutExpired:
-        os.killpg(running.pid, signal.SIGKILL)
-        raise
-
-
-def wait_until_held(project, running: subprocess.Popen) -> None:
-    while not (project.folder / "held").exists():
-        assert running.poll() is None, running.communicate()[0][-3000:]
-        time.sleep(0.2)
 
 
 def processes_in(project) -> list[int]:
@@ -114,8 +80,8 @@ def test_a_killed_stage_is_finished_by_the_next_call(finished, begun, missing, f
     project = begun(*missing)
     # The CRF's processes are to end with their stage: were there one left, it would hold the pipe that is read here.
     settings = ("training={save_minutes: 0}", "resources={threads_crf: 2}")
-    killed = start(project, "--config", *settings, fault=fault)
-    printed = output_of(killed)
+    killed = project.start(TARGET, "--config", *settings, fault=fault)
+    printed = project.output_of(killed)
     assert_all_end(project)
     assert killed.returncode != 0, printed[-3000:]
     assert list((project.folder / WORK).glob(left)), printed[-3000:]
@@ -128,15 +94,15 @@ def test_a_killed_stage_is_finished_by_the_next_call(finished, begun, missing, f
 def test_a_second_run_in_the_folder_is_refused_and_a_killed_snakemake_is_taken_up(finished, begun):
     project = begun("students/irn/mars/val")
     settings = ("--config", "resources={threads_crf: 2}")
-    running = start(project, *settings, fault="crf_predictions.py maskmill.storage.maps:MapWriter.write 2 hold")
+    running = project.start(TARGET, *settings, fault="crf_predictions.py maskmill.storage.maps:MapWriter.write 2 hold")
     try:
-        wait_until_held(project, running)
+        project.wait_until_held(running)
         second = project.snakemake(TARGET)
         assert second.returncode != 0 and "Directory cannot be locked" in second.stdout
         assert "no other Snakemake process" in second.stdout and "--unlock" in second.stdout
     finally:
         os.kill(running.pid, signal.SIGKILL)  # it alone: its stages end with it
-    output_of(running)
+    project.output_of(running)
     assert_all_end(project)
     assert "Directory cannot be locked" in project.snakemake(TARGET).stdout
     project.run(TARGET, "--unlock")
@@ -150,13 +116,13 @@ def test_a_training_on_two_devices_ends_with_snakemake_and_goes_on_to_what_one_d
     checkpoint = f"{WORK}/classifier/classifier.safetensors"
     settings = ("--config", "resources={gpu: 2}", "training={workers: 1, save_minutes: 0}")
     hold = "train_classifier.py lightning_fabric:Fabric.backward 2 hold"
-    running = start(project, *settings, fault=hold, target=checkpoint)
+    running = project.start(checkpoint, *settings, fault=hold)
     try:
-        wait_until_held(project, running)
+        project.wait_until_held(running)
         assert len(processes_in(project)) == 5
     finally:
         os.kill(running.pid, signal.SIGKILL)
-    output_of(running)
+    project.output_of(running)
     assert_all_end(project)
     project.run(checkpoint, "--unlock")
     printed = project.run(checkpoint, "--rerun-incomplete", "--config", "resources={gpu: 2}")
@@ -167,8 +133,8 @@ def test_a_training_on_two_devices_ends_with_snakemake_and_goes_on_to_what_one_d
 
 
 def test_number_of_cores_and_of_shards_does_not_matter(finished, project):
-    run = start(project, "--config", "shards=2", "--cores", "1")
-    printed = output_of(run)
+    run = project.start(TARGET, "--config", "shards=2", "--cores", "1")
+    printed = project.output_of(run)
     assert run.returncode == 0, printed[-3000:]
     assert len(list((project.folder / WORK / "cams").glob("*-of-2.h5"))) == 2
     assert table(project) == table(finished)

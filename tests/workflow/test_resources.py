@@ -9,7 +9,7 @@ import yaml
 from snakemake_executor_plugin_slurm.partitions import Partition, PartitionLimits
 from snakemake_executor_plugin_slurm.validation import validate_slurm_extra
 
-import stage
+from maskmill.workflow import stage
 
 PROFILE = Path(__file__).resolve().parents[2] / "profiles/slurm"
 LISTING = """

@@ -1,7 +1,7 @@
 """Kills or holds a stage at a chosen moment: PYTHONPATH brings this file into every process of a run.
 
 FAULT is "<script> <module>:<class>.<method> <n> <kill|hold>": the n-th call in a process that runs the script never
-returns. A held process first leaves the file `held` in its working folder.
+returns. A held process first leaves the file `held` in its working folder, and goes on where that file is removed.
 """
 
 import importlib
@@ -24,7 +24,9 @@ if any(argument.endswith(script) for argument in sys.orig_argv):
             os.kill(os.getpid(), signal.SIGKILL)
         if left[0] == 0 and fault == "hold":
             Path("held").touch()
-            time.sleep(600)
+            until = time.monotonic() + 600
+            while Path("held").exists() and time.monotonic() < until:
+                time.sleep(0.1)
         return original(*arguments, **options)
 
     setattr(patched, method, replaced)

@@ -292,7 +292,7 @@ def _read_bas_boxes(path: Path) -> Iterator[tuple[str, Boxes]]:
         corners = _numbers(tail.replace(";", " ").split(), path)
         if len(size) != 2 or not corners or len(corners) % 4:
             raise InputError(f"{path}: {line!r} is not `class\\file W H ; x0 y0 x1 y1 ...`; correct the line")
-        boxes = tuple((x0, y0, x1, y1) for x0, y0, x1, y1 in zip(*[iter(corners)] * 4, strict=True))
+        boxes = tuple((corners[k], corners[k + 1], corners[k + 2], corners[k + 3]) for k in range(0, len(corners), 4))
         width, height = size
         yield Path(name.replace("\\", "/")).stem, (boxes, _stated(width, height, path))
 
@@ -311,7 +311,7 @@ def squared(image: np.ndarray, side: int) -> np.ndarray:
 
 
 def identify(path: str | Path) -> str:
-    """The id of an image: its path without the suffix, with "__" for "/", because keys of map stores have no folders."""
+    """The id of an image: its path without the suffix, with "__" for "/", since map stores have no folders."""
     return "__".join(Path(path).with_suffix("").parts)
 
 

@@ -107,7 +107,7 @@ class CWBASSImages(_Pairs):
                 ignore |= hole
         # A hole has the mean colour, as padding has.
         pixels = geometry.normalised(strong, self.mean, self.std, jitter).masked_fill(ignore, 0)
-        if self.labels is None:
+        if self.labels is None or self.confidence is None:
             weak_pixels = geometry.normalised(weak, self.mean, self.std, jitter)
             return {"unlabelled": pixels, "weak": weak_pixels, "ignore": ignore} | mixing
         return mixing | {

@@ -218,7 +218,8 @@ def student_logits(
     """z_S of labelled and unlabelled images [B, 3, H, W]: as one batch where `joined`, so that batch norms see both;
     else one after the other, as the releases do."""
     if joined:
-        return model(torch.cat([labelled, unlabelled])).chunk(2)
+        on_labelled, on_unlabelled = model(torch.cat([labelled, unlabelled])).chunk(2)
+        return on_labelled, on_unlabelled
     return model(labelled), model(unlabelled)
 
 

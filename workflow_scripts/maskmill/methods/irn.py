@@ -136,7 +136,7 @@ def _window(values: Tensor, cell: Cell, reach: int) -> Tensor:
 
 
 def _strongest(boundary: Tensor, cells: Sequence[Cell], reach: int) -> Tensor:
-    """Flat position, on the map [B, H, W], of the strongest of `cells` seen from each source: [B, h, w]."""
+    """Flat position, on the map [B, H, W], of the strongest of `cells` relative to each source: [B, h, w]."""
     number = torch.stack([_window(boundary, cell, reach) for cell in cells]).max(dim=0).indices
     width = boundary.shape[-1]
     steps = torch.tensor([dy * width + dx for dy, dx in cells], device=boundary.device)

@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from maskmill.training.losses import cross_entropy
+from maskmill.training.losses import cross_entropy, total
 
 IGNORE = 255
 
@@ -63,15 +63,16 @@ def cps_losses(
         unlabelled_pass: context manager that the passes of unlabelled and mixed images run in.
     """
     if unlabelled is None:
-        return {"supervised": sum(supervised(branch(images)[0], labels) for branch in branches)}
-    mixed = mix(*unlabelled, mask)
+        return {"supervised": total(supervised(branch(images)[0], labels) for branch in branches)}
+    x_0, x_1 = unlabelled
+    mixed = mix(x_0, x_1, mask)
     with unlabelled_pass():
         with torch.no_grad():
-            pseudo = [mix(*(branch(x)[0] for x in unlabelled), mask).argmax(dim=1) for branch in branches]
+            pseudo = [mix(branch(x_0)[0], branch(x_1)[0], mask).argmax(dim=1) for branch in branches]
         on_mixed = [branch(mixed)[0] for branch in branches]
     on_labelled = [branch(images)[0] for branch in branches]
     crossed = cross_entropy(on_mixed[0], pseudo[1]) + cross_entropy(on_mixed[1], pseudo[0])
-    return {"supervised": sum(supervised(logits, labels) for logits in on_labelled), "cps": weight * crossed}
+    return {"supervised": total(supervised(logits, labels) for logits in on_labelled), "cps": weight * crossed}
 
 
 # Stage B: teacher outputs
@@ -131,9 +132,9 @@ def teacher_outputs(
             and L_R. With None they count, as in the released code.
         min_confidence: see `pseudo_labels`.
     """
-    unmixed = [teacher(x)[0] for x in unlabelled]
+    z_0, z_1 = (teacher(x)[0] for x in unlabelled)
     logits, features = teacher(mix(*unlabelled, mask))
-    on_mixed = pseudo_labels(mix(*unmixed, mask), min_confidence)
+    on_mixed = pseudo_labels(mix(z_0, z_1, mask), min_confidence)
     on_labelled = pseudo_labels(teacher(images)[0], min_confidence)
     if padding is None:
         return TeacherOutputs(on_labelled, on_mixed, pooled_logits(logits), relation(features))
@@ -148,13 +149,17 @@ def stored_arrays(wide: TeacherOutputs, deep: TeacherOutputs) -> dict[str, Tenso
     Labels are uint8 [B, 2, H, W], of x_l and of x_m.
     """
     labels = [torch.stack([teacher.labelled, teacher.mixed], dim=1).byte() for teacher in (wide, deep)]
-    return {"wide_labels": labels[0], "relation": wide.relation, "deep_labels": labels[1], "pooled": deep.pooled}
+    relation, pooled = _needed(wide.relation, "relation"), _needed(deep.pooled, "pooled")
+    return {"wide_labels": labels[0], "relation": relation, "deep_labels": labels[1], "pooled": pooled}
 
 
 def outputs_from_stores(batch: Mapping[str, Tensor]) -> tuple[TeacherOutputs, TeacherOutputs]:
     """The outputs of the wide and of the deep teacher in a batch that has the arrays of `stored_arrays`."""
-    wide, deep = (batch[name].long().unbind(dim=1) for name in ("wide_labels", "deep_labels"))
-    return TeacherOutputs(*wide, None, batch["relation"]), TeacherOutputs(*deep, batch["pooled"], None)
+    wide_l, wide_m = batch["wide_labels"].long().unbind(dim=1)
+    deep_l, deep_m = batch["deep_labels"].long().unbind(dim=1)
+    return TeacherOutputs(wide_l, wide_m, None, batch["relation"]), TeacherOutputs(
+        deep_l, deep_m, batch["pooled"], None
+    )
 
 
 def valid_pixels(padding: tuple[Tensor, Tensor, Tensor], mask: Tensor) -> Tensor:
@@ -242,15 +247,22 @@ def student_losses(
     logits, _ = student(images)
     losses = {
         "supervised": supervised(logits, labels),
-        "pixel_mixed": sum(cross_entropy(logits_mixed, teacher.mixed) for teacher in (wide, deep)),
-        "pixel_labelled": sum(cross_entropy(logits, teacher.labelled) for teacher in (wide, deep)),
+        "pixel_mixed": total(cross_entropy(logits_mixed, teacher.mixed) for teacher in (wide, deep)),
+        "pixel_labelled": total(cross_entropy(logits, teacher.labelled) for teacher in (wide, deep)),
     }
     if lambda_1:
-        pooled = pooled_logits(logits_mixed, valid)
-        losses["image"] = lambda_1 * image_level_loss(pooled, deep.pooled, images_per_device=images_per_device)
+        pooled, of_teacher = pooled_logits(logits_mixed, valid), _needed(deep.pooled, "pooled")
+        losses["image"] = lambda_1 * image_level_loss(pooled, of_teacher, images_per_device=images_per_device)
     if lambda_2:
-        losses["region"] = lambda_2 * region_level_loss(relation(features, valid), wide.relation)
+        of_teacher = _needed(wide.relation, "relation")
+        losses["region"] = lambda_2 * region_level_loss(relation(features, valid), of_teacher)
     return losses
+
+
+def _needed(output: Tensor | None, name: str) -> Tensor:
+    if output is None:
+        raise ValueError(f"the teacher's output {name!r} is missing")
+    return output
 
 
 def _check(name: str, value: str, options: tuple[str, ...]) -> None:

@@ -209,8 +209,9 @@ def _resnet_mgd(name: str, output_stride: int, dilate: bool, pretrained: str | N
     else:
         _deepen_stem(network, width={"resnet18_deep": 32, "resnet101_deep": 64}[name])
         # The released ResNet-18 takes torchvision's weights by name: all but those of the stem's convolutions and the
-        # norms between them. The released ResNet-101 has a deep stem's weights; torchvision's are a deviation, and
-        # also leave random what is as wide as its stem's map: the norm behind the stem and two 1x1 convolutions.
+        # norms between them. The released ResNet-101 takes weights of a network with a deep stem. Torchvision's weights
+        # are a deviation: they also leave the norm behind the stem and two 1x1 convolutions random, because these have
+        # the width of the stem's map.
         load_weights(network, pretrained, stem=("conv1.", "bn1.", "layer1.0."))
     layers = [network.layer1, network.layer2, network.layer3, network.layer4]
     if output_stride == 16:

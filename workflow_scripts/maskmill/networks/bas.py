@@ -29,12 +29,12 @@ Parts = tuple[nn.Sequential, nn.Sequential, tuple[int, int], Floats, Floats]
 
 
 class Branches(NamedTuple):
-    """What the losses of BAS see of B images and C classes.
+    """Input of BAS's losses for B images and C classes.
 
     Attributes:
         scores: f2(F), [B, C, h', w'].
         foreground: M_f, the map of each image's class, [B, 1, h, w] in 0..1.
-        erased: f2~(F M_b), [B, C, h', w']; only the generator and what is before F learn from it.
+        erased: f2~(F M_b), [B, C, h', w']; its gradients reach only the generator and the layers before F.
     """
 
     scores: Tensor

@@ -595,8 +595,8 @@ def _chains(keys: np.ndarray, shifts: np.ndarray, widths: np.ndarray) -> tuple[n
         else:
             lines = _axis_lines(keys, shifts[direction - 1], widths[direction - 1], bits)
         lines.sort()
-        found, filled = _append_chains(lines, bits, 1 << int(widths.max()), chains, filled)
-        groups.append(found)
+        lengths, filled = _append_chains(lines, bits, 1 << int(widths.max()), chains, filled)
+        groups.append(lengths)
     return chains[:filled].copy(), np.concatenate(groups)
 
 

@@ -1,4 +1,4 @@
-"""Bars of the IoU of each class, a method beside its baseline."""
+"""Bar charts of the IoU of each class, for a method and its baseline."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -10,17 +10,18 @@ import pandas as pd
 from maskmill.reporting.style import BASELINE, COLOURS, headline, plt, save, tidy
 
 MEAN, FOREGROUND, BACKGROUND = "mIoU", "foreground mean", "background"
-LINE = 24  # groups of bars in one line of a picture
+LINE = 24  # groups of bars per line of a picture
 
 
 def class_ious(table: pd.DataFrame, variants: Sequence[str]) -> pd.DataFrame:
-    """IoU in percent, one row a group of bars, one column a variant; NaN where a class did not count for a variant.
+    """IoU in percent, one row per group of bars, one column per variant; NaN where a class did not count.
 
-    The groups are the mIoU, then, where there is a background, the mean over the foreground's classes and the
-    background, then the other classes in the order of the variant that has most.
+    The groups are the mIoU; where there is a background, the mean over the foreground classes and the background; and
+    the other classes, in the order of the variant that has most of them.
 
     Args:
-        table: a result table; `variants` that are not in it are left out.
+        table: a result table.
+        variants: columns of the result; those that are not in the table are left out.
     """
     rows = table[table["variant"].isin(variants)]
     wide = rows[rows["metric"] == "iou"].pivot(index="class_name", columns="variant", values="value")
@@ -40,10 +41,15 @@ def draw_classes(
     path: str | Path,
     title: str,
 ) -> None:
-    """Draw the bars of `class_ious` for each of `compared`, whose first variant is the baseline, in grey.
+    """Draw the bars of `class_ious` for groups of variants.
 
-    Means and the background stand first, on a darker ground and with their values; many classes take several lines.
-    Variants that are not in the table, and groups of none, are left out.
+    Means and background come first, on a darker ground and with their values; many classes take several lines. Variants
+    that are not in the table, and groups without any variant, are left out.
+
+    Args:
+        table: a result table.
+        compared: groups of variants; the first variant of each is the baseline, in grey.
+        path: PNG file to write.
     """
     panels = []
     for variants in compared:
@@ -60,8 +66,8 @@ def draw_classes(
         _draw_bars(axis, bars.iloc[lines], colours, values_of=_leading(bars) if first else 0)
         if first:
             data = table[table["variant"] == bars.columns[0]].iloc[0]
-            says = f"{data['data']}, {data['images']} images, seed {data['seed']}"
-            axis.set_title("\n".join(textwrap.wrap(says, 15 * int(size[0]))), fontsize=8, loc="left")
+            subtitle = f"{data['data']}, {data['images']} images, seed {data['seed']}"
+            axis.set_title("\n".join(textwrap.wrap(subtitle, 15 * int(size[0]))), fontsize=8, loc="left")
             axis.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1), frameon=False, title="grey: baseline",
                         title_fontsize=7, alignment="left")  # fmt: skip
     headline(figure, title)
@@ -73,7 +79,7 @@ def _leading(bars: pd.DataFrame) -> int:
 
 
 def _draw_bars(axis: plt.Axes, bars: pd.DataFrame, colours: Mapping[str, str], values_of: int) -> None:
-    """`values_of`: so many of the first groups are set off and show their values."""
+    """Draw one line of groups; the first `values_of` groups are set apart and show their values."""
     places, width = np.arange(len(bars), dtype=float), 0.84 / len(bars.columns)
     places[values_of:] += 0.4 * (values_of > 0)
     for number, variant in enumerate(bars.columns):

@@ -1,4 +1,4 @@
-"""Curves: losses of trainings, scores over thresholds, and what a search for a setting tried."""
+"""Curves: losses of trainings, scores over thresholds, and the results of a search for settings."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -13,10 +13,10 @@ COLUMNS = 4
 
 
 def read_losses(checkpoint: str | Path) -> pd.DataFrame:
-    """The losses of the training that wrote `checkpoint`: index `step` (iteration from 1), a column a loss.
+    """The losses of the training that wrote `checkpoint`: index `step` (iteration, from 1), one column per loss.
 
-    They are read from the TensorBoard log beside it, without a limit on the number of points; a training that was
-    started again hides what it repeats. Empty where there is no log.
+    They come from all points of the TensorBoard log beside the checkpoint. Of iterations that a training repeated after
+    it was resumed, only the last values count. Empty if there is no log.
     """
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # slow: only where needed
 
@@ -34,10 +34,14 @@ def read_losses(checkpoint: str | Path) -> pd.DataFrame:
 
 
 def draw_losses(trainings: Mapping[str, pd.DataFrame], path: str | Path, title: str) -> None:
-    """Draw the losses of each training on an axis of its own: pale as they were, and their running mean.
+    """Draw the losses of each training on an axis of its own: the values in a pale colour, and the running mean over a
+    twentieth of the points.
 
-    The mean goes over a twentieth of the training's points. A scale is logarithmic where losses are positive and range
-    over more than a factor of 5.
+    An axis is logarithmic where all losses are positive and their range exceeds a factor of 5.
+
+    Args:
+        trainings: results of `read_losses`, by title.
+        path: PNG file to write.
     """
     columns = min(COLUMNS, len(trainings))
     lines = -(-len(trainings) // columns)
@@ -75,15 +79,22 @@ def best_of(curve: pd.DataFrame) -> pd.DataFrame:
     """The best score at each threshold: columns split (where there is one), threshold and the score.
 
     Args:
-        curve: columns threshold and, last, a score; of several lines with one threshold and one split, such as those
-            of several top-k, the best counts.
+        curve: columns threshold, optionally split and, last, a score. Of several rows with the same threshold and
+            split, e.g. for several top-k, the best counts.
     """
     keys = [key for key in ("split", "threshold") if key in curve]
     return curve.groupby(keys, sort=False)[curve.columns[-1]].max().reset_index()
 
 
 def draw_thresholds(curves: Mapping[str, pd.DataFrame], path: str | Path, title: str, score: str = "mIoU (%)") -> None:
-    """Draw scores over thresholds, a line a curve, an axis a split; the best of each line is marked and named."""
+    """Draw scores over thresholds: one line per curve, one axis per split. A dot marks the best point of each line, and
+    the legend states it.
+
+    Args:
+        curves: as for `best_of`, by name.
+        path: PNG file to write.
+        score: label of the vertical axis.
+    """
     best = {name: best_of(curve) for name, curve in curves.items()}
     splits = list(dict.fromkeys(split for curve in best.values() for split in _splits(curve)))
     size = (4.2 * len(splits) + 1.2, 3.4)
@@ -93,8 +104,8 @@ def draw_thresholds(curves: Mapping[str, pd.DataFrame], path: str | Path, title:
             line = _splits(curve)[split]
             value = line.columns[-1]
             top = line.loc[line[value].idxmax()]
-            says = f"{name}: {top[value]:.1f} at {top['threshold']:.2f}"
-            axis.plot(line["threshold"], line[value], color=colour, linewidth=1.6, label=says)
+            label = f"{name}: {top[value]:.1f} at {top['threshold']:.2f}"
+            axis.plot(line["threshold"], line[value], color=colour, linewidth=1.6, label=label)
             axis.plot(top["threshold"], top[value], "o", color=colour, markersize=5)
         if split:
             axis.set_title(split, fontsize=9)
@@ -111,20 +122,21 @@ def _splits(curve: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return dict(list(curve.groupby("split", sort=False))) if "split" in curve else {"": curve}
 
 
-def searched(tried: pd.DataFrame) -> list[str]:
-    """The columns of a search's table that had more than one value."""
-    settings = tried.drop(columns=["stage", "miou"])
+def varied_settings(search: pd.DataFrame) -> list[str]:
+    """The settings, columns of a search's table, that have more than one value."""
+    settings = search.drop(columns=["stage", "miou"])
     return [name for name in settings if settings[name].nunique() > 1]
 
 
-def draw_search(tried: pd.DataFrame, path: str | Path, title: str) -> None:
-    """Draw the mIoU of every setting that was tried over each value that was searched, the best one ringed.
+def draw_search(search: pd.DataFrame, path: str | Path, title: str) -> None:
+    """Draw the mIoU of all combinations of settings over each setting that varies; a ring marks the best one.
 
     Args:
-        tried: columns stage (none, coarse or fine), miou (percent), and the setting's values.
+        search: columns stage (none, coarse or fine), miou (percent), and one column per setting.
+        path: PNG file to write.
     """
-    plain, settings = tried.loc[tried["stage"] == "none", "miou"].item(), tried[tried["stage"] != "none"]
-    names = searched(settings) or [settings.columns[-1]]
+    plain, settings = search.loc[search["stage"] == "none", "miou"].item(), search[search["stage"] != "none"]
+    names = varied_settings(settings) or [settings.columns[-1]]
     best = settings.loc[settings["miou"].idxmax()]
     figure, axes = plt.subplots(
         1, len(names), figsize=(2.6 * len(names) + 1.8, 3.2), squeeze=False, sharey=True, layout="constrained"
@@ -145,7 +157,7 @@ def draw_search(tried: pd.DataFrame, path: str | Path, title: str) -> None:
 
 
 def short_names(checkpoints: Sequence[str]) -> tuple[str, list[str]]:
-    """The folder that checkpoints share, and where each lies in it, without its ending and the usual `network`."""
+    """The common folder of checkpoints, and their paths in it, without suffix and without the usual `/network`."""
     folder = os.path.commonpath([os.path.dirname(path) for path in checkpoints])
     names = [os.path.splitext(os.path.relpath(path, folder))[0] for path in checkpoints]
     return folder, [name.removesuffix("/network") for name in names]

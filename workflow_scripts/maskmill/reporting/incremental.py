@@ -1,4 +1,4 @@
-"""Pictures of what is forgotten step by step."""
+"""Pictures of what a network forgets from step to step."""
 
 from pathlib import Path
 
@@ -9,10 +9,11 @@ from maskmill.reporting.style import PHOTO_DPI, plt, save
 
 
 def draw_forgetting(rows: pd.DataFrame, path: str | Path, title: str) -> None:
-    """Draw one heat map a variant: classes in the order in which they are learned, steps, and the IoU in each cell.
+    """Draw the IoU as one heat map per variant, with a column per class, in the order of learning, and a row per step.
 
     Args:
         rows: columns variant, step, class_name, learned_in (step) and iou (percent).
+        path: PNG file to write.
     """
     classes = rows.sort_values("learned_in", kind="stable")["class_name"].unique()
     variants, steps = rows["variant"].unique(), sorted(rows["step"].unique())
@@ -21,7 +22,7 @@ def draw_forgetting(rows: pd.DataFrame, path: str | Path, title: str) -> None:
     for axis, variant in zip(axes.flat, variants, strict=True):
         table = rows[rows["variant"] == variant].pivot(index="step", columns="class_name", values="iou")
         values = table.reindex(index=steps, columns=classes).to_numpy()
-        shown = axis.imshow(values, vmin=0, vmax=100, cmap="viridis", aspect="auto")
+        heat = axis.imshow(values, vmin=0, vmax=100, cmap="viridis", aspect="auto")
         for row, column in zip(*np.nonzero(~np.isnan(values)), strict=True):
             value = values[row, column]
             colour = "white" if value < 60 else "black"
@@ -30,5 +31,5 @@ def draw_forgetting(rows: pd.DataFrame, path: str | Path, title: str) -> None:
         axis.set_ylabel(f"{variant}\nafter step", fontsize=8)
     axes.flat[-1].set_xticks(range(len(classes)), classes, rotation=90, fontsize=8)
     figure.suptitle(title, fontsize=10)
-    figure.colorbar(shown, ax=axes, label="IoU (%)")
+    figure.colorbar(heat, ax=axes, label="IoU (%)")
     save(figure, path, PHOTO_DPI)

@@ -1,4 +1,4 @@
-"""Pictures of boxes beside their images, and of what an activation sees as a mask grows."""
+"""Pictures of boxes on their images, and of the activation and the cross entropy as a mask grows."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,13 +10,19 @@ from matplotlib.patches import Rectangle
 
 from maskmill.reporting.style import PHOTO_DPI, plt, save
 
-TRUE, FOUND = "lime", "red"
+TRUE, PREDICTED = "lime", "red"
 
 
 @dataclass(frozen=True)
 class BoxRow:
-    """One image uint8 [H, W, 3], its true boxes [n, 4], and by method its normalised map [H, W] and its box [4]; all in
-    the same pixels."""
+    """One image with its boxes; all are in the same pixels.
+
+    Attributes:
+        image: uint8 [H, W, 3].
+        truth: true boxes [n, 4].
+        maps: activations [H, W] in 0..1, by method.
+        boxes: predicted boxes [4], by method.
+    """
 
     title: str
     image: np.ndarray
@@ -26,8 +32,13 @@ class BoxRow:
 
 
 def draw_boxes(rows: Sequence[BoxRow], curve: pd.DataFrame, path: str | Path, title: str) -> None:
-    """Draw one line of pictures a row, true boxes green and found ones red; below them `curve`, with columns share
-    (area of the mask over the object's), cross_entropy and activation (share of the whole image's)."""
+    """Draw one line of pictures per row, with true boxes in green and predicted ones in red, and a curve below them.
+
+    Args:
+        curve: columns share (area of the mask / area of the object), cross_entropy, and activation (share of that of
+            the whole image).
+        path: PNG file to write.
+    """
     methods = list(rows[0].maps)
     columns = 1 + len(methods)
     figure = plt.figure(figsize=(2.4 * columns, 2.3 * len(rows) + 4))
@@ -38,7 +49,7 @@ def draw_boxes(rows: Sequence[BoxRow], curve: pd.DataFrame, path: str | Path, ti
             axis.imshow(row.image)
             if method:
                 axis.imshow(row.maps[method], cmap="inferno", alpha=0.6, vmin=0, vmax=1)
-                _outline(axis, row.boxes[method], FOUND)
+                _outline(axis, row.boxes[method], PREDICTED)
             for box in row.truth:
                 _outline(axis, box, TRUE)
             axis.set_xticks([])

@@ -129,8 +129,9 @@ def _legend(ids: set[int], dataset: Dataset | None) -> list[Patch]:
     for number in sorted(ids):
         if number == 0 and (dataset or VOC).has_background:
             continue
-        hatched = {"edgecolor": "black", "hatch": "////"} if number == BIASED else {}
-        handles.append(Patch(facecolor=colours[number], label=class_name(number, dataset), **hatched))
+        handles.append(Patch(facecolor=colours[number], label=class_name(number, dataset)))
+        if number == BIASED:
+            handles[-1].set(edgecolor="black", hatch="////")
     return handles
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from maskmill.evaluation.papers import PaperValue
+from maskmill.evaluation.published import Numbers, PaperValue
 
 COLUMNS = [
     *("method", "dataset", "scale", "data", "images", "variant", "seed"),
@@ -32,20 +32,25 @@ def result_rows(
     constants: Mapping,
     data: str,
     images: int,
-    paper: PaperValue | Mapping[str, PaperValue] | None,
+    paper: Numbers | None,
     comparable: bool,
 ) -> pd.DataFrame:
     """Rows of one variant in the columns of every result table.
 
     Args:
-        scores: columns metric, class_name, value.
+        scores: columns metric, class_name (empty for aggregates), value.
+        variant: name of the rows.
         constants: method, dataset, scale, seed.
-        data, images: what was evaluated, in words, and how many images.
-        paper: the published mIoU of this variant, or its published numbers by metric, if any were read.
-        comparable: whether data and scale are the paper's; if not, `paper_source` says so.
+        data: description of the evaluated images.
+        images: their number.
+        paper: the published mIoU of this variant, or its published numbers by metric; None: there are none.
+        comparable: whether data and scale are those of the paper; if not, `paper_source` says so.
+
+    Returns:
+        The columns `COLUMNS`.
     """
     rows = scores.assign(**constants, variant=variant, data=data, images=images, paper_value=None, paper_source="")
-    published = {"miou": paper} if isinstance(paper, PaperValue) else paper or {}
+    published: Mapping[str, PaperValue] = {"miou": paper} if isinstance(paper, PaperValue) else paper or {}
     for metric, number in published.items():
         aggregate = rows["metric"] == metric
         rows["paper_value"] = rows["paper_value"].astype(object)
@@ -55,13 +60,18 @@ def result_rows(
 
 
 def data_name(dataset: str, split: dict, *, drawn: bool) -> tuple[str, bool]:
-    """What a split of the manifest is, in words, and whether it is the published split under its official labels.
+    """Describe a split of the manifest for the column `data`.
 
-    A list of the user's own is named with both sizes, and drawn scenes are never called by the data set's name. Where
-    a data set has several sets of labels, theirs is named.
+    A user's own list is described with both sizes. Drawn scenes never have the data set's name. Where a data set has
+    several sets of labels, the description names the set.
 
     Args:
+        dataset: its name.
+        split: entry of the manifest, see `data.voc.manifest`.
         drawn: whether the images are scenes that the workflow draws.
+
+    Returns:
+        The description, and whether the split is the published one with its official labels.
     """
     if split["published"] == "own":
         return f"{dataset} {split['list']}", False
@@ -74,7 +84,7 @@ def data_name(dataset: str, split: dict, *, drawn: bool) -> tuple[str, bool]:
 
 
 def partition_name(partition: dict) -> str:
-    """What a partition's manifest says, to stand behind the name of the evaluated data."""
+    """Describe a partition, from its manifest; the text follows that of `data_name`."""
     part, labelled = partition["part"].replace("_", "/"), partition["labelled"]["images"]
     total = labelled + partition["unlabelled"]["images"]
     if partition["published"] == "own":
@@ -83,7 +93,7 @@ def partition_name(partition: dict) -> str:
 
 
 def aggregates(table: pd.DataFrame) -> pd.DataFrame:
-    """What is not of a single class, one row a variant: columns variant, data, images, then a column a metric."""
+    """The scores over several classes, one row per variant: columns variant, data, images, and one per metric."""
     rows = table[table["class_name"].fillna("") == ""]
     wide = rows.pivot_table(index=["variant", "data", "images"], columns="metric", values="value", sort=False)
     wide.columns.name = None
@@ -91,15 +101,15 @@ def aggregates(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary(table: pd.DataFrame) -> str:
-    """The aggregates as text, one line a variant, for the terminal."""
+    """The aggregates as text for the terminal, one line per variant."""
     return aggregates(table).to_string(index=False, float_format=lambda value: f"{value:.1f}")
 
 
 def summary_page(table: pd.DataFrame, title: str) -> str:
-    """The aggregates as an HTML page, one row a variant; the last column is what was published, and where."""
+    """The aggregates as an HTML page, one row per variant; the last column has published numbers and their sources."""
     wide = aggregates(table)
     published = table.dropna(subset="paper_value")
-    says = published["metric"] + " " + published["paper_value"].astype(str) + " (" + published["paper_source"] + ")"
-    wide["published"] = wide["variant"].map(says.groupby(published["variant"]).agg("; ".join))
+    texts = published["metric"] + " " + published["paper_value"].astype(str) + " (" + published["paper_source"] + ")"
+    wide["published"] = wide["variant"].map(texts.groupby(published["variant"]).agg("; ".join))
     rows = wide.to_html(index=False, border=0, na_rep="", float_format=lambda value: f"{value:.2f}")
     return PAGE.format(title=html.escape(title), rows=rows)

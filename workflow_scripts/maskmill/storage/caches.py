@@ -99,8 +99,9 @@ def create_batches(
         stores = {}
         for name, path in paths.items():
             teacher, kind = BATCH_STORES[name]
-            origin = {"producer": "cache_batches", "parameters": parameters, "inputs": [teachers[teacher], *lists]}
-            stores[name] = stack.enter_context(create_maps(path, kind, **origin))
+            inputs = [teachers[teacher], *lists]
+            store = create_maps(path, kind, producer="cache_batches", parameters=parameters, inputs=inputs)
+            stores[name] = stack.enter_context(store)
         yield stores
 
 

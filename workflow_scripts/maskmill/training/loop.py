@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -27,12 +27,14 @@ from maskmill.processes import end_with_parent
 from maskmill.progress import MININTERVAL
 from maskmill.storage.checkpoints import load_tensors, save_network, save_tensors
 from maskmill.training.ema import EMA
+from maskmill.training.losses import total
 
 logger = logging.getLogger(__name__)
 
 CHECK_EVERY = 10  # iterations; reading a loss makes a GPU wait
 
-Step = Callable[[nn.Module, dict[str, Tensor]], dict[str, Tensor]]
+Step = Callable[[nn.Module, dict[str, Any]], dict[str, Tensor]]
+Index = int | tuple[int, int]  # of an example: of one list, or of each of two
 Stored = Callable[[int], dict[str, np.ndarray]]
 
 
@@ -106,10 +108,12 @@ def train(
     for module in others.values():
         if module is not None:
             module.to(fabric.device)
-    drawn = [iteration % (period or iterations) for iteration in range(start, iterations)]
+    batch_numbers = [iteration % (period or iterations) for iteration in range(start, iterations)]
     ranks = {"rank": fabric.global_rank, "world_size": fabric.world_size}
     pin = fabric.device.type == "cuda"
-    batches = draw_batches(dataset, batch_size, seed, drawn, workers=workers, stored=stored, pin_memory=pin, **ranks)
+    batches = draw_batches(
+        dataset, batch_size, seed, batch_numbers, workers=workers, stored=stored, pin_memory=pin, **ranks
+    )
     report = _Report(Path(checkpoint), start, iterations, enabled=fabric.is_global_zero)
     started = saved = time.monotonic()
     network.train()
@@ -119,7 +123,7 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * schedule(iteration)
         losses = step(model, {**fabric.to_device(batch), "iteration": iteration})
-        loss = sum(losses.values())
+        loss = total(losses.values())
         if iteration % CHECK_EVERY == 0:
             _check_finite(checkpoint, iteration, losses)
         optimizer.zero_grad(set_to_none=True)
@@ -225,14 +229,15 @@ class _Keyed(Dataset):
     """Turns (index, iteration, position) into an example, so that workers need no state."""
 
     def __init__(self, dataset: RandomDataset | PairedDataset, seed: int, stored: Stored | None):
-        self.dataset, self.seed, self.stored = dataset, seed, stored
+        self.dataset: Any = dataset
+        self.seed, self.stored = seed, stored
 
-    def __getitems__(self, keys: list[tuple[int | tuple[int, int], int, int]]) -> list[dict]:
+    def __getitems__(self, keys: list[tuple[Index, int, int]]) -> list[dict]:
         """The examples of a batch, whose keys have one iteration."""
         arrays = self.stored(keys[0][1]) if self.stored is not None else {}
         return [self[key] | {name: rows[key[2]] for name, rows in arrays.items()} for key in keys]
 
-    def __getitem__(self, key: tuple[int | tuple[int, int], int, int]) -> dict:
+    def __getitem__(self, key: tuple[Index, int, int]) -> dict:
         index, iteration, position = key
         return self.dataset.sample(index, np.random.default_rng([self.seed, 1, iteration, position]))
 
@@ -244,15 +249,13 @@ class _Keys:
         self.dataset, self.batch_size, self.seed, self.iterations = dataset, batch_size, seed, iterations
         self.rank, self.world_size = rank, world_size
 
-    def __iter__(self) -> Iterator[list[tuple[int | tuple[int, int], int, int]]]:
+    def __iter__(self) -> Iterator[list[tuple[Index, int, int]]]:
         for iteration in self.iterations:
             batch = enumerate(indices_of(self.dataset, self.batch_size, self.seed, iteration))
             yield [(i, iteration, p) for p, i in batch if p % self.world_size == self.rank]
 
 
-def indices_of(
-    dataset: RandomDataset | PairedDataset, batch_size: int, seed: int, iteration: int
-) -> list[int] | list[tuple[int, int]]:
+def indices_of(dataset: RandomDataset | PairedDataset, batch_size: int, seed: int, iteration: int) -> Sequence[Index]:
     """The indices that `dataset.sample` gets for the examples of one batch."""
     if not hasattr(dataset, "lengths"):
         return batch_indices(len(dataset), batch_size, seed, iteration)
@@ -277,7 +280,7 @@ def _seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
-def _fabric(accelerator: str, devices: int, precision: str) -> Fabric:
+def _fabric(accelerator: str, devices: int, precision: Any) -> Fabric:
     gpus = torch.cuda.device_count()
     if accelerator == "gpu" and not gpus:
         raise InputError("config: training.accelerator is gpu, but there is none here; set it to auto or cpu")
@@ -301,7 +304,7 @@ def _fabric(accelerator: str, devices: int, precision: str) -> Fabric:
 
 
 def _save_resume(checkpoint, run, iteration, network, optimizer, others) -> None:
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for part, module in {"network": network, **others}.items():
         if module is not None:
             tensors |= {f"{part}.{name}": value for name, value in module.state_dict().items()}

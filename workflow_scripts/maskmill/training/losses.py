@@ -1,12 +1,18 @@
 """Losses on labels that several methods share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 IGNORE = 255
+
+
+def total(losses: Iterable[Tensor]) -> Tensor:
+    """The sum of one or more losses."""
+    return cast(Tensor, sum(losses))
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:

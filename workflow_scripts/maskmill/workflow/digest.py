@@ -31,11 +31,13 @@ def parameters_of(script: str) -> list[str]:
     """Names of the parameters of a script's `main`; a dataclass of ours, such as TrainingRun, counts as its fields."""
     tree = _parse(SCRIPTS / script)
     main = _definition(tree, "main") or _imported_definition(tree, "main")
-    names = []
+    if not isinstance(main, ast.FunctionDef):
+        raise ValueError(f"{script}: no function main")
+    names: list[str] = []
     for argument in (*main.args.args, *main.args.kwonlyargs):
         kind = argument.annotation.id if isinstance(argument.annotation, ast.Name) else None
         group = _imported_definition(tree, kind)
-        names += [argument.arg] if group is None else _fields(group)
+        names += _fields(group) if isinstance(group, ast.ClassDef) else [argument.arg]
     return names
 
 
@@ -47,13 +49,14 @@ def _definition(tree: ast.Module, name: str) -> ast.FunctionDef | ast.ClassDef |
 def _imported_definition(tree: ast.Module, name: str | None) -> ast.FunctionDef | ast.ClassDef | None:
     """The class or function of that name, where the script imports it from a module of ours."""
     for node in tree.body:
-        if isinstance(node, ast.ImportFrom) and name in {alias.name for alias in node.names}:
+        if isinstance(node, ast.ImportFrom) and node.module and name in {alias.name for alias in node.names}:
             return next((_definition(_parse(file), name) for file in reversed(_files(node.module))), None)
     return None
 
 
 def _fields(group: ast.ClassDef) -> list[str]:
-    return [node.target.id for node in group.body if isinstance(node, ast.AnnAssign)]
+    targets = (node.target for node in group.body if isinstance(node, ast.AnnAssign))
+    return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
 def _closure(path: Path) -> set[Path]:

@@ -22,7 +22,7 @@ import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, TypeGuard, get_args, get_origin
 
 import yaml
 
@@ -70,7 +70,7 @@ def _check_code(snakemake) -> None:
         InputError: a statement of the stage or of a module that it imports was changed after Snakemake had read it.
     """
     planned = snakemake.params.get("code")
-    script = Path(sys.modules["__main__"].__file__).resolve()  # of this stage, whose `main` may be a command's
+    script = Path(str(sys.modules["__main__"].__file__)).resolve()  # of this stage, whose `main` may be a command's
     if planned is not None and planned != code_digest(str(script.relative_to(SCRIPTS))):
         raise InputError(
             f"{script}: this file or a module that it imports was edited after the run began; "
@@ -130,11 +130,16 @@ def _run_id(snakemake) -> str:
     return hashlib.sha256(json.dumps([parameters, inputs], sort_keys=True, default=str).encode()).hexdigest()
 
 
+def _is_group(annotation: Any) -> TypeGuard[type]:
+    """Whether a parameter's type is a dataclass, whose fields are the options."""
+    return isinstance(annotation, type) and dataclasses.is_dataclass(annotation)
+
+
 def _options(main: Callable) -> dict[str, inspect.Parameter]:
     """The parameters of `main`, with the fields of a dataclass in its place."""
-    options = {}
+    options: dict[str, inspect.Parameter] = {}
     for name, parameter in inspect.signature(main).parameters.items():
-        if dataclasses.is_dataclass(parameter.annotation):
+        if _is_group(parameter.annotation):
             options |= inspect.signature(parameter.annotation).parameters
         else:
             options[name] = parameter
@@ -145,7 +150,7 @@ def _grouped(main: Callable, given: dict[str, Any]) -> dict[str, Any]:
     """The keyword arguments of `main` from the values of its options; a dataclass is made of its fields."""
     arguments = {}
     for name, parameter in inspect.signature(main).parameters.items():
-        if dataclasses.is_dataclass(parameter.annotation):
+        if _is_group(parameter.annotation):
             fields = [field.name for field in dataclasses.fields(parameter.annotation)]
             arguments[name] = parameter.annotation(**{field: given[field] for field in fields if field in given})
         elif name in given:
@@ -185,7 +190,7 @@ def option_texts(main: Callable) -> dict[str, str]:
     """What `--help` says of each option: `Args:` of `main`, `Attributes:` of its dataclasses, or the shared text."""
     texts = dict(SHARED_OPTIONS)
     for parameter in inspect.signature(main).parameters.values():
-        if dataclasses.is_dataclass(parameter.annotation):
+        if _is_group(parameter.annotation):
             texts |= documented(parameter.annotation)
     return texts | documented(main)
 

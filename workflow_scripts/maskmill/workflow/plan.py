@@ -1,0 +1,58 @@
+"""What a run was planned with, so that an edit beside it cannot slip into its results.
+
+On a cluster each job reads the Snakefile, the configuration and the library again, perhaps days after the run began.
+The jobs inherit the digests of the plan by an environment variable. A job whose settings or rules are others does not
+start, and a stage whose code is other code ends at once (`maskmill.workflow.stage`); both say so in one line.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from maskmill.errors import InputError
+from maskmill.workflow.digest import code_digest
+
+VARIABLE = "MASKMILL_PLAN"
+
+
+class Plan:
+    """Digests of settings, rules and scripts: those of now in the process that plans, the inherited ones in its jobs.
+
+    Args:
+        planning: whether this process plans the run.
+        settings: the whole configuration.
+        rules: the Snakefile and the files that it includes.
+
+    Raises:
+        InputError: in a job, where settings or rules differ from those of the plan.
+    """
+
+    def __init__(self, *, planning: bool, settings: dict, rules: Iterable[Path]):
+        inherited = None if planning else os.environ.get(VARIABLE)
+        now = {"settings": _digest([json.dumps(settings, sort_keys=True, default=str)]), "rules": _digest_rules(rules)}
+        self._digests = now if inherited is None else json.loads(inherited)
+        for part in now:
+            if self._digests[part] != now[part]:
+                raise InputError(
+                    f"config: the {part} were edited after the run began; start the same command again, "
+                    "which makes what the edit concerns anew"
+                )
+
+    def code(self, script: str) -> str:
+        """The planned digest of a script, named by its path in workflow_scripts/, and of what it imports."""
+        if script not in self._digests:
+            self._digests[script] = code_digest(script)
+            os.environ[VARIABLE] = json.dumps(self._digests)
+        return self._digests[script]
+
+
+def _digest_rules(paths: Iterable[Path]) -> str:
+    """Of the lines that are neither empty nor comments."""
+    lines = (line.strip() for path in sorted(paths) for line in path.read_text(encoding="utf-8").splitlines())
+    return _digest(line for line in lines if line and not line.startswith("#"))
+
+
+def _digest(lines: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
