@@ -1,9 +1,9 @@
 """MGD: a deep and a wide teacher by cross pseudo supervision, light students that learn from both."""
 
+from maskmill.storage.caches import BATCH_STORES
+
 MGD = f"{PARTITION}/mgd"
 MGD_TEACHER = f"{MGD}/teacher_{{teacher}}/network.safetensors"
-# L_I compares logits with the deep teacher's, L_R features with the wide one's.
-MGD_STORES = ("wide_labels", "relation", "deep_labels", "pooled")
 
 
 wildcard_constraints:
@@ -127,7 +127,7 @@ rule cache_batches:
         wide=f"{MGD}/teacher_wide/network.safetensors",
         deep=f"{MGD}/teacher_deep/network.safetensors",
     output:
-        **{name: f"{MGD}/cache/{name}/{{scatteritem}}.h5" for name in MGD_STORES},
+        **{name: f"{MGD}/cache/{name}/{{scatteritem}}.h5" for name in BATCH_STORES},
     log:
         logs("{dataset}/cache_batches/{protocol}_{part}/{scatteritem}"),
     benchmark:
@@ -186,7 +186,9 @@ rule train_mgd_student:
         unlabelled=f"{PARTITION}/unlabelled.txt",
         wide=f"{MGD}/teacher_wide/network.safetensors",
         deep=f"{MGD}/teacher_deep/network.safetensors",
-        stores=lambda wildcards: [f"{MGD}/cache/{name}.h5" for name in MGD_STORES] if wildcards.mode == "cached" else [],
+        stores=lambda wildcards: (
+            [f"{MGD}/cache/{name}.h5" for name in BATCH_STORES] if wildcards.mode == "cached" else []
+        ),
         weights=mgd_weights(of_student("network")),
     output:
         checkpoint=f"{MGD}/{{student}}_{{mode}}/network.safetensors",

@@ -179,6 +179,6 @@ rule threshold_curve:
         runtime=growing(240),
         gpu=config["resources"]["gpu"],
     params:
-        **settings_for("open_vocabulary/threshold_curve.py", "mixreorg", images=config["mixreorg"]["curve_images"]),
+        **settings_for("open_vocabulary/threshold_curve.py", "mixreorg"),
     script:
         "../workflow_scripts/open_vocabulary/threshold_curve.py"

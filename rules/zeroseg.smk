@@ -127,7 +127,7 @@ rule measure_views:
         runtime=growing(60),
         gpu=config["resources"]["gpu"],
     params:
-        **settings_for("open_vocabulary/measure_views.py", images=config["zeroseg"]["health_images"]),
+        **settings_for("open_vocabulary/measure_views.py", "zeroseg"),
     script:
         "../workflow_scripts/open_vocabulary/measure_views.py"
 
@@ -188,4 +188,4 @@ use rule threshold_curve as threshold_curve_zeroseg with:
     benchmark:
         benchmarks("{dataset}/threshold_curve_zeroseg/{row}")
     params:
-        **settings_for("open_vocabulary/threshold_curve.py", "zeroseg", images=config["zeroseg"]["curve_images"]),
+        **settings_for("open_vocabulary/threshold_curve.py", "zeroseg"),

@@ -1,4 +1,4 @@
-"""Images a second of the class activation maps: the stage `cams` against the loop of public pipelines.
+"""Images per second of the class activation maps: the stage `cams` against the loop of public pipelines.
 
     python tests/benchmarks/cam_inference.py [--voc VOC2012] [--backbone efficientnet_lite0 --scales 1.0 0.75 1.5]
 
@@ -6,7 +6,7 @@ The plain loop takes one image at a time, each scale and its mirror image in a f
 it enlarges the maps of all classes to the grid of stride 4, adds them up, picks the tags and divides each by its
 maximum. Both read the image from its file; neither writes the maps. Weights are random, one thread.
 
-Printed: images a second of CPU time (median), how many times faster the stage is, and the greatest difference of the
+Printed: images per second of CPU time (median), how many times faster the stage is, and the greatest difference of the
 maps, which lie in 0..1.
 """
 
@@ -20,11 +20,11 @@ from measuring import NUM_CLASSES, arguments, in_turn, pictures, print_table, ra
 from torch.nn import functional as F
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "workflow_scripts"))  # stages are scripts, no package
-from cams import activation_maps, prepared
 from maskmill.data.images import read_image
 from maskmill.data.index import Record
 from maskmill.data.transforms import network_input, scaled
 from maskmill.networks.classifier import Classifier
+from tags.cams import activation_maps, prepared
 
 
 def main():
@@ -32,15 +32,15 @@ def main():
     parser.add_argument("--backbone", default="sample_cnn", help="[sample_cnn]")
     parser.add_argument("--scales", type=float, nargs="+", default=[1.0, 1.5], help="[1.0 1.5]")
     parser.add_argument("--short-side", type=int, help="shorter side that images are shrunk to, pixels")
-    given = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        records = read_records(given.voc, given.images, folder)
-        ways = both_ways(build_classifier(given.backbone), given.scales, given.short_side)
+        records = read_records(options.voc, options.images, folder)
+        ways = both_ways(build_classifier(options.backbone), options.scales, options.short_side)
         seconds = in_turn(ways, records, rounds=3)
         differences = [(ways["plain"](r) - ways["maskmill"](r)).abs().max().item() for r in records]
-    shrunk = f", shorter side {given.short_side}" if given.short_side else ""
-    row = [pictures(given.voc) + shrunk, given.backbone, " ".join(map(str, given.scales)), len(records)]
+    shrunk = f", shorter side {options.short_side}" if options.short_side else ""
+    row = [pictures(options.voc) + shrunk, options.backbone, " ".join(map(str, options.scales)), len(records)]
     row += [f"{rate(seconds[name]):.2f}" for name in ("plain", "maskmill")]
     row += [f"{ratio(seconds['plain'], seconds['maskmill']):.2f}", f"{max(differences):.0e}"]
     columns = ["pictures", "backbone", "scales", "images", "plain loop, images/s", "maskmill, images/s", "ratio"]

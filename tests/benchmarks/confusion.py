@@ -1,11 +1,11 @@
-"""Images a second of counting a confusion matrix: maskmill's `confusion` against numpy's bincount, image by image.
+"""Images per second of counting a confusion matrix: maskmill's `confusion` against numpy's bincount, image by image.
 
     python tests/benchmarks/confusion.py [--voc VOC2012]
 
 The plain loop is that of public evaluations: the truth's valid pixels, times the classes, plus the prediction. Maps
 are in memory; predictions are the masks moved by some pixels, or random ones. The counts are the same.
 
-Printed: images a second of CPU time (median), and how many times faster maskmill is.
+Printed: images per second of CPU time (median), and how many times faster maskmill is.
 """
 
 import tempfile
@@ -18,9 +18,9 @@ from maskmill.evaluation.segmentation import confusion
 
 
 def main():
-    given = arguments(__doc__, images=60).parse_args()
+    options = arguments(__doc__, images=60).parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        masks = [read_mask(record.mask, NUM_CLASSES) for record in read_records(given.voc, given.images, folder)]
+        masks = [read_mask(record.mask, NUM_CLASSES) for record in read_records(options.voc, options.images, folder)]
     noise = np.random.default_rng(0)
     predictions = {
         "moved masks": [moved(mask) for mask in masks],
@@ -28,7 +28,7 @@ def main():
     }
     rows = []
     for name, maps in predictions.items():
-        rows.append([pictures(given.voc), name, *measured(list(zip(masks, maps, strict=True)))])
+        rows.append([pictures(options.voc), name, *measured(list(zip(masks, maps, strict=True)))])
     columns = [
         "pictures",
         "predictions",

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from cam_inference import both_ways, build_classifier
-from confusion import pair
+from confusion import moved
 from measuring import NUM_CLASSES, in_turn, more_classes, print_table, ratio, read_records
 from training_step import train
 
@@ -40,20 +40,20 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--plot", type=Path, help="picture of the factors to write, png, pdf or svg")
     parser.add_argument("--rounds", type=int, default=5, help="[5]")
-    given = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(1)
     factors, rows = {}, []
     with tempfile.TemporaryDirectory() as folder:
         for name, prepare in STAGES.items():
             runs = {way: prepare(*size, Path(folder) / name / way) for way, size in DOUBLED.items()}
-            seconds = in_turn({way: lambda _, run=run: run() for way, run in runs.items()}, [None], given.rounds)
+            seconds = in_turn({way: lambda _, run=run: run() for way, run in runs.items()}, [None], options.rounds)
             factors[name] = {way: ratio(seconds[way], seconds["base"]) for way in ("images", "classes", "side")}
-            shown = [f"{factor:.2f}" for factor in factors[name].values()]
-            rows.append([name, f"{1000 * np.median(seconds['base']):.1f}", *shown])
+            printed = [f"{factor:.2f}" for factor in factors[name].values()]
+            rows.append([name, f"{1000 * np.median(seconds['base']):.1f}", *printed])
     columns = ["stage", f"{IMAGES} images, ms", "2 x images", "2 x classes", "2 x side"]
     print_table(f"Growth, from {IMAGES} images of {SIDE} x {SIDE} pixels and {NUM_CLASSES} classes", columns, rows)
-    if given.plot:
-        draw(factors, given.plot)
+    if options.plot:
+        draw(factors, options.plot)
 
 
 def scenes(images: int, num_classes: int, side: int, folder: Path) -> list[Record]:
@@ -83,7 +83,8 @@ def training_input(images: int, num_classes: int, side: int, folder: Path) -> Ca
 
 
 def counting(images: int, num_classes: int, side: int, folder: Path) -> Callable[[], None]:
-    pairs = [pair(truth(record, num_classes)) for record in scenes(images, num_classes, side, folder)]
+    truths = [truth(record, num_classes) for record in scenes(images, num_classes, side, folder)]
+    pairs = [(labels, moved(labels)) for labels in truths]
     return lambda: sum(confusion(*maps, num_classes) for maps in pairs)
 
 

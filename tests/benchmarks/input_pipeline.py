@@ -1,11 +1,11 @@
-"""Images a second of the training input: `TrainingImages` and the loop's collation against Pillow and torchvision.
+"""Images per second of the training input: `TrainingImages` and the loop's collation against Pillow and torchvision.
 
     python tests/benchmarks/input_pipeline.py [--voc VOC2012 --crop 512 --long-side 320 640]
 
 Both read image and mask from their files, draw the longer side, the flip and the crop, resize (bicubic; the mask by
 nearest neighbour), pad, normalise and stack a batch, without workers. Both draw the same numbers.
 
-Printed: images a second of CPU time (median over batches), how many times faster maskmill is, the greatest difference
+Printed: images per second of CPU time (median over batches), how many times faster maskmill is, the greatest difference
 of the images, in levels of 0..255, and the share of the labels that differ. They differ by rounding: maskmill resizes
 only what the crop shows, from a box between pixels, and of a part Pillow may resize columns before rows.
 """
@@ -34,18 +34,18 @@ def main():
     parser.add_argument("--crop", type=int, default=96, help="[96]")
     parser.add_argument("--long-side", type=int, nargs=2, default=(80, 112), help="range, pixels [80 112]")
     parser.add_argument("--batch", type=int, default=8, help="[8]")
-    given = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    augmentation = Augmentation(crop=given.crop, long_side=tuple(given.long_side))
+    augmentation = Augmentation(crop=options.crop, long_side=tuple(options.long_side))
     with tempfile.TemporaryDirectory() as folder:
-        records = read_records(given.voc, given.images, folder)
+        records = read_records(options.voc, options.images, folder)
         ways = both_ways(records, augmentation)
-        batches = [range(i, i + given.batch) for i in range(0, len(records) - given.batch + 1, given.batch)]
+        batches = [range(i, i + options.batch) for i in range(0, len(records) - options.batch + 1, options.batch)]
         seconds = in_turn(ways, batches, rounds=4)
         pairs = [(ways["plain"](batch), ways["maskmill"](batch)) for batch in batches]
     moved = np.mean([(plain["label"] != ours["label"]).float().mean().item() for plain, ours in pairs])
-    row = [pictures(given.voc), given.crop, "-".join(map(str, given.long_side)), given.batch * len(batches)]
-    row += [f"{rate(seconds[name], given.batch):.0f}" for name in ("plain", "maskmill")]
+    row = [pictures(options.voc), options.crop, "-".join(map(str, options.long_side)), options.batch * len(batches)]
+    row += [f"{rate(seconds[name], options.batch):.0f}" for name in ("plain", "maskmill")]
     row += [
         f"{ratio(seconds['plain'], seconds['maskmill']):.2f}",
         f"{max(map(levels, pairs)):.2f}",
@@ -78,10 +78,10 @@ def plain_sample(record: Record, augmentation: Augmentation, rng: np.random.Gene
         image, mask = F.horizontal_flip(image), F.horizontal_flip(mask)
     starts = [_start(length, augmentation.crop, rng) for length in size]
     corner = [max(start, 0) for start in starts]
-    shown = [min(length, augmentation.crop) for length in size]
+    visible = [min(length, augmentation.crop) for length in size]
     top, left = (max(-start, 0) for start in starts)
-    padding = [left, top, augmentation.crop - shown[1] - left, augmentation.crop - shown[0] - top]
-    image, mask = F.crop(image, *corner, *shown), F.crop(mask, *corner, *shown)
+    padding = [left, top, augmentation.crop - visible[1] - left, augmentation.crop - visible[0] - top]
+    image, mask = F.crop(image, *corner, *visible), F.crop(mask, *corner, *visible)
     image = F.normalize(F.to_dtype(F.pil_to_tensor(image), torch.float32, scale=True), MEAN, STD)
     mask = torch.from_numpy(np.array(mask)).long()
     present = torch.zeros(NUM_CLASSES - 1, dtype=torch.bool)

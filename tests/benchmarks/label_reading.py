@@ -1,4 +1,4 @@
-"""Labels read a second: a map store (HDF5) against PNG files, in the order of the list and at random.
+"""Labels read per second: a map store (HDF5) against PNG files, in the order of the list and at random.
 
     python tests/benchmarks/label_reading.py [--voc VOC2012]
 
@@ -6,7 +6,7 @@ Both are read by torch's DataLoader with 1 and 2 workers, in batches of 16; a wo
 map, so that reading is measured, not transport. Files are in the system's cache. The store and the files take turns;
 a pass does not count before its workers have handed over their first batch.
 
-Printed: labels a second on the clock (median of the passes) and how many times faster the store is (median over pairs
+Printed: labels per second on the clock (median of the passes) and how many times faster the store is (median over pairs
 of passes). Both give the same labels.
 """
 
@@ -44,16 +44,16 @@ class Sums(Dataset):
 def main():
     parser = arguments(__doc__, images=320)
     parser.add_argument("--passes", type=int, default=5, help="over all labels, for each way [5]")
-    given = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(1)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        records = read_records(given.voc, given.images, folder)
+        records = read_records(options.voc, options.images, folder)
         ways = both_ways(records, Path(folder))
         for order in ("in order", "at random"):
             for workers in (1, 2):
                 seconds = {name: [] for name in ways}
-                for number in range(given.passes):
+                for number in range(options.passes):
                     ids = [record.image_id for record in records]
                     if order == "at random":
                         np.random.default_rng(number).shuffle(ids)
@@ -62,7 +62,7 @@ def main():
                 taken = {name: np.array(values) for name, values in seconds.items()}
                 speeds = [f"{(len(ids) - BATCH) / np.median(taken[name]):.0f}" for name in ("png", "store")]
                 speeds.append(f"{ratio(taken['png'], taken['store']):.2f}")
-                rows.append([pictures(given.voc), order, workers, len(ids), *speeds])
+                rows.append([pictures(options.voc), order, workers, len(ids), *speeds])
     columns = ["pictures", "order", "workers", "labels", "PNG files, labels/s", "map store, labels/s", "ratio"]
     print_table("Reading labels", columns, rows)
 

@@ -29,12 +29,12 @@ def arguments(description: str, images: int) -> argparse.ArgumentParser:
 
 
 def pictures(voc: Path | None) -> str:
-    """What was worked on, for a table."""
+    """The kind of the pictures, for a table."""
     return "scenes" if voc is None else "VOC"
 
 
 def read_records(voc: Path | None, images: int, folder: str | Path, size: int = 96) -> list[Record]:
-    """So many images with masks of a folder in VOC's layout, or of scenes drawn into `folder`.
+    """This number of images with masks, from a folder in VOC's layout or from scenes that are drawn into `folder`.
 
     Tags are the mask's classes; height and width are the mask's.
     """
@@ -84,7 +84,7 @@ def ratio(plain: np.ndarray, ours: np.ndarray) -> float:
 
 
 def rate(seconds: np.ndarray, images: int = 1) -> float:
-    """Images a second where one measurement is of so many images of CPU time (median)."""
+    """Images per second of CPU time (median), where each measurement is of this number of images."""
     return images / float(np.median(seconds))
 
 
@@ -97,7 +97,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
 
 
 def processor() -> str:
-    """Its name, as far as the system tells."""
+    """The processor's name, or its architecture where the system has no name."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))

@@ -1,4 +1,4 @@
-"""What the benchmarks compare gives the same results; how fast it is, no test says."""
+"""Both ways that a benchmark compares give the same results; no test measures how fast they are."""
 
 import cam_inference
 import confusion

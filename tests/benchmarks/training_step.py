@@ -3,8 +3,8 @@
     python tests/benchmarks/training_step.py [--voc VOC2012 --crop 224 --long-side 224 448 --workers 1]
 
 The training is a real one, by `maskmill.training.loop.train`: the student of the sample scale with its moving average,
-on masks. An iteration lasts from one forward pass to the next. Times are this process's CPU time; with workers, who
-prepare batches beside it, time on the clock. The first iterations do not count.
+on masks. An iteration lasts from one forward pass to the next. Times are this process's CPU time, or, where workers
+prepare the batches, time on the clock. The first iterations do not count.
 
 Starts are whole processes, in turn: Python alone, `--help` of a stage without networks, and that stage on one image.
 
@@ -51,23 +51,23 @@ def main():
     parser.add_argument("--iterations", type=int, default=20, help="[20]")
     parser.add_argument("--workers", type=int, default=0, help="that prepare batches [0]")
     parser.add_argument("--starts", type=int, default=5, help="of each process [5]")
-    given = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        records = read_records(given.voc, given.images, folder)
-        augmentation = Augmentation(crop=given.crop, long_side=tuple(given.long_side))
-        spent = train(records, augmentation, folder, given.iterations, given.batch, given.workers)
-        starts = measure_starts(commands(records[0], Path(folder)), given.starts)
-    print_training(given, spent)
+        records = read_records(options.voc, options.images, folder)
+        augmentation = Augmentation(crop=options.crop, long_side=tuple(options.long_side))
+        spent = train(records, augmentation, folder, options.iterations, options.batch, options.workers)
+        starts = measure_starts(commands(records[0], Path(folder)), options.starts)
+    print_training(options, spent)
     rows = [[name, f"{np.median(clock):.2f}", f"{np.median(cpu):.2f}"] for name, (clock, cpu) in starts.items()]
     print_table("Starts of whole processes", ["process", "on the clock, s", "CPU time, s"], rows)
 
 
-def print_training(given, spent: dict[str, np.ndarray]) -> None:
+def print_training(options, spent: dict[str, np.ndarray]) -> None:
     total = spent["iteration"]
     shares = {part: 100 * np.median(spent[part] / total) for part in PARTS}
     outside = 100 * np.median(1 - (spent["forward"] + spent["backward"]) / total)
-    row = [pictures(given.voc), given.crop, given.batch, given.workers, f"{1000 * np.median(total):.0f}"]
+    row = [pictures(options.voc), options.crop, options.batch, options.workers, f"{1000 * np.median(total):.0f}"]
     row += [f"{shares[part]:.1f}" for part in PARTS] + [f"{outside - shares['data']:.1f}", f"{outside:.1f}"]
     columns = ["pictures", "crop", "batch", "workers", "iteration, ms", "forward, %", "backward, %", "data, %"]
     print_table("One training", [*columns, "optimiser, average, log, %", "outside the network, %"], [row])
@@ -160,17 +160,17 @@ def commands(record: Record, folder: Path) -> dict[str, list[str]]:
         store.write(record.image_id, np.minimum(read_mask(record.mask, NUM_CLASSES), NUM_CLASSES - 1))
     files = {"index": "index.csv", "ids": "ids.txt", "maps": "prediction.h5"}
     files |= {"scores-table": "scores.csv", "confusion-table": "confusion.csv"}
-    given = [word for name, file in files.items() for word in (f"--{name}", str(folder / file))]
-    stage = [sys.executable, str(SCRIPTS / "evaluate.py")]
+    options = [word for name, file in files.items() for word in (f"--{name}", str(folder / file))]
+    stage = [sys.executable, str(SCRIPTS / "results/evaluate.py")]
     return {
         "Python alone": [sys.executable, "-c", "pass"],
         "`evaluate.py --help`": [*stage, "--help"],
-        "`evaluate.py` on one image": [*stage, "--dataset", "voc", *given],
+        "`evaluate.py` on one image": [*stage, "--dataset", "voc", *options],
     }
 
 
 def measure_starts(runs: dict[str, list[str]], times: int) -> dict[str, tuple[list[float], list[float]]]:
-    """Seconds on the clock and of CPU time of every process, each started so many times, in turn."""
+    """Seconds on the clock and of CPU time of every process; each is started `times` times, in turn."""
     taken: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in runs}
     for _ in range(times):
         for name, command in runs.items():

@@ -37,7 +37,7 @@ def test_features_of_samples_and_tables_are_listed_too(work, capsys):
     lines = listed(capsys, work / "views.h5")
     assert {"kind: features", "samples: 2", "vectors: float16 2 x 3 x 4", f"first sample: {IDS[0]}"} <= set(lines)
     lines = listed(capsys, work / "mars/irn/centroids.h5")
-    assert {"kind: table, one dataset a column", "counts: int64 2"} <= set(lines)
+    assert {"kind: table, one dataset per column", "counts: int64 2"} <= set(lines)
 
 
 def test_one_images_labels_are_listed_with_the_share_of_each_class(work, capsys):

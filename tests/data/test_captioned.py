@@ -54,7 +54,7 @@ def test_a_caption_says_its_nouns_or_without_any_itself():
     augment = TimmAugmentation((0.5, 0.5, 0.5), (0.2, 0.2, 0.2), crop=8, area=(1.0, 1.0))
     images = CaptionedImages(pairs, augment, WORDS, find_nouns, same_nouns=True)
     samples = [sample(images, index) for index in range(4)]
-    both, cat, red, other = (set(example["said"].tolist()) - {0} for example in samples)
+    both, cat, red, other = (set(example["concepts"].tolist()) - {0} for example in samples)
     assert len(both) == 2 and len(cat) == 1 and cat < both
     assert red != other and not (red | other) & both
     assert len({example["key"].item() for example in samples}) == 4

@@ -126,9 +126,7 @@ def test_files_and_folders_of_the_project_exist(page):
 
 def test_sources_can_be_opened():
     """No file cites reading notes, which are not part of the repository."""
-    citation = re.compile(
-        r"\(?\bspec (?:[a-z_0-9]+ )?\d+\.\d|\bspec (?:open_vocabulary|weakly_supervised|semi_supervised)\b"
-    )
+    citation = re.compile(r"\bspec (\w+ )?\d+(\.\d+)?\b|\bspec (open_vocabulary|\w+_supervised|deeplab_\w+)\b")
     files = [path for end in ("py", "smk", "yaml", "md", "rst") for path in ROOT.rglob(f"*.{end}")]
     own = [path for path in files if not {".venv", ".snakemake", "site", "work"} & set(path.relative_to(ROOT).parts)]
     found = [

@@ -48,7 +48,7 @@ def batch_of(network, captions: list[str], prompts: int = 0) -> dict[str, torch.
     texts = network.tokenizer(captions)[:, None].expand(-1, 1 + prompts, -1)
     keys = torch.tensor([hash(caption) for caption in captions])
     images = torch.randn(len(captions), 3, 32, 32).double()
-    return {"image": images, "text": texts, "key": keys, "said": keys[:, None]}
+    return {"image": images, "text": texts, "key": keys, "concepts": keys[:, None]}
 
 
 def unit(*shape) -> torch.Tensor:

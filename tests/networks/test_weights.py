@@ -36,5 +36,5 @@ def test_a_broken_file_is_one_line(tmp_path, part):
 
 def test_something_else_than_tensors_is_refused(tmp_path):
     torch.save([1, 2], tmp_path / "a.pth")
-    with pytest.raises(InputError, match=r"a\.pth: holds something else than named tensors"):
+    with pytest.raises(InputError, match=r"a\.pth: holds something other than named tensors"):
         convert("resnet18", tmp_path / "a.pth")

@@ -21,7 +21,7 @@ FOLDERS = ("rules", "scales", "examples", "workflow_scripts", "profiles", "envs"
 
 
 def pytest_collection_modifyitems(items):
-    """SLURM's test waits more than it works: first, so that others run beside it."""
+    """SLURM's test comes first, since it mostly waits, and other tests run meanwhile."""
     items.sort(key=lambda item: item.path.name != "test_slurm.py")
 
 
@@ -116,16 +116,16 @@ def shared(name: str, targets: list[str], tmp_path_factory, worker_id: str, prep
         options: of `Project.run`.
     """
     base = tmp_path_factory.getbasetemp()
-    made = (base if worker_id == "master" else base.parent) / f"{name}_made"
-    with FileLock(f"{made}.lock"):
-        if not (made / "printed").exists():
-            made.mkdir()
+    original = (base if worker_id == "master" else base.parent) / f"{name}_made"
+    with FileLock(f"{original}.lock"):
+        if not (original / "printed").exists():
+            original.mkdir()
             if prepare:
-                prepare(made)
-            printed = Project(made).run(*targets, **options)
-            (made / "printed").write_text(printed)
+                prepare(original)
+            printed = Project(original).run(*targets, **options)
+            (original / "printed").write_text(printed)
     folder = tmp_path_factory.mktemp(name)
-    shutil.copytree(made, folder, dirs_exist_ok=True, symlinks=True)
+    shutil.copytree(original, folder, dirs_exist_ok=True, symlinks=True)
     return Project(folder)
 
 

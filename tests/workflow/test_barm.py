@@ -51,12 +51,12 @@ def test_table_has_every_step_then_the_baselines_and_the_method(barm):
 def test_a_step_has_the_images_whose_masks_show_its_classes(barm):
     records = read_index(barm.folder / "work/sample/voc/index.csv")
     ids = read_ids(barm.folder / "work/sample/voc/splits/train.txt")
-    shown = {i: set(np.unique(read_mask(barm.folder / records[i].mask, VOC.num_classes))) for i in ids}
+    classes_in = {i: set(np.unique(read_mask(barm.folder / records[i].mask, VOC.num_classes))) for i in ids}
     manifest = json.loads((barm.folder / TASK / "steps/manifest.json").read_text())
     assert [step["classes"] for step in manifest["steps"]] == CLASSES
     for step in manifest["steps"]:
         images = read_ids(barm.folder / TASK / f"steps/step{step['step']}.txt")
-        assert images == [i for i in ids if shown[i] & set(step["classes"])]
+        assert images == [i for i in ids if classes_in[i] & set(step["classes"])]
         assert step["images"] == len(images)
 
 
@@ -151,13 +151,13 @@ def test_a_disjoint_step_has_no_image_of_later_classes(project, dataset, task, s
     folder = project.folder / f"work/sample/{dataset}"
     project.run(f"work/sample/{dataset}/barm/{task}/disjoint/steps/manifest.json")
     records, num_classes = read_index(folder / "index.csv"), DATASETS[dataset].num_classes
-    shown = {
+    classes_in = {
         i: set(np.unique(read_mask(project.folder / records[i].mask, num_classes)))
         for i in read_ids(folder / "splits/train.txt")
     }
     for number, classes in enumerate(steps):
         later = set(chain(*steps[number + 1 :]))
-        expected = [i for i, classes_of in shown.items() if classes_of & set(classes) and not classes_of & later]
+        expected = [i for i, classes_of in classes_in.items() if classes_of & set(classes) and not classes_of & later]
         assert read_ids(folder / f"barm/{task}/disjoint/steps/step{number}.txt") == expected != []
 
 

@@ -12,10 +12,9 @@ import torch
 import yaml
 from PIL import Image
 
-import bas_maps
 import maskmill
-import train_bas
-import train_bas_localizer
+from bas import bas_maps, train_bas
+from boxes import train_bas_localizer
 from maskmill.data.index import Record, read_index, write_index
 from maskmill.data.sample_localization import lone_objects
 from maskmill.data.sample_scenes import CLASSES, draw_scenes
@@ -26,6 +25,7 @@ from maskmill.methods.cam import merge_scales
 from maskmill.networks.bas import BASLocalizer, BASSeeds
 from maskmill.storage.checkpoints import load_network, load_tensors, save_network
 from maskmill.storage.maps import create_maps
+from maskmill.training.run import TrainingRun
 
 TARGET = "results/bas_voc_miou.csv"
 WORK = "work/sample/voc"
@@ -72,7 +72,7 @@ def test_labels_hold_the_images_classes_and_nothing_partial_is_left(bas):
 def test_editing_bas_reruns_its_seeds_and_what_is_made_of_them(bas):
     path = bas.folder / "workflow_scripts/maskmill/methods/bas.py"
     text = path.read_text()
-    path.write_text(text + "\n# an edit\n")
+    path.write_text(text + "\nEDITED = 1\n")
     try:
         assert set(bas.planned(TARGET)) == {"train_bas", "bas_maps", "evaluate_bas_seeds", *AFTER_SEEDS}
     finally:
@@ -128,8 +128,8 @@ def test_seeds_are_the_maps_of_bas_alone_or_with_the_classifiers_added(tmp_path,
         alone = merge_scales([network.cam(pixels) for pixels in inputs], (50, 70), (2, 9))
     both = fused(cams.float(), alone)
     assert (both - alone).abs().max() > 0.1
-    found = torch.from_numpy(seeds["a"]).float()
-    torch.testing.assert_close(found, both if add_cams else alone, rtol=0, atol=5e-4)  # float16 below 1
+    stored = torch.from_numpy(seeds["a"]).float()
+    torch.testing.assert_close(stored, both if add_cams else alone, rtol=0, atol=5e-4)  # float16 below 1
     assert list(seeds.attributes_of("a")["classes"]) == [2, 9]
 
 
@@ -176,15 +176,18 @@ def localiser(tmp_path):
             **{"alpha": 0.5, "beta": 1.5, "lr": 1e-3, "new_factor": 10, "bias_factor": 2, "weight_decay": 5e-4},
             "optimizer": {"name": "sgd", "momentum": 0.9, "nesterov": True},
             **{"epochs": 2, "decay_epochs": 1, "batch_size": 4},
+            **changes,
         }
         paths = {name: str(tmp_path / f"{name}.txt") for name in ("ids", "classes")}
+        checkpoint = tmp_path / "bas.safetensors"
+        run = {name: arguments.pop(name) for name in ("optimizer", "epochs", "batch_size")}
         train_bas_localizer.main(
             index=str(tmp_path / "index.csv"),
-            checkpoint=str(tmp_path / "bas.safetensors"),
-            training={"accelerator": "cpu"},
-            **{**paths, **arguments, **changes},
+            run=TrainingRun(checkpoint=str(checkpoint), accelerator="cpu", **run),
+            **paths,
+            **arguments,
         )
-        return load_network(tmp_path / "bas.safetensors", BASLocalizer)
+        return load_network(checkpoint, BASLocalizer)
 
     return train, records
 
@@ -212,19 +215,21 @@ def test_a_localiser_learns_from_images_of_one_class(localiser):
 def trained(bas, tmp_path):
     """Train BAS by hand, in two iterations, with some arguments changed."""
     config = yaml.safe_load((bas.folder / "config.yaml").read_text())
-    section = {**config["bas"], **config["scales"]["sample"]["bas"], "augmentation": {"square": 68, "crop": 64}}
+    scale = yaml.safe_load((bas.folder / "scales/sample.yaml").read_text())
+    section = {**config["bas"], **scale["bas"], "augmentation": {"square": 68, "crop": 64}}
     settings = {key: value for key, value in section.items() if key not in ("init", "scales", "add_cams", "irn")}
 
     def train(**changes):
         checkpoint = tmp_path / "bas.safetensors"
+        arguments = {**settings, "batch_size": 4, "max_iterations": 2, **changes}
+        run = {name: arguments.pop(name) for name in ("optimizer", "epochs", "batch_size", "max_iterations")}
         train_bas.main(
             dataset="voc",
             index=str(bas.folder / WORK / "index.csv"),
             ids=str(bas.folder / WORK / "splits/train.txt"),
-            checkpoint=str(checkpoint),
-            training={"accelerator": "cpu"},
+            run=TrainingRun(checkpoint=str(checkpoint), accelerator="cpu", **run),
             classifier=[str(bas.folder / WORK / "classifier/classifier.safetensors")],
-            **{**settings, "batch_size": 4, "max_iterations": 2, **changes},
+            **arguments,
         )
         return load_tensors(checkpoint)[0]
 

@@ -31,8 +31,8 @@ def captions(tmp_path_factory):
                 filled = FILLED | {"dataset": dataset}
                 for path in {file.flags["report"].caption.path for file in rule.output if "report" in file.flags}:
                     places = SimpleNamespace(**{name: filled[name] for name in rule.wildcard_names})
-                    given = {"wildcards": places, "config": workflow.config, "params": parameters(rule, places)}
-                    texts[Path(path).stem].add(text(path, **given))
+                    filling = {"wildcards": places, "config": workflow.config, "params": parameters(rule, places)}
+                    texts[Path(path).stem].add(text(path, **filling))
         return texts
 
     return rendered
@@ -40,8 +40,8 @@ def captions(tmp_path_factory):
 
 def parameters(rule, wildcards) -> SimpleNamespace:
     """The parameter that captions read, where a rule has it."""
-    given = {name: value for name, value in rule.params.items() if name == "drawn"}
-    return SimpleNamespace(**{name: value(wildcards) for name, value in given.items()})
+    functions = {name: value for name, value in rule.params.items() if name == "drawn"}
+    return SimpleNamespace(**{name: value(wildcards) for name, value in functions.items()})
 
 
 def text(path: str | Path, **snakemake) -> str:

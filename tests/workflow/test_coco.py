@@ -12,7 +12,7 @@ MANIFEST = "work/sample/coco/splits/manifest.json"
 
 @pytest.fixture
 def root(project):
-    """A root of the user's own, with one image of a dog (a crowd, in half of it a smaller person) a split."""
+    """A root of the user's own. Each split has one image: a crowd of dogs, half of it behind a smaller person."""
     root = project.folder / "coco"
     for split in ("train", "val"):
         name = f"COCO_{split}2014_000000000009"
@@ -42,9 +42,9 @@ def own(root, **values) -> str:
 
 def test_bas_on_coco_is_planned_on_drawn_scenes_or_on_a_users_root(project, root):
     drawn = project.planned(TARGET)
-    given = project.planned(TARGET, "--config", own(root))
-    assert drawn["draw_scenes"] == given["prepare_coco"] == drawn["bas_table"] == 1
-    assert set(drawn) - set(given) == {"draw_scenes"} and set(given) - set(drawn) == {"prepare_coco"}
+    of_user = project.planned(TARGET, "--config", own(root))
+    assert drawn["draw_scenes"] == of_user["prepare_coco"] == drawn["bas_table"] == 1
+    assert set(drawn) - set(of_user) == {"draw_scenes"} and set(of_user) - set(drawn) == {"prepare_coco"}
 
 
 def test_bas_and_mars_on_coco_are_planned_at_paper_scale(project, root):

@@ -8,14 +8,13 @@ import pytest
 import torch
 from PIL import Image
 
-import export_onnx
-import measure_speed
-import segment
-import train_p2at
+from maskmill.commands import segment
 from maskmill.data.images import UNREADABLE, read_image
 from maskmill.errors import InputError
 from maskmill.networks.p2at import P2AT
 from maskmill.storage.checkpoints import save_network
+from p2at import measure_speed, train_p2at
+from results import export_onnx
 
 
 def same(image: np.ndarray) -> np.ndarray:
@@ -23,7 +22,7 @@ def same(image: np.ndarray) -> np.ndarray:
 
 
 def film(path, frames: int, damaged: int | None = None) -> None:
-    """Frames of Motion JPEG, one behind the other: such a file tells no number of frames."""
+    """Write frames of Motion JPEG, one after the other: such a file holds no number of frames."""
     rng, parts = np.random.default_rng(0), []
     for number in range(frames):
         part = bytearray(cv2.imencode(".jpg", rng.integers(0, 256, (48, 64, 3), np.uint8))[1].tobytes())
@@ -33,7 +32,7 @@ def film(path, frames: int, damaged: int | None = None) -> None:
     path.write_bytes(b"".join(parts))
 
 
-def test_a_bad_frame_ends_no_video_that_tells_no_number_of_frames(tmp_path, caplog):
+def test_a_bad_frame_ends_no_video_that_holds_no_number_of_frames(tmp_path, caplog):
     film(tmp_path / "clip.mjpeg", 20, damaged=7)
     with caplog.at_level(logging.WARNING):
         written, skipped = segment.segment_video(tmp_path / "clip.mjpeg", tmp_path / "clip.mp4", same)
@@ -55,8 +54,8 @@ class Video:
 
 def test_unreadable_frames_count_inside_a_video_and_not_behind_its_end():
     frame = np.zeros((2, 2, 3), np.uint8)
-    shown = [f is not None for f in segment.frames(Video([frame, None, frame, None, None, frame]), 2)]
-    assert shown == [True, False, True, False, False, True]
+    readable = [f is not None for f in segment.frames(Video([frame, None, frame, None, None, frame]), 2)]
+    assert readable == [True, False, True, False, False, True]
     assert [f is not None for f in segment.frames(Video([frame]), 3)] == [True, False, False]
 
 

@@ -34,12 +34,12 @@ def begun(finished, tmp_path):
 
 def processes_in(project) -> list[int]:
     """Processes whose working folder is the project's."""
-    found = []
+    processes = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # ended in between, or defunct
             if (folder / "cwd").readlink() == project.folder:
-                found.append(int(folder.name))
-    return found
+                processes.append(int(folder.name))
+    return processes
 
 
 def assert_all_end(project) -> None:

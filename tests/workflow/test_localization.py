@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-import evaluate_localization
 import maskmill
-from bas_gallery import scaled_box
-from localize import CENTRE, ten_crops
+from boxes import evaluate_localization
+from boxes.bas_gallery import scaled_box
+from boxes.localize import CENTRE, ten_crops
 from maskmill.data.index import Record, read_ids, read_index, write_index
 from maskmill.data.localization import Located, read_boxes, write_boxes
 from maskmill.evaluation.localization import Protocol, boxes_in_crop, enlarge, hits, normalise, threshold_ious
@@ -45,7 +45,7 @@ def test_rows_are_consistent(localized):
     for suffix in ("", "_heldout"):
         top1, top5, known = (table[f"{name}{suffix}"] for name in ("top1_loc", "top5_loc", "gt_known_loc"))
         assert (top1 <= top5).all() and (top5 <= known).all() and (top1 <= table["top1_cls"]).all()
-    # The threshold found on the scored images is the best there is for them.
+    # The threshold chosen on the scored images is the best there is for them.
     assert (table["gt_known_loc_heldout"] <= table["gt_known_loc"]).all()
     assert (table["maxboxaccv2_printed"] <= 100).all()
 
@@ -113,7 +113,7 @@ def test_an_edit_reruns_what_reads_it(localized):
     assert planned("localization={lr: 0.001}")["train_bas_localizer"] == 2
 
 
-RULES = {  # of the two releases, by the spec
+RULES = {  # of the two releases
     "ext": Protocol(epsilon=1e-5, truncated=True, strict=False, class_means=False),
     "cvpr": Protocol(epsilon=0.0, truncated=False, strict=True, class_means=True),
 }
@@ -142,15 +142,15 @@ def test_the_cvpr_protocol_scores_the_same_maps_by_its_own_rules(localized, tmp_
     assert "rule evaluate_localization:" in printed
     assert "rule train_bas_localizer:" not in printed and "rule localize:" not in printed
 
-    found = {}
+    known = {}
     for protocol, project in (("ext", localized), ("cvpr", cvpr)):
         curve = pd.read_csv(project.folder / CUB / "bas/gt_known.csv").query("split == 'val'")
-        found[protocol] = curve.pivot(index="top_k", columns="threshold", values="gt_known_loc").to_numpy()
-        assert found[protocol] == pytest.approx(known_by_hand(project, protocol), abs=1e-9)
+        known[protocol] = curve.pivot(index="top_k", columns="threshold", values="gt_known_loc").to_numpy()
+        assert known[protocol] == pytest.approx(known_by_hand(project, protocol), abs=1e-9)
         best = scores(project, "cub").loc["bas", "gt_known_loc"]
-        assert best == pytest.approx(found[protocol].max(), abs=1e-3)
+        assert best == pytest.approx(known[protocol].max(), abs=1e-3)
     # Two of the six images are of one class: either is a sixth of the images, but a tenth of the mean over classes.
-    sixths = {protocol: values * 6 / 100 for protocol, values in found.items()}
+    sixths = {protocol: values * 6 / 100 for protocol, values in known.items()}
     assert sixths["ext"] == pytest.approx(sixths["ext"].round(), abs=1e-9)
     assert (abs(sixths["cvpr"] - sixths["cvpr"].round()) > 0.1).any()
 
@@ -207,12 +207,12 @@ def scored(tmp_path):
     )
 
     def run(**changes) -> dict[str, float]:
-        given = {name: str(tmp_path / f"{name}.csv") for name in ("index", "boxes", "scores_table", "curve")}
-        given |= {"ids": str(tmp_path / "val.txt"), "heldout": str(tmp_path / "heldout.txt")}
-        given |= {"maps": str(tmp_path / "maps.h5"), "scores": str(tmp_path / "scores.h5"), "boxset": "cub"}
-        given |= {"protocol": "ext", "resize": 40, "crop": 40, "thresholds": [0.1, 1.0, 0.1]}
-        given |= {"setting": {"top_k": None, "threshold": None}}
-        evaluate_localization.main(**given | changes)
+        arguments = {name: str(tmp_path / f"{name}.csv") for name in ("index", "boxes", "scores_table", "curve")}
+        arguments |= {"ids": str(tmp_path / "val.txt"), "heldout": str(tmp_path / "heldout.txt")}
+        arguments |= {"maps": str(tmp_path / "maps.h5"), "scores": str(tmp_path / "scores.h5"), "boxset": "cub"}
+        arguments |= {"protocol": "ext", "resize": 40, "crop": 40, "thresholds": [0.1, 1.0, 0.1]}
+        arguments |= {"setting": {"top_k": None, "threshold": None}}
+        evaluate_localization.main(**arguments | changes)
         return pd.read_csv(tmp_path / "scores_table.csv", index_col="metric")["value"].to_dict()
 
     return run
@@ -248,8 +248,8 @@ def test_cub_is_downloaded_at_paper_scale_unless_a_root_is_given(project):
     planned = project.planned(TARGETS[0], *at_paper_scale, configfile=None)
     assert planned["download_cub"] == planned["localization_index"] == planned["bas_localization_table"] == 1
     assert planned["train_bas_localizer"] == planned["evaluate_localization"] == 2 and planned["localize"] == 64
-    given = project.planned(TARGETS[0], *at_paper_scale, "localization={data: {cub: {root: mine}}}", configfile=None)
-    assert set(planned) - set(given) == {"download_cub"} and set(given) <= set(planned)
+    of_user = project.planned(TARGETS[0], *at_paper_scale, "localization={data: {cub: {root: mine}}}", configfile=None)
+    assert set(planned) - set(of_user) == {"download_cub"} and set(of_user) <= set(planned)
 
 
 # --- bad inputs -----------------------------------------------------------------------------------------------------

@@ -11,14 +11,13 @@ import pytest
 import torch
 from PIL import Image
 
-import embed_classes
 import maskmill
-import train_mixreorg
 from maskmill.errors import InputError
 from maskmill.networks.group_vit import GroupViT
 from maskmill.networks.open_vocabulary import load_classes
 from maskmill.storage.checkpoints import load_network, save_network
 from maskmill.storage.maps import open_maps
+from open_vocabulary import embed_classes, train_mixreorg
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGETS = [f"results/mixreorg_{dataset}_miou.csv" for dataset in ("voc", "context", "ade20k")]
@@ -32,8 +31,9 @@ SMALL = {
 AS_SEEN = {"side": 64, "window": 64, "stride": 64, "templates": "['a {}']"}
 
 
-def by_hand(script: str, **options) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(ROOT / f"workflow_scripts/{script}.py")]
+def by_hand(*words: str, **options) -> subprocess.CompletedProcess:
+    """Run a script in workflow_scripts/, or `maskmill` with one of its commands."""
+    command = [sys.executable, str(ROOT / "workflow_scripts" / words[0]), *words[1:]]
     for name, value in options.items():
         command += [f"--{name}", str(value)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
@@ -100,9 +100,10 @@ def test_chance_is_drawn_from_all_classes_and_the_same_for_every_number_of_shard
     out = mixreorg.folder / "chance"
     classes = list(range(1, 21))
     done = by_hand(
-        "predict_chance", **{"index": index, "ids": ids, "maps": out / "a.h5", "foreground": out / "b.h5"},
+        "open_vocabulary/predict_chance.py",
+        **{"index": index, "ids": ids, "maps": out / "a.h5", "foreground": out / "b.h5"},
         **{"class-ids": classes, "background": True},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     assert np.array_equal(maskmill.open_maps(out / "a.h5")["2012_500001"], first)
 
@@ -130,19 +131,21 @@ def test_any_classes_and_any_folder_from_the_command_line(mixreorg, tmp_path):
     (photos / "broken.png").write_bytes((photos / "odd.png").read_bytes()[:100])
     (tmp_path / "classes.txt").write_text("cat\nred car\n\nrails\n")
     options = {"checkpoint": mixreorg.folder / CHECKPOINT, "source": photos, **AS_SEEN}
-    done = by_hand("segment_open", **options, output=tmp_path / "a", classes="[cat, red car, rails]", threshold=0.9)
+    done = by_hand(
+        "maskmill", "segment-open", **options, output=tmp_path / "a", classes="[cat, red car, rails]", threshold=0.9
+    )
     assert done.returncode == 0, done.stderr
     assert "2 images, 1 skipped as unreadable" in done.stderr and "broken.png" in done.stderr
     labels = np.array(Image.open(tmp_path / "a/masks/odd.png"))
-    shown = np.array(Image.open(tmp_path / "a/overlays/odd.png"))
-    assert labels.shape == (50, 70) and shown.shape == (50, 70, 3)
-    assert np.array_equal(shown[labels == 0], rgb[labels == 0])
+    overlay = np.array(Image.open(tmp_path / "a/overlays/odd.png"))
+    assert labels.shape == (50, 70) and overlay.shape == (50, 70, 3)
+    assert np.array_equal(overlay[labels == 0], rgb[labels == 0])
     segments = pd.read_csv(tmp_path / "a/segments.csv")
     assert list(segments.columns) == ["image", "segment", "pixels", "cat", "red car", "rails"]
     assert segments.groupby("image")["pixels"].sum().to_dict() == pytest.approx({"grey.png": 1, "odd.png": 1}, abs=1e-3)
     curve = pd.read_csv(tmp_path / "a/thresholds.csv")
     assert curve["foreground"].is_monotonic_decreasing and curve["foreground"].iloc[0] == 100
-    done = by_hand("segment_open", **options, output=tmp_path / "b", classes=tmp_path / "classes.txt")
+    done = by_hand("maskmill", "segment-open", **options, output=tmp_path / "b", classes=tmp_path / "classes.txt")
     assert done.returncode == 0, done.stderr
     assert np.array(Image.open(tmp_path / "b/masks/odd.png")).min() > 0
     assert pd.read_csv(tmp_path / "b/segments.csv").equals(segments)
@@ -154,7 +157,7 @@ def test_images_that_differ_in_their_suffix_keep_it(tmp_path):
         Image.fromarray(np.full((32, 32, 3), 90, np.uint8)).save(tmp_path / "photos" / name)
     save_network(tmp_path / "network.safetensors", GroupViT(**SMALL))
     options = {"checkpoint": tmp_path / "network.safetensors", "source": tmp_path / "photos", **AS_SEEN}
-    done = by_hand("segment_open", **options, output=tmp_path / "out", classes="[cat, red]")
+    done = by_hand("maskmill", "segment-open", **options, output=tmp_path / "out", classes="[cat, red]")
     assert done.returncode == 0, done.stderr
     for folder in ("masks", "overlays"):
         assert sorted(path.name for path in (tmp_path / "out" / folder).iterdir()) == [
@@ -173,7 +176,7 @@ def test_what_cannot_be_segmented_is_refused_in_one_line(mixreorg, tmp_path):
         ("[zebra]", "the network never read the word 'zebra'; choose from a, aeroplane, "),
         ("[cat]", "no images in it; give a folder with"),
     ):
-        assert message in error(by_hand("segment_open", **options, classes=classes))
+        assert message in error(by_hand("maskmill", "segment-open", **options, classes=classes))
     assert not (tmp_path / "out").exists()
 
 
@@ -197,15 +200,15 @@ def test_published_weights_are_imported_without_unpickling(tmp_path):
     }
     torch.save({"model": released}, tmp_path / "released.pth")
     output = tmp_path / "ours.safetensors"
-    done = by_hand("import_group_vit", weights=tmp_path / "released.pth", checkpoint=output)
+    done = by_hand("maskmill", "import-group-vit", weights=tmp_path / "released.pth", checkpoint=output)
     assert done.returncode == 0, done.stderr
     imported = load_network(output, GroupViT).state_dict()
     assert all(torch.equal(imported[name], tensor) for name, tensor in state.items())
     torch.save({"model": {k: v for k, v in released.items() if "logit" not in k}}, tmp_path / "part.pth")
-    message = error(by_hand("import_group_vit", weights=tmp_path / "part.pth", checkpoint=output))
+    message = error(by_hand("maskmill", "import-group-vit", weights=tmp_path / "part.pth", checkpoint=output))
     assert "1 tensors are missing, unknown or of another shape, the first is log_scale" in message
     torch.save({"model": released, "config": Path("x")}, tmp_path / "pickled.pth")
-    message = error(by_hand("import_group_vit", weights=tmp_path / "pickled.pth", checkpoint=output))
+    message = error(by_hand("maskmill", "import-group-vit", weights=tmp_path / "pickled.pth", checkpoint=output))
     assert "pickled.pth: damaged, or holds more than tensors" in message
 
 

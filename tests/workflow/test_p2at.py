@@ -20,7 +20,7 @@ WAYS = ["eager", "folded", "fused", "channels_last", "onnxruntime"]
 
 
 def segment(model, source, output) -> subprocess.CompletedProcess:
-    command = [sys.executable, ROOT / "workflow_scripts/segment.py", "--model", model, "--source", source]
+    command = [sys.executable, ROOT / "workflow_scripts/maskmill", "segment", "--model", model, "--source", source]
     return subprocess.run([*command, "--output", output], capture_output=True, text=True, check=False)
 
 
@@ -84,8 +84,8 @@ def test_a_folder_of_grey_rgba_and_odd_images_becomes_overlays_and_a_broken_one_
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["alpha.png", "grey.png", "odd.png"]
     labels = OnnxModel(p2at.folder / TARGETS[2], threads=1).labels(rgb)
     painted = np.array(CAMVID_COLOURS)[labels]
-    shown = np.array(Image.open(tmp_path / "out/odd.png"))
-    assert np.abs(shown - (rgb + painted) / 2).max() <= 1
+    overlay = np.array(Image.open(tmp_path / "out/odd.png"))
+    assert np.abs(overlay - (rgb + painted) / 2).max() <= 1
     assert "skipped: " in done.stderr and "broken.png: truncated or not an image" in done.stderr
     assert "3 pictures, 1 skipped as unreadable" in done.stderr
 

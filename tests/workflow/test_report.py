@@ -73,12 +73,13 @@ def test_nothing_is_left_to_do_and_costs_alone_count_again_only_what_is_new(repo
     assert reported.planned("results/costs.csv", *ONE_VARIANT) == {"costs": 1}
 
 
-def test_editing_how_bars_are_drawn_reruns_the_table_and_no_network(reported):
+@pytest.mark.parametrize(("line", "planned"), [("EDITED = 1", {"p2at_table": 1}), ("# a comment", {})])
+def test_editing_how_bars_are_drawn_reruns_the_table_and_no_network(reported, line, planned):
     path = reported.folder / "workflow_scripts/maskmill/reporting/classes.py"
     text = path.read_text()
-    path.write_text(text + "\n# an edit\n")
+    path.write_text(f"{text}\n{line}\n")
     try:
-        assert reported.planned(TARGET, *ONE_VARIANT) == {"p2at_table": 1}
+        assert reported.planned(TARGET, *ONE_VARIANT) == planned
     finally:
         path.write_text(text)
 

@@ -20,37 +20,37 @@ include: "Snakefile"
 for rule in workflow.rules:
     if rule.name not in workflow._localrules:
         for attempt in range(1, 4):
-            given = [rule.resources[name] for name in ("mem_mb", "runtime", "gpu", "_cores") if name in rule.resources]
-            asked = {resource.name: resource.evaluate(None, attempt=attempt).value for resource in given}
-            print("asks", json.dumps({"rule": rule.name, "attempt": attempt, **asked}))
+            names = [name for name in ("mem_mb", "runtime", "gpu", "_cores") if name in rule.resources]
+            requests = {name: rule.resources[name].evaluate(None, attempt=attempt).value for name in names}
+            print("asks", json.dumps({"rule": rule.name, "attempt": attempt, **requests}))
 """
 
 
 @pytest.fixture
-def asked(project):
+def requests(project):
     """What every rule that is sent to SLURM asks for at paper scale, at attempts 1 to 3."""
     (project.folder / "listing.smk").write_text(LISTING)
     printed = project.run("--snakefile", "listing.smk", "--list", "--config", "scale=paper", configfile=None)
     return [json.loads(line.removeprefix("asks ")) for line in printed.splitlines() if line.startswith("asks ")]
 
 
-def test_what_a_rule_asks_for_fits_a_partition_at_every_attempt(asked):
+def test_what_a_rule_asks_for_fits_a_partition_at_every_attempt(requests):
     limits = yaml.safe_load((PROFILE / "partitions.yaml").read_text())["partitions"]
-    partitions = [Partition(name, PartitionLimits(**given)) for name, given in limits.items()]
-    assert len({row["rule"] for row in asked}) > 60
-    for row in asked:
+    partitions = [Partition(name, PartitionLimits(**maxima)) for name, maxima in limits.items()]
+    assert len({row["rule"] for row in requests}) > 60
+    for row in requests:
         job = SimpleNamespace(name=row["rule"], threads=row["_cores"], resources=row)
         fitting = [partition for partition in partitions if partition.score_job_fit(job) is not None]
         assert any(bool(partition.limits.max_gpu) == bool(row.get("gpu")) for partition in fitting), row
 
 
-def test_downloads_run_where_snakemake_runs_and_trainings_ask_for_the_same_time_again(asked):
-    assert not [row for row in asked if row["rule"].startswith("download")]
+def test_downloads_run_where_snakemake_runs_and_trainings_ask_for_the_same_time_again(requests):
+    assert not [row for row in requests if row["rule"].startswith("download")]
     times = {}
-    for row in asked:
+    for row in requests:
         if row["rule"].startswith("train_") and row["rule"] != "train_p2at":
             times.setdefault(row["rule"], set()).add(row["runtime"])
-    assert len(times) > 15 and all(len(found) == 1 for found in times.values())
+    assert len(times) > 15 and all(len(limits) == 1 for limits in times.values())
 
 
 def test_the_plugin_takes_the_profile_s_way_to_ask_for_one_node():
@@ -60,7 +60,7 @@ def test_the_plugin_takes_the_profile_s_way_to_ask_for_one_node():
 
 
 @pytest.mark.parametrize(
-    ("given", "save", "resources", "minutes"),
+    ("setting", "save", "resources", "minutes"),
     [
         (None, 5, {}, None),
         (30, 5, {"runtime": 720}, 30),
@@ -72,5 +72,5 @@ def test_the_plugin_takes_the_profile_s_way_to_ask_for_one_node():
         (None, 5, {"requeue_paused": 1}, None),
     ],
 )
-def test_a_training_pauses_before_the_time_limit_of_a_job_that_is_run_again(given, save, resources, minutes):
-    assert stage._max_minutes({"max_minutes": given, "save_minutes": save}, resources) == minutes
+def test_a_training_pauses_before_the_time_limit_of_a_job_that_is_run_again(setting, save, resources, minutes):
+    assert stage._max_minutes({"max_minutes": setting, "save_minutes": save}, resources) == minutes

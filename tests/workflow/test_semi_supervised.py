@@ -19,11 +19,9 @@ from snakemake.api import SnakemakeApi
 from snakemake.iocontainers import Wildcards
 from snakemake.settings.types import ConfigSettings, OutputSettings, Quietness, ResourceSettings
 
-import cache_batches
 import faults
 import maskmill
-import train_cwbass
-import train_mgd_student
+from few_masks import cache_batches, train_cwbass, train_mgd_student
 from maskmill.data.catalog import VOC
 from maskmill.data.images import read_image
 from maskmill.data.index import read_ids, read_index
@@ -37,13 +35,14 @@ from maskmill.storage.maps import merge_maps
 from maskmill.storage.onnx_models import OnnxModel
 from maskmill.training.ema import EMA
 from maskmill.training.loop import resume_path
+from maskmill.workflow import stage
 
 TARGETS = ["results/cwbass_voc_miou.csv", "results/mgd_voc_miou.csv"]
 PARTITION = "work/sample/voc/partitions/voc_blended/1_4"
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "tests/overlays/tiny.yaml"
 STORES = ("wide_labels", "relation", "deep_labels", "pooled")
-# What the students' rules read of their teachers, where these do not run beside them.
+# The files of their teachers that the students' rules read, where the teachers do not run in the same job.
 CACHED = {
     "train_cwbass": {
         "teacher": [f"{PARTITION}/cwbass/supervised/network.safetensors"],
@@ -83,9 +82,14 @@ def parameters(tmp_path):
     return read
 
 
+def run(script, options: dict) -> None:
+    """Call `main` of a script with the values of its options, those of its `TrainingRun` among them."""
+    script.main(**stage._grouped(script.main, options))
+
+
 @pytest.fixture
 def by_hand(semi, parameters, tmp_path, monkeypatch):
-    """Arguments of a training's `main`, run in the folder of `semi` but for its checkpoint; `name` is the run's."""
+    """Options of a training, run in the folder of `semi` but for its checkpoint; `name` is the run's."""
     monkeypatch.chdir(semi.folder)
     tiny = yaml.safe_load(TINY.read_text())
     files = {name: f"{PARTITION}/{name}.txt" for name in ("labelled", "unlabelled")}
@@ -101,7 +105,7 @@ def by_hand(semi, parameters, tmp_path, monkeypatch):
             **{"dataset": "voc", "index": "work/sample/voc/index.csv", "checkpoint": str(checkpoint), **files},
             **(teachers if rule == "train_mgd_student" else {}),
             **(CACHED[rule] if cached else {}),
-            "training": {"accelerator": "cpu", "save_minutes": 0},
+            **{"accelerator": "cpu", "save_minutes": 0},
         }
 
     return arguments
@@ -110,8 +114,8 @@ def by_hand(semi, parameters, tmp_path, monkeypatch):
 def test_partition_labels_every_fourth_image_and_says_that_it_is_not_the_published_one(semi):
     folder = semi.folder / PARTITION
     labelled, unlabelled = read_ids(folder / "labelled.txt"), read_ids(folder / "unlabelled.txt")
-    every = sorted(read_ids(semi.folder / "work/sample/voc/splits/train.txt"))
-    assert labelled == every[::4] and sorted(labelled + unlabelled) == every
+    training = sorted(read_ids(semi.folder / "work/sample/voc/splits/train.txt"))
+    assert labelled == training[::4] and sorted(labelled + unlabelled) == training
     assert json.loads((folder / "manifest.json").read_text())["published"] == "custom"
 
 
@@ -162,7 +166,7 @@ def test_caches_of_cwbass_hold_labels_and_confidence_of_every_unlabelled_image(s
         assert confidence[image_id].min() >= round(255 / 21), "the highest of 21 probabilities"
 
 
-def test_caches_of_cwbass_hold_what_the_teacher_says(semi):
+def test_caches_of_cwbass_hold_the_outputs_of_the_teacher(semi):
     index = read_index(semi.folder / "work/sample/voc/index.csv")
     image_id = read_ids(semi.folder / PARTITION / "unlabelled.txt")[3]
     network = load_segmentation(semi.folder / PARTITION / "cwbass/supervised/network.safetensors")
@@ -178,7 +182,7 @@ def test_caches_of_cwbass_hold_what_the_teacher_says(semi):
     torch.testing.assert_close(confidence.float(), 255 * highest, atol=0.51, rtol=0)
 
 
-def test_caches_of_mgd_hold_what_both_teachers_say_of_every_batch(semi):
+def test_caches_of_mgd_hold_the_outputs_of_both_teachers_for_every_batch(semi):
     unlabelled = set(read_ids(semi.folder / PARTITION / "unlabelled.txt"))
     shapes = {"wide_labels": (4, 2, 64, 64), "relation": (4, 49, 49), "deep_labels": (4, 2, 64, 64), "pooled": (4, 21)}
     for name, shape in shapes.items():
@@ -196,37 +200,37 @@ OTHERS = {"teacher_batchnorm": "eval", "padding_counts": False, "min_confidence"
 
 @pytest.mark.parametrize("changes", [{}, OTHERS], ids=["released", "others"])
 def test_students_that_read_their_teachers_end_in_the_bits_of_those_that_run_them(by_hand, tmp_path, changes):
-    changes = changes | {"training": {"accelerator": "cpu", "workers": 1}}
+    changes = changes | {"workers": 1}
     online, cached = (
         by_hand("train_mgd_student", name, cached=name == "cached") | changes for name in ("online", "cached")
     )
     names = inspect.signature(cache_batches.main).parameters
-    given = {key: value for key, value in online.items() if key in names} | {"epochs": 1}
+    options = {key: value for key, value in online.items() if key in names} | {"epochs": 1}
     stores = {name: tmp_path / f"{name}.h5" for name in STORES}
     items = ("1-of-2", "2-of-2")
     for item in items:
         shards = {name: str(path.with_suffix(f".{item}.h5")) for name, path in stores.items()}
-        cache_batches.main(**given | shards | {"scatteritem": item})
+        cache_batches.main(**options | shards | {"scatteritem": item})
     for path in stores.values():
         merge_maps([path.with_suffix(f".{item}.h5") for item in items], path)
     labels = np.stack([maskmill.open_maps(stores[name])["batch_000001"] for name in ("wide_labels", "deep_labels")])
     assert 0 < (labels == 255).mean() < 1 if "min_confidence" in changes else labels.max() < 21
     cached["stores"] = [str(path) for path in stores.values()]
     for arguments in (online, cached):
-        train_mgd_student.main(**arguments)
+        run(train_mgd_student, arguments)
     assert Path(cached["checkpoint"]).read_bytes() == Path(online["checkpoint"]).read_bytes()
 
 
 def test_with_fewer_cached_epochs_students_see_those_batches_again(by_hand, monkeypatch):
-    asked = []
+    iterations = []
 
     def watched(iteration):
-        asked.append(iteration)
+        iterations.append(iteration)
         return batch_name(iteration)
 
     monkeypatch.setattr(train_mgd_student, "batch_name", watched)
-    train_mgd_student.main(**by_hand("train_mgd_student", "again") | {"cached_epochs": 0.5, "max_iterations": 7})
-    assert asked[::4] == [0, 1, 0, 1, 0, 1, 0], "of four stores"
+    run(train_mgd_student, by_hand("train_mgd_student", "again") | {"cached_epochs": 0.5, "max_iterations": 7})
+    assert iterations[::4] == [0, 1, 0, 1, 0, 1, 0], "of four stores"
 
 
 @pytest.mark.parametrize(
@@ -324,13 +328,13 @@ def test_a_killed_training_of_a_student_ends_in_the_same_bits(by_hand, rule, cac
     options = [f"--{name.replace('_', '-')}={text}" for name, text in texts.items()]
     environment = faults.variables(f"{rule}.py lightning_fabric:Fabric.backward 3 kill")
     environment["OMP_NUM_THREADS"] = str(torch.get_num_threads())
-    command = [sys.executable, str(ROOT / "workflow_scripts" / f"{rule}.py"), *options]
+    command = [sys.executable, str(ROOT / f"workflow_scripts/few_masks/{rule}.py"), *options]
     done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr[-3000:]
     assert resume_path(checkpoint).exists() and not checkpoint.exists()
-    main = importlib.import_module(rule).main
-    main(**killed)
-    main(**whole)
+    script = importlib.import_module(f"few_masks.{rule}")
+    run(script, killed)
+    run(script, whole)
     assert checkpoint.read_bytes() == Path(whole["checkpoint"]).read_bytes()
 
 
@@ -345,7 +349,7 @@ def test_a_paused_training_ends_in_the_same_bits(semi, copied, row):
 
 
 @pytest.mark.parametrize(
-    ("variant", "given", "expected"),
+    ("variant", "changes", "expected"),
     [
         ("online", {}, {"decay": 0.999, "buffers": "copied"}),
         ("v2", {}, {"decay": 0.996, "warm_up": True, "buffers": "averaged"}),
@@ -353,17 +357,17 @@ def test_a_paused_training_ends_in_the_same_bits(semi, copied, row):
     ],
 )
 def test_a_variant_brings_the_moving_average_of_its_release_and_what_is_given_wins(
-    by_hand, monkeypatch, variant, given, expected
+    by_hand, monkeypatch, variant, changes, expected
 ):
-    made = []
+    averages = []
 
     def watched(network, **settings):
-        made.append(settings)
+        averages.append(settings)
         return EMA(network, **settings)
 
     monkeypatch.setattr(train_cwbass, "EMA", watched)
-    train_cwbass.main(**by_hand("train_cwbass", variant, cached=False, variant=variant) | {"ema": given})
-    assert made == [expected]
+    run(train_cwbass, by_hand("train_cwbass", variant, cached=False, variant=variant) | {"ema": changes})
+    assert averages == [expected]
 
 
 def test_released_settings_of_mgd_train_together(by_hand, parameters):
@@ -379,7 +383,7 @@ def test_released_settings_of_mgd_train_together(by_hand, parameters):
     def trained(rule, name, **changes):
         arguments = by_hand(rule, name, cached=False)
         arguments |= {key: value for key, value in chosen[rule].items() if key != "code"}
-        importlib.import_module(rule).main(**arguments | changes)
+        run(importlib.import_module(f"few_masks.{rule}"), arguments | changes)
         return arguments["checkpoint"]
 
     teachers = {name: trained("train_cps_teacher", name, seed=seed) for seed, name in enumerate(("deep", "wide"))}
@@ -398,8 +402,8 @@ def test_released_settings_of_mgd_train_together(by_hand, parameters):
 @pytest.mark.parametrize("scale", ["sample", "small"])
 def test_at_the_smaller_scales_cityscapes_has_the_settings_of_voc(parameters, scale):
     voc, cityscapes = (parameters(dataset, scale=scale) for dataset in ("voc", "cityscapes"))
-    for stage in STAGES:
-        assert cityscapes[stage] | {"short_side": 0} == voc[stage] | {"short_side": 0}
+    for name in STAGES:
+        assert cityscapes[name] | {"short_side": 0} == voc[name] | {"short_side": 0}
     assert voc["train_cwbass"]["augmentation"]["pad"] == voc["train_supervised"]["augmentation"]["pad"] == "end"
 
 
@@ -431,7 +435,7 @@ def test_at_paper_scale_the_epochs_of_mgd_follow_the_partition(parameters, datas
     assert {chosen[stage]["epochs"] for stage in MGD_TRAININGS} == {epochs}
 
 
-def test_teachers_are_asked_about_all_epochs_where_no_number_of_them_is_given(parameters):
+def test_teachers_label_the_batches_of_all_epochs_where_no_number_of_them_is_set(parameters):
     chosen = parameters("voc", scale="paper", part="1_16")
     assert chosen["cache_batches"]["epochs"] == chosen["train_mgd_student"]["cached_epochs"] == 32
 
@@ -458,8 +462,8 @@ def test_what_differs_for_a_data_set_reaches_its_jobs(parameters):
     assert (voc["cache_labels"]["flip"], cityscapes["cache_labels"]["flip"]) == (True, False)
     assert (voc["train_cwbass"]["loss"]["gamma"], cityscapes["train_cwbass"]["loss"]["gamma"]) == (2.0, 1.0)
     assert (voc["train_cwbass"]["loss"]["d"], cityscapes["train_cwbass"]["loss"]["d"]) == (0.5, 0.9)
-    for stage, key in (("cache_batches", "epochs"), ("train_mgd_student", "cached_epochs")):
-        assert (voc[stage][key], cityscapes[stage][key]) == (4, 7)
+    for name, key in (("cache_batches", "epochs"), ("train_mgd_student", "cached_epochs")):
+        assert (voc[name][key], cityscapes[name][key]) == (4, 7)
 
 
 def test_what_differs_for_a_data_set_decides_what_is_made_for_it(project):
@@ -544,12 +548,12 @@ def test_a_cache_of_another_teacher_is_refused(copied, rule, row, teacher, other
 def test_a_cache_of_other_images_or_of_another_working_size_is_refused(by_hand, tmp_path):
     arguments = by_hand("train_cwbass", "refused")
     with pytest.raises(InputError, match=r"labels\.h5: was made at short_side null, not 48; delete it"):
-        train_cwbass.main(**arguments | {"short_side": 48})
+        run(train_cwbass, arguments | {"short_side": 48})
     stranger = read_ids("work/sample/voc/splits/val.txt")[0]
     longer = tmp_path / "unlabelled.txt"
     longer.write_text(Path(arguments["unlabelled"]).read_text() + f"{stranger}\n")
     with pytest.raises(InputError, match=rf"labels\.h5: has no map of image {stranger} \(1 such\); delete it"):
-        train_cwbass.main(**arguments | {"unlabelled": str(longer)})
+        run(train_cwbass, arguments | {"unlabelled": str(longer)})
 
 
 @pytest.mark.parametrize(
@@ -563,7 +567,7 @@ def test_a_cache_of_other_images_or_of_another_working_size_is_refused(by_hand, 
 )
 def test_a_cache_of_other_batches_is_refused(by_hand, changes, message):
     with pytest.raises(InputError, match=rf"cache/wide_labels\.h5: {message}"):
-        train_mgd_student.main(**by_hand("train_mgd_student", "refused") | changes)
+        run(train_mgd_student, by_hand("train_mgd_student", "refused") | changes)
 
 
 def test_students_are_exported_by_the_rule_of_p2at(semi):

@@ -34,7 +34,7 @@ def cluster(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def submit(cluster, tmp_path_factory, finished):
-    """Runs targets through the cluster, which keeps no accounting and is asked sooner than a shared one."""
+    """Runs targets through the cluster, without accounting; Snakemake queries states sooner than on a shared one."""
     project = type(finished)(tmp_path_factory.mktemp("submitted"))
 
     def run(target: str, *arguments: str) -> str:
@@ -55,8 +55,8 @@ def test_target_through_slurm_with_a_training_that_is_requeued_gives_the_same_ta
     # Pauses after each of its three iterations; SLURM runs the same job again until it is done.
     printed = submit(CLASSIFIER, "--config", "resources={gpu: 1}", "training={max_minutes: 0.0001}")
     job = re.search(r"rule_train_classifier/voc/(\d+)\.log", printed)[1]
-    shown = subprocess.run(["scontrol", "show", "job", job], env=cluster, capture_output=True, text=True).stdout
-    assert "Restarts=2" in shown and "JobState=COMPLETED" in shown and "Partition=gpu" in shown
+    record = subprocess.run(["scontrol", "show", "job", job], env=cluster, capture_output=True, text=True).stdout
+    assert "Restarts=2" in record and "JobState=COMPLETED" in record and "Partition=gpu" in record
 
     printed = submit(TARGET, *GROUPS, "--config", "resources={gpu: 1}")
     assert re.search(r"partition 'gpu' for job train_irn", printed)

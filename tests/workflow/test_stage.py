@@ -31,9 +31,9 @@ def by_hand(script, *arguments, **options):
 
 @pytest.mark.parametrize("command", [*([script] for script in TORCH_FREE), *(["maskmill", name] for name in COMMANDS)])
 def test_help_names_the_arguments_and_says_what_goes_in_and_out(command):
-    shown = by_hand(*command, "--help")
-    assert shown.returncode == 0
-    assert "--" in shown.stdout and "Out:" in shown.stdout
+    printed = by_hand(*command, "--help")
+    assert printed.returncode == 0
+    assert "--" in printed.stdout and "Out:" in printed.stdout
 
 
 @pytest.mark.parametrize("module", [*TORCH_FREE, *(f"maskmill/commands/{name}.py" for name in COMMANDS)])
@@ -43,10 +43,12 @@ def test_what_needs_no_network_starts_without_torch(module):
 
 
 def rules() -> list[tuple[str | None, str]]:
-    """Name, if it has one, and text of every rule that is not made from another one."""
+    """Name, if it has one, and text of every rule; rules that `use rule` makes from others are left out."""
     text = "\n".join(path.read_text() for path in sorted((SCRIPTS.parent / "rules").glob("*.smk")))
-    found = re.finditer(r"^(?P<indent> *)rule(?: (?P<name>\w+))?:\n(?P<body>(?:(?P=indent)    .*\n| *\n)+)", text, re.M)
-    return [(rule["name"], rule["body"]) for rule in found]
+    matches = re.finditer(
+        r"^(?P<indent> *)rule(?: (?P<name>\w+))?:\n(?P<body>(?:(?P=indent)    .*\n| *\n)+)", text, re.M
+    )
+    return [(rule["name"], rule["body"]) for rule in matches]
 
 
 # Serve rules that are named after what they make.
@@ -72,7 +74,7 @@ def test_every_script_belongs_to_a_rule_of_its_name(script):
 
 
 def test_a_rule_runs_the_script_whose_settings_it_reads():
-    """The parameters are those that `main` of another script takes, where the two names differ."""
+    """Otherwise it would hand over what `main` of another script takes."""
     known = [(re.findall(r'settings_for\(\s*"([^"]+)"', body), body) for _, body in rules()]
     assert sum(len(scripts) for scripts, _ in known) > 80
     for scripts, body in known:
@@ -101,10 +103,10 @@ def training(index: str, lr: float, run: TrainingRun, dataset: str = "voc") -> N
 
 
 def test_the_fields_of_a_dataclass_are_options_like_others():
-    words = "--index a.csv --lr 0.5 --checkpoint a.safetensors --batch-size 4 --epochs 0.5 --optimizer {name:\xa0adamw}"
-    given = stage.from_command_line(training, [word.replace("\xa0", " ") for word in words.split(" ")])
+    words = "--index a.csv --lr 0.5 --checkpoint a.safetensors --batch-size 4 --epochs 0.5 --optimizer"
+    options = stage.from_command_line(training, [*words.split(), "{name: adamw}"])
     run = TrainingRun(checkpoint="a.safetensors", batch_size=4, epochs=0.5, optimizer={"name": "adamw"})
-    assert given == {"index": "a.csv", "lr": 0.5, "run": run, "dataset": "voc"}
+    assert options == {"index": "a.csv", "lr": 0.5, "run": run, "dataset": "voc"}
 
 
 # --- under Snakemake ----------------------------------------------------------------------------------------------
@@ -112,14 +114,14 @@ def test_the_fields_of_a_dataclass_are_options_like_others():
 
 @pytest.fixture
 def job(tmp_path):
-    """What a script finds of its job, with parameters, configuration or resources of the caller's."""
+    """What a script finds of its job, with parameters, resources and `training` settings of the caller's choice."""
     (tmp_path / "index.csv").touch()
 
-    def given(params: dict, resources: dict | None = None, **config) -> SimpleNamespace:
+    def build(params: dict, resources: dict | None = None, **config) -> SimpleNamespace:
         return SimpleNamespace(
             rule="train",
             threads=3,
-            wildcards=Wildcards(fromdict={"dataset": "coco", "shown": "no parameter of main"}),
+            wildcards=Wildcards(fromdict={"dataset": "coco", "split": "no parameter of main"}),
             input=InputFiles(fromdict={"index": str(tmp_path / "index.csv")}),
             output=OutputFiles(fromdict={"checkpoint": "b.safetensors"}),
             params=Params(fromdict=params),
@@ -127,13 +129,13 @@ def job(tmp_path):
             config={"training": {"max_minutes": None, "save_minutes": 5, "accelerator": "cpu", **config}},
         )
 
-    return given
+    return build
 
 
 def test_a_rule_gives_main_what_it_takes_by_name_and_the_fields_of_its_dataclass(job, tmp_path):
-    given = stage._from_rule(training, job({"lr": 0.1, "batch_size": 8, "code": "0"}, {"gpu": 2}, workers=3))
-    run = given.pop("run")
-    assert given == {"index": str(tmp_path / "index.csv"), "lr": 0.1, "dataset": "coco"}
+    arguments = stage._from_rule(training, job({"lr": 0.1, "batch_size": 8, "code": "0"}, {"gpu": 2}, workers=3))
+    run = arguments.pop("run")
+    assert arguments == {"index": str(tmp_path / "index.csv"), "lr": 0.1, "dataset": "coco"}
     assert (run.checkpoint, run.batch_size, run.devices, run.workers) == ("b.safetensors", 8, 2, 3)
     assert run.accelerator == "cpu" and len(run.run_id) == 64
 

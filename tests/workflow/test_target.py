@@ -120,7 +120,7 @@ def test_second_run_does_nothing_and_says_so(finished):
     assert "Nothing to be done" in finished.run(TARGET)
 
 
-def edited(finished, name, line="\n# an edit\n"):
+def edited(finished, name, line="\nEDITED = 1\n"):
     """Append to a file, dry-run, and put the file back, its time included: Snakemake looks at that of scripts."""
     path = finished.folder / name
     text, times = path.read_text(), path.stat()
@@ -142,6 +142,18 @@ def test_editing_mars_reruns_debiasing_and_what_follows_and_nothing_before(finis
 
 def test_editing_reporting_reruns_only_the_pictures(finished):
     assert set(edited(finished, "workflow_scripts/maskmill/reporting/gallery.py")) == {"mars_gallery", "mars_table"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "workflow_scripts/maskmill/storage/maps.py",
+        "workflow_scripts/maskmill/training/loop.py",
+        "workflow_scripts/mars/debias_labels.py",
+    ],
+)
+def test_a_comment_reruns_nothing_also_in_what_all_stages_are_built_on(finished, name):
+    assert edited(finished, name, "\n# an edit\n") == {}
 
 
 def test_editing_a_script_reruns_its_rule_and_what_follows(finished):
@@ -171,8 +183,8 @@ def test_how_to_train_is_no_reason_to_train_again(finished):
 def export(finished, name, folder, biased):
     """Run the export command; returns the store that was exported."""
     store = finished.folder / WORK / name
-    script = finished.folder / "workflow_scripts/export_labels.py"
-    command = [sys.executable, str(script), "--maps", str(store), "--folder", str(folder), "--biased", str(biased)]
+    command = [sys.executable, str(finished.folder / "workflow_scripts/maskmill"), "export"]
+    command += ["--maps", str(store), "--folder", str(folder), "--biased", str(biased)]
     subprocess.run(command, check=True, cwd=finished.folder)
     return maskmill.open_maps(store)
 

@@ -12,10 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-import evaluate
-import segment_open
-import train_tiny_clip
-import train_zeroseg
+from maskmill.commands import segment_open
 from maskmill.data.captions import find_nouns
 from maskmill.data.catalog import VOC
 from maskmill.data.index import read_ids, read_index
@@ -27,6 +24,8 @@ from maskmill.networks.zeroseg import ZeroSeg
 from maskmill.storage.checkpoints import load_network, save_network
 from maskmill.storage.features import Features
 from maskmill.storage.maps import create_maps, sha256
+from open_vocabulary import train_tiny_clip, train_zeroseg
+from results import evaluate
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = "results/zeroseg_voc_miou.csv"
@@ -73,7 +72,7 @@ def test_the_teacher_sees_images_of_a_single_thing(tmp_path):
 
 
 @torch.no_grad()
-def test_a_view_is_what_the_teacher_says_of_its_cell(zeroseg):
+def test_a_view_is_the_vector_that_the_teacher_gives_its_cell(zeroseg):
     teacher = load_network(zeroseg.folder / PAIRS / "tiny_clip/network.safetensors", TinyCLIP)
     image = Shards([zeroseg.folder / PAIRS / "scenes/1-of-1.tar"])[3][1]
     stored = Features(zeroseg.folder / PAIRS / "scenes/views/tiny/1-of-1.h5")[3]
@@ -208,7 +207,7 @@ def test_any_classes_from_the_command_line_by_the_teachers_names(zeroseg, tmp_pa
     Image.fromarray(rgb).save(tmp_path / "photos/a.png")
     options = ["--checkpoint", zeroseg.folder / NETWORK, "--source", tmp_path / "photos", "--output", tmp_path / "out"]
     options += ["--classes", "[cat, zygote]", "--side", 64, "--window", 64, "--stride", 64]
-    command = [sys.executable, ROOT / "workflow_scripts/segment_open.py", *options]
+    command = [sys.executable, ROOT / "workflow_scripts/maskmill", "segment-open", *options]
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "holds a ZeroSeg, which knows no names" in done.stderr
     command += ["--teacher", "tiny", "--teacher-weights", zeroseg.folder / PAIRS / "tiny_clip/network.safetensors"]

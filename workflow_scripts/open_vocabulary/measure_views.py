@@ -25,7 +25,9 @@ PART = 100  # images per pass without masks
 
 
 @torch.no_grad()
-def main(shards: list[str], features: list[str], checkpoint: str, views_table: str, images: int, seed: int = 0) -> None:
+def main(
+    shards: list[str], features: list[str], checkpoint: str, views_table: str, health_images: int, seed: int = 0
+) -> None:
     """Measure the segments of one batch.
 
     Args:
@@ -36,15 +38,17 @@ def main(shards: list[str], features: list[str], checkpoint: str, views_table: s
             view_entropy (nat) of the views that segments are nearest to, segment_cosine between the segments of an
             image, loss_matching (mean over dimensions). Without masks: segments_used (mean per image), segments_entropy
             (nat; of the segments' shares of the patches).
-        images: number of images in the batch.
+        health_images: number of images in the batch.
     """
     device = inference_device()
     model = load_network(checkpoint, ZeroSeg).to(device)
     stores, side = [Features(path) for path in features], model.arguments["image_size"]
     dataset = ViewedImages(Shards(shards), stores, side, model.mean, model.std)
     rng = np.random.default_rng(seed)
-    batch = default_collate([dataset.sample(index, rng) for index in batch_indices(len(dataset), images, seed, 0)])
-    noise = torch.rand(images, model.patches, generator=torch.Generator().manual_seed(seed))
+    batch = default_collate(
+        [dataset.sample(index, rng) for index in batch_indices(len(dataset), health_images, seed, 0)]
+    )
+    noise = torch.rand(health_images, model.patches, generator=torch.Generator().manual_seed(seed))
     pixels = batch["image"].to(device)
     segments = model(pixels, noise.to(device))["segments"]
     matching, nearest = matching_loss(view_distances(segments, batch["views"].to(device)))

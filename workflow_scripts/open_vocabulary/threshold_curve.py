@@ -34,7 +34,7 @@ def main(
     vectors: str,
     curve: str,
     thresholds: list[float],
-    images: int,
+    curve_images: int,
     side: int,
     window: int,
     stride: int,
@@ -46,7 +46,7 @@ def main(
         checkpoint: safetensors file of a trained `GroupViT` or `ZeroSeg`.
         curve: CSV to write, with columns threshold and miou (percent).
         thresholds: thresholds of the background: first, end (not included), step.
-        images: number of images to use, the first ones of the list.
+        curve_images: number of images to use, the first ones of the list.
         side: pixels; length of the image's short side as the network sees it.
         window: pixels; side of the sliding windows.
         stride: pixels; step from one sliding window to the next.
@@ -64,7 +64,7 @@ def main(
         scale=scale.to(device),
         thresholds=values.tolist(),
     )
-    for image_id in progress(read_ids(ids)[:images], "threshold curve"):
+    for image_id in progress(read_ids(ids)[:curve_images], "threshold curve"):
         image = read_image(records[image_id].image)
         pixels = resized_input(image, model, side).to(device)
         logits = image_logits(of_window, pixels, image.shape[:2], window, stride)

@@ -51,7 +51,7 @@ class CaptionedImages:
         """One example.
 
         `image` float32 [3, crop, crop]; `text` int64 [1 + K, T], the caption first; `key` int64 [], equal for captions
-        with the same concepts; `said` int64 [CONCEPTS], ids of the caption's concepts, filled with 0.
+        with the same concepts; `concepts` int64 [CONCEPTS], ids of the caption's concepts, filled with 0.
         """
         _, image, caption = self.pairs[index]
         nouns = self.find_nouns(caption)
@@ -62,7 +62,7 @@ class CaptionedImages:
             "image": self.augment(image, rng),
             "text": self.tokenizer(texts),
             "key": torch.tensor(_number(" ".join(concepts))),
-            "said": torch.tensor(numbers + [0] * (CONCEPTS - len(numbers))),
+            "concepts": torch.tensor(numbers + [0] * (CONCEPTS - len(numbers))),
         }
 
 

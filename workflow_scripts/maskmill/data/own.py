@@ -168,11 +168,11 @@ def training_masks(masks: str | Path | None, val: str | Path | None) -> set[str]
         scored = []
     if not masks:
         return set()
-    ids = {id_of(path.relative_to(masks).as_posix()) for path in shown_files(masks, MASK_SUFFIXES)}
+    ids = {id_of(path.relative_to(masks).as_posix()) for path in visible_files(masks, MASK_SUFFIXES)}
     return ids - set(map(id_of, scored))
 
 
-def shown_files(folder: str | Path, suffixes: Sequence[str]) -> list[Path]:
+def visible_files(folder: str | Path, suffixes: Sequence[str]) -> list[Path]:
     """Files with one of the suffixes (given in lower case) below a folder, sorted; hidden files are ignored."""
     return [
         path
@@ -194,9 +194,9 @@ def _known_id(name: str, images: Collection[str], where: str) -> str:
 
 
 def _by_id(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
-    """`shown_files` by the id of their image, sorted by id."""
+    """`visible_files` by the id of their image, sorted by id."""
     files: dict[str, Path] = {}
-    for path in shown_files(folder, suffixes):
+    for path in visible_files(folder, suffixes):
         twin = files.setdefault(id_of(path.relative_to(folder).as_posix()), path)
         if twin != path:
             raise InputError(f"{path}: has the same id as {twin.relative_to(folder)}; rename or remove one of them")

@@ -202,7 +202,7 @@ class Pretraining(nn.Module):
 
         Args:
             batch: `image`, normalised [B, 3, H, W]; `text`, token ids [B, 1 + K, T] of the caption and K noun prompts
-                (K may be 0); `key`, int64 [B], equal for captions with the same content; `said`, the contents of
+                (K may be 0); `key`, int64 [B], equal for captions with the same content; `concepts`, the contents of
                 `segmentation_loss`.
         """
         network, images = self.network, batch["image"]
@@ -221,9 +221,9 @@ class Pretraining(nn.Module):
             losses |= self._contrast("restored", restored.features, texts, batch["key"])
         with STATISTICS[mixing["statistics"]](network.image_projector):
             segments = network.image_vectors(mixed.features)
-        contents = batch["said"] if mixing["seg_targets"] == "batch" else None
+        contents = batch["concepts"] if mixing["seg_targets"] == "batch" else None
         probabilities = patch_probabilities(mixed.shares, segments, texts[:, 0], network.scale, members, contents)
-        loss, accuracy = segmentation_loss(probabilities, permutation, batch["said"])
+        loss, accuracy = segmentation_loss(probabilities, permutation, batch["concepts"])
         return losses | {"segmentation": mixing["weight"] * loss}, accuracy
 
     def _contrast(self, name: str, features: Tensor, texts: Tensor, keys: Tensor) -> dict[str, Tensor]:

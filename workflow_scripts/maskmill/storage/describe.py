@@ -38,7 +38,12 @@ def describe_store(path: str | Path) -> Facts:
 
 def _table(path: Path, file: h5py.File) -> Facts:
     columns = {name: _array(column.dtype, column.shape) for name, column in file.items()}
-    return {"store": str(path), "kind": "table, one dataset a column", "columns": columns, "size on disk": _size(path)}
+    return {
+        "store": str(path),
+        "kind": "table, one dataset per column",
+        "columns": columns,
+        "size on disk": _size(path),
+    }
 
 
 def _features(path: Path, attributes: Mapping) -> Facts:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from maskmill.data.catalog import DATASETS
 from maskmill.data.images import SUFFIXES
-from maskmill.data.own import MASK_SUFFIXES, shown_files
+from maskmill.data.own import MASK_SUFFIXES, visible_files
 
 
 def content_digest(path: str | Path | None) -> str | None:
@@ -48,8 +48,8 @@ def own_digests(
 
     Images count by path, size and time, since there may be many; masks and tables count by content.
     """
-    pictures = shown_files(images, SUFFIXES) if images else []
-    annotated = shown_files(masks, MASK_SUFFIXES) if masks else []
+    pictures = visible_files(images, SUFFIXES) if images else []
+    annotated = visible_files(masks, MASK_SUFFIXES) if masks else []
     return [
         _digest(f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in pictures),
         _digest(f"{path} {content_digest(path)}" for path in annotated),
