@@ -21,7 +21,7 @@ from maskmill.methods.barm import (
     losses,
     probabilities,
     pseudo_labels,
-    training_images,
+    sampled_images,
     upsample,
 )
 from maskmill.networks.barm import Output, aggregate
@@ -158,14 +158,14 @@ def test_t5_released_metric_is_the_mean_over_all_classes():
 def test_official_parity_sees_the_half_that_the_first_of_two_processes_sees(count):
     images = [f"image_{i}" for i in range(count)]
     sampler = DistributedSampler(images, num_replicas=2, rank=0)
-    assert training_images(images, parity_mode="official") == [images[i] for i in sampler]
-    assert training_images(images) == training_images(images, parity_mode="intended") == images
+    assert sampled_images(images, parity_mode="official") == [images[i] for i in sampler]
+    assert sampled_images(images) == sampled_images(images, parity_mode="intended") == images
 
 
 def test_15_1_sees_244_of_487_images_in_its_first_step():
-    assert len(set(training_images(range(487), parity_mode="official"))) == 244
+    assert len(set(sampled_images(range(487), parity_mode="official"))) == 244
 
 
 def test_an_unknown_parity_mode_is_refused():
     with pytest.raises(ValueError, match="parity_mode is 'paper'; choose one of official, intended"):
-        training_images(["a"], parity_mode="paper")
+        sampled_images(["a"], parity_mode="paper")

@@ -12,7 +12,7 @@ from maskmill.data.catalog import DATASETS
 from maskmill.data.datasets import Masks
 from maskmill.data.incremental import StepLabels, step_records
 from maskmill.data.index import read_ids, read_index
-from maskmill.methods.barm import first_losses, losses, training_images
+from maskmill.methods.barm import first_losses, losses, sampled_images
 from maskmill.networks.barm import freeze_known, load_previous, next_step, parameter_groups
 from maskmill.training.run import TrainingRun, training_images
 from maskmill.workflow import stage
@@ -54,7 +54,7 @@ def main(
     model = next_step(teacher, steps[-1], copy_statistics=copy_statistics)
     if variant == "frozen":
         freeze_known(model)
-    records = step_records(read_index(index), training_images(read_ids(ids), parity_mode=parity_mode), steps[-1])
+    records = step_records(read_index(index), sampled_images(read_ids(ids), parity_mode=parity_mode), steps[-1])
     labels = StepLabels(Masks(records, num_classes, short_side), steps, len(steps) - 1)
     options = {"num_classes": num_classes, "labels": labels, "short_side": short_side}
     images = training_images(records, augmentation, model.backbone, **options)

@@ -146,7 +146,7 @@ def probabilities(logits: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(logits.sigmoid(), size, mode="bilinear")
 
 
-def training_images(images: Sequence[Item], *, parity_mode: str = "intended") -> list[Item]:
+def sampled_images(images: Sequence[Item], *, parity_mode: str = "intended") -> list[Item]:
     """The images from which a step after the first learns.
 
     Args:
