@@ -1,24 +1,21 @@
 """What three or more rules files use: the configuration, paths, parameters by name, the methods' register."""
 
-import os
 import sys
 from functools import cache, reduce
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-# Scripts import the library of this checkout, whichever one is installed.
-LIBRARY = str(Path(workflow.basedir, "workflow_scripts"))
-sys.path.insert(0, LIBRARY)
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [LIBRARY, os.environ.get("PYTHONPATH")]))
+ROOT = Path(workflow.basedir)
+sys.path.insert(0, str(ROOT / "workflow_scripts"))  # the library of this checkout, whichever one is installed
 from maskmill.data.catalog import DATASETS, OWN
 from maskmill.errors import InputError
 from maskmill.workflow.digest import parameters_of
-from maskmill.workflow.plan import Plan
+from maskmill.workflow.plan import Plan, share_library
 from maskmill.workflow.settings import load_settings, merged, part_name, typed
 from maskmill.workflow.tables import Row, Scoring, Table
 
-ROOT = Path(workflow.basedir)
+share_library(ROOT / "workflow_scripts")
 # What the user gave on the command line becomes the whole configuration, for rules and scripts alike.
 try:
     config.update(load_settings(ROOT, typed(config)))

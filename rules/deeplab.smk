@@ -6,11 +6,10 @@ DEEPLAB_VARIANTS = config["deeplab"]["variants"]
 
 def deeplab_rows(dataset: str) -> list[Row]:
     """Each variant without and with the CRF."""
-    stores = {"": "argmax", "+crf": "predictions"}
     return [
-        Row(f"{variant}{suffix}", work(f"{dataset}/deeplab/{variant}/val/{store}_scores.csv"))
+        Row(name, work(f"{dataset}/deeplab/{variant}/val/{store}_scores.csv"))
         for variant in DEEPLAB_VARIANTS
-        for suffix, store in stores.items()
+        for name, store in ((variant, "argmax"), (f"{variant}+crf", "predictions"))
     ]
 
 

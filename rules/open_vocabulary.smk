@@ -25,7 +25,7 @@ def foreground_store(dataset: str, store: str) -> list[str]:
     """The store of the same labels without the background's threshold."""
     method, *row, split, _ = store.split("/")
     inner = [] if "image_level" in row else ["foreground"]
-    return [work("/".join((dataset, method, *row, *inner, split, "argmax.h5")))]
+    return [work(str(Path(dataset, method, *row, *inner, split, "argmax.h5")))]
 
 
 def threshold_picture(method: str):

@@ -7,7 +7,7 @@ import re
 
 # The names of the stores that rules write in shards. Snakemake has put the wildcard's constraint behind its name.
 OUTPUTS = [file for rule in workflow.rules for file in rule.output]
-STORES = {match[1] for file in OUTPUTS if (match := re.search(r"/(\w+)/\{scatteritem\b[^/]*\.h5$", file))}
+STORES = {match[1] for file in OUTPUTS if (match := re.search(r"(\w+)/\{scatteritem\b[^/]*\.h5$", file))}
 
 
 def evaluated_ids(wildcards) -> str:

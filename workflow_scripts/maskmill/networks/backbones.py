@@ -123,7 +123,7 @@ def freeze_batchnorm(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eval()
-            module.train = lambda mode=True, module=module: module  # type: ignore[method-assign, misc]
+            module.train = lambda mode=True, module=module: module
 
 
 def freeze_backbone(backbone: Backbone) -> None:

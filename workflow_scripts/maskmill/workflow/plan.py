@@ -48,6 +48,12 @@ class Plan:
         return self._digests[script]
 
 
+def share_library(folder: Path) -> None:
+    """Put a folder first among those that this process's jobs import from, whichever library is installed."""
+    others = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(folder), others]))
+
+
 def _digest_rules(paths: Iterable[Path]) -> str:
     """Of the lines that are neither empty nor comments."""
     lines = (line.strip() for path in sorted(paths) for line in path.read_text(encoding="utf-8").splitlines())
