@@ -2,6 +2,7 @@
 
 import multiprocessing
 import pickle
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -139,10 +140,15 @@ def test_the_vectors_lie_as_the_format_says(tmp_path, source):
         assert file.attrs["kind"] == "features" and file["keys"].asstr()[0] == "key0"
 
 
-def test_a_flipped_byte_is_one_line_that_names_the_store(tmp_path, source):
-    """For any flipped byte, either all data is unchanged or the error names the damaged part."""
-    path = tmp_path / "1.h5"
-    write(path, source, Teacher())
+def test_a_flipped_byte_is_one_line_that_names_the_store(tmp_path, source, monkeypatch):
+    """For any flipped byte, either all data is unchanged or the error names the damaged part.
+
+    Relative paths make the store's bytes the same in every folder: with some lengths of the source's path, HDF5 itself
+    loops forever on one of the flips.
+    """
+    monkeypatch.chdir(tmp_path)
+    path = Path("1.h5")
+    write(path, source.relative_to(tmp_path), Teacher())
     whole, noticed = path.read_bytes(), 0
     for position in range(0, len(whole), 11):
         path.write_bytes(whole[:position] + bytes([whole[position] ^ 0x10]) + whole[position + 1 :])

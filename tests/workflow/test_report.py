@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 
 TARGET = "results/p2at_camvid_miou.csv"
-ASKED = (TARGET, "results/costs.csv")
+TARGETS = (TARGET, "results/costs.csv")
 ONE_VARIANT = ("--config", "p2at={variants: {m: null, l: null}}")  # as the fixture has it
 
 
 @pytest.fixture(scope="module")
 def page(reported) -> str:
-    reported.run(*ASKED, "--report", "report.html", *ONE_VARIANT)
+    reported.run(*TARGETS, "--report", "report.html", *ONE_VARIANT)
     return (reported.folder / "report.html").read_text()
 
 
@@ -66,7 +66,7 @@ def test_the_page_in_the_report_has_the_tables_scores(reported, page):
 
 
 def test_nothing_is_left_to_do_and_costs_alone_count_again_only_what_is_new(reported):
-    assert reported.planned(*ASKED, *ONE_VARIANT) == {}
+    assert reported.planned(*TARGETS, *ONE_VARIANT) == {}
     reported.run("results/costs.csv", *ONE_VARIANT)
     assert reported.planned("results/costs.csv", *ONE_VARIANT) == {}
     (reported.folder / "benchmarks/sample/camvid/p2at_table.tsv").touch()

@@ -84,6 +84,7 @@ def parameters(tmp_path):
 
 def run(script, options: dict) -> None:
     """Call `main` of a script with the values of its options, those of its `TrainingRun` among them."""
+    assert set(options) <= set(stage._options(script.main))
     script.main(**stage._grouped(script.main, options))
 
 

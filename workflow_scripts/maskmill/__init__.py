@@ -1,5 +1,9 @@
-"""maskmill: label-efficient and real-time semantic segmentation as one workflow."""
+"""maskmill: label-efficient and real-time semantic segmentation as one workflow.
 
+For notebooks: `open_maps` reads a store of labels, `overlay` draws labels over an image, `palette` has VOC's colours.
+"""
+
+import importlib
 import sys
 from pathlib import Path
 
@@ -10,4 +14,11 @@ if _script.parent.parent.name == "workflow_scripts" and (_script.parents[1] / "m
 
 from maskmill.storage.maps import open_maps  # noqa: E402
 
-__all__ = ["open_maps"]
+__all__ = ["open_maps", "overlay", "palette"]
+
+
+def __getattr__(name: str):
+    """Pictures on demand: no stage depends on their code."""
+    if name in ("overlay", "palette"):
+        return getattr(importlib.import_module("maskmill.reporting.overlay"), name)
+    raise AttributeError(f"module 'maskmill' has no attribute {name!r}")

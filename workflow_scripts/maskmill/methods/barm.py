@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from maskmill.choices import check_choice
-from maskmill.training.losses import IGNORE
+from maskmill.data.images import IGNORE
 
 WEIGHTS = {"pseudo": 1.0, "positive": 1.0, "negative": 5.0, "group": 1.0, "background_feature": 4.0}
 

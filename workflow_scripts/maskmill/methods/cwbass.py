@@ -24,7 +24,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-IGNORE = 255
+from maskmill.choices import check_choice
+from maskmill.data.images import IGNORE
+
 MIN_PIXELS = 10  # of a class in a batch, below which its mean confidence is left as it is
 
 
@@ -154,7 +156,7 @@ def boundaries(labels: Tensor, *, pad: str = "zeros") -> Tensor:
         pad: `zeros`: outside the image there is no class, so that the whole frame is a boundary (released code);
             `replicate`: the outermost pixels continue outside, and pixels next to 255 are no boundary.
     """
-    _check("pad", pad, ("zeros", "replicate"))
+    check_choice("pad", pad, ("zeros", "replicate"))
     outside = {"mode": "constant", "value": IGNORE} if pad == "zeros" else {"mode": "replicate"}
     framed = F.pad(labels[:, None].float(), (1, 1, 1, 1), **outside)[:, 0]
     edges = _changes_across(framed) | _changes_across(framed.transpose(1, 2)).transpose(1, 2)
@@ -180,7 +182,7 @@ def _changes_across(labels: Tensor) -> Tensor:
 def decay_factor(epoch: int, *, decay: str = "none", d: float = 0.9) -> float:
     """Factor on the confidence: 1 for `none`; d for `constant`, as in all releases; d^epoch for `exponential`, our
     reading of the paper's "progressive". `epoch` counts from 0."""
-    _check("decay", decay, ("none", "constant", "exponential"))
+    check_choice("decay", decay, ("none", "constant", "exponential"))
     return {"none": 1.0, "constant": d, "exponential": d**epoch}[decay]
 
 
@@ -298,7 +300,7 @@ class AdaptiveThreshold(nn.Module):
         floor_scale: float = 0.95,
     ):
         super().__init__()
-        _check("floor", floor, ("none", "global", "per_class"))
+        check_choice("floor", floor, ("none", "global", "per_class"))
         self.t0, self.beta, self.tau_min, self.tau_max, self.floor = t0, beta, tau_min, tau_max, floor
         self.class_momentum, self.floor_momentum, self.floor_scale = class_momentum, floor_momentum, floor_scale
         self.register_buffer("class_confidence", torch.full((num_classes,), 0.5))
@@ -368,8 +370,3 @@ def class_balance(labels: Tensor, num_classes: int) -> Tensor:
 
 def _sigmoid_threshold(mean: Tensor, t0: float, beta: float) -> Tensor:
     return t0 * torch.sigmoid(beta * (mean - 0.5))
-
-
-def _check(name: str, value: str, options: tuple[str, ...]) -> None:
-    if value not in options:
-        raise ValueError(f"{name} is {value!r}; choose one of {', '.join(options)}")

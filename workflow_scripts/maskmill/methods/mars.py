@@ -32,7 +32,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from maskmill.choices import check_choice
-from maskmill.training.losses import IGNORE
+from maskmill.data.images import IGNORE
 
 BIASED = 254
 KMEANS_ITERATIONS = 25

@@ -25,9 +25,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from maskmill.choices import check_choice
+from maskmill.data.images import IGNORE
 from maskmill.training.losses import cross_entropy, total
-
-IGNORE = 255
 
 Network = Callable[[Tensor], tuple[Tensor, Tensor]]  # images to logits and features
 Loss = Callable[[Tensor, Tensor], Tensor]  # logits and labels to a scalar
@@ -84,7 +84,7 @@ def freeze_teacher(teacher: nn.Module, *, batchnorm: str = "train") -> nn.Module
     Args:
         batchnorm: `train` normalises by each batch (and moves the running statistics), `eval` by learned statistics.
     """
-    _check("batchnorm", batchnorm, ("train", "eval"))
+    check_choice("batchnorm", batchnorm, ("train", "eval"))
     teacher.requires_grad_(False).eval()
     for module in teacher.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -263,8 +263,3 @@ def _needed(output: Tensor | None, name: str) -> Tensor:
     if output is None:
         raise ValueError(f"the teacher's output {name!r} is missing")
     return output
-
-
-def _check(name: str, value: str, options: tuple[str, ...]) -> None:
-    if value not in options:
-        raise ValueError(f"{name} is {value!r}; choose one of {', '.join(options)}")

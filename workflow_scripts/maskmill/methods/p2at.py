@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from maskmill.training.losses import IGNORE, cross_entropy
+from maskmill.data.images import IGNORE
+from maskmill.training.losses import cross_entropy
 
 
 def losses(

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-IGNORE = 255
+from maskmill.data.images import IGNORE
 
 
 def total(losses: Iterable[Tensor]) -> Tensor:

@@ -116,7 +116,10 @@ def _imports(path: Path) -> frozenset[Path]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return frozenset(file for name in names for file in _files(name))
+    # A package that loads whatever lies in it, such as the papers' entries.
+    loads_all = path.name == "__init__.py" and "iter_modules(__path__)" in path.read_text(encoding="utf-8")
+    siblings = path.parent.glob("*.py") if loads_all else ()
+    return frozenset([file for name in names for file in _files(name)] + [*siblings])
 
 
 def _statements(node: ast.AST) -> Iterator[ast.AST]:
