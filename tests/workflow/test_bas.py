@@ -257,7 +257,11 @@ def test_the_official_schedule_is_four_times_as_long_as_the_training(
     monkeypatch, trained, in_the_project, schedule, last
 ):
     factors = []
-    monkeypatch.setattr(train_bas, "train", lambda *args, iterations, **kwargs: factors.append(args[3](iterations)))
+
+    def watched(network, step, optimizer, schedule, *images, iterations, **options):
+        factors.append(schedule(iterations))
+
+    monkeypatch.setattr("maskmill.training.run.train", watched)
     with pytest.raises(Exception, match="no such checkpoint"):
         trained(schedule=schedule, epochs=200, max_iterations=None)
     assert factors == pytest.approx([last], abs=0.01)

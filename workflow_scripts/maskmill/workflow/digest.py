@@ -4,12 +4,17 @@ Comments, docstrings and layout are no part of the digest: they change no result
 """
 
 import ast
+import contextlib
 import hashlib
+import json
+import os
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 SCRIPTS = Path(__file__).resolve().parents[2]  # workflow_scripts/, with the library in it
+MEMORY = Path(".snakemake/maskmill_digests")  # in the folder of a run
 
 
 def code_digest(script: str) -> str:
@@ -17,7 +22,7 @@ def code_digest(script: str) -> str:
     of all modules below that folder which it imports, directly or through others. Read statically, nothing runs."""
     digest = hashlib.sha256()
     for path in sorted(_closure(SCRIPTS / script)):
-        digest.update(str(path.relative_to(SCRIPTS)).encode() + b"\0" + _meaning(path))
+        digest.update(f"{path.relative_to(SCRIPTS)}\0{_facts(path).statements}\n".encode())
     return digest.hexdigest()[:16]
 
 
@@ -74,29 +79,57 @@ def _parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
 
+class _Facts(NamedTuple):
+    """What a digest needs of a module: a digest of its own statements, and the names of what it may import."""
+
+    statements: str
+    names: list[str]
+
+
 @cache
-def _meaning(path: Path) -> bytes:
-    """SHA-256 of a module's syntax tree without docstrings and positions. Nothing that is empty is counted, so that
-    versions of Python whose trees have more fields agree."""
-    digest = hashlib.sha256()
-    waiting: list = [_parse(path)]
+def _facts(path: Path) -> _Facts:
+    """The facts of a module, remembered by its content: to parse all modules takes longer than a call of Snakemake
+    that has nothing to do."""
+    content = hashlib.sha256(path.read_bytes() + Path(__file__).read_bytes()).hexdigest()
+    remembered = MEMORY / f"{content}.json"
+    with contextlib.suppress(OSError, ValueError):  # not there, or cut off by a crash
+        return _Facts(*json.loads(remembered.read_text()))
+    facts = _Facts(_statements_digest(_parse(path)), sorted(_names(_parse(path))))
+    with contextlib.suppress(OSError):  # no folder of a run, or one that is read-only
+        remembered.parent.mkdir(exist_ok=True)
+        temporary = remembered.with_suffix(f".{os.getpid()}")
+        temporary.write_text(json.dumps(facts))
+        temporary.replace(remembered)
+    return facts
+
+
+# Fields of a syntax tree that follow from where a node stands, or that only comments fill.
+NO_MEANING = {"ctx", "kind", "type_comment", "type_ignores"}
+
+
+def _statements_digest(tree: ast.Module) -> str:
+    """SHA-256 of a syntax tree without docstrings and positions. Nothing that is empty counts, so that versions of
+    Python whose trees have more fields agree."""
+    words: list[str] = []
+    waiting: list[Any] = [tree]
     while waiting:
         node = waiting.pop()
-        if isinstance(node, ast.AST):
-            fields = [(name, getattr(node, name)) for name in node._fields]
-            digest.update(f"({type(node).__name__}".encode())
-            waiting.append(")")
-            for name, value in fields:
-                if name == "body" and isinstance(value, list) and _has_docstring(node):
-                    value = value[1:]
-                if value is not None and value != []:
-                    waiting += [value, name]
-        elif isinstance(node, list):
-            digest.update(f"[{len(node)}".encode())
+        if isinstance(node, list):
+            words.append(f"[{len(node)}")
             waiting += node
+        elif isinstance(node, ast.AST):
+            words.append(type(node).__name__)
+            waiting.append(")")
+            for name in node._fields:
+                value = getattr(node, name, None)
+                if value is None or value == [] or name in NO_MEANING:
+                    continue
+                if name == "body" and _has_docstring(node):
+                    value = value[1:]
+                waiting += (value, name)
         else:
-            digest.update(f"{node!r} ".encode())
-    return digest.digest()
+            words.append(repr(node))
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()
 
 
 def _has_docstring(node: ast.AST) -> bool:
@@ -110,16 +143,22 @@ def _has_docstring(node: ast.AST) -> bool:
 
 @cache
 def _imports(path: Path) -> frozenset[Path]:
+    """Files of ours that a module executes when it is imported."""
+    # A package that loads whatever lies in it, such as the papers' entries.
+    loads_all = path.name == "__init__.py" and "iter_modules(__path__)" in path.read_text(encoding="utf-8")
+    siblings = path.parent.glob("*.py") if loads_all else ()
+    return frozenset([file for name in _facts(path).names for file in _files(name)] + [*siblings])
+
+
+def _names(tree: ast.Module) -> set[str]:
+    """Names of modules that a module imports, and of what may be modules among the things that it imports from them."""
     names = set()
-    for node in _statements(_parse(path)):
+    for node in _statements(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    # A package that loads whatever lies in it, such as the papers' entries.
-    loads_all = path.name == "__init__.py" and "iter_modules(__path__)" in path.read_text(encoding="utf-8")
-    siblings = path.parent.glob("*.py") if loads_all else ()
-    return frozenset([file for name in names for file in _files(name)] + [*siblings])
+    return names
 
 
 def _statements(node: ast.AST) -> Iterator[ast.AST]:
@@ -130,13 +169,10 @@ def _statements(node: ast.AST) -> Iterator[ast.AST]:
             yield from _statements(child)
 
 
-def _files(module: str) -> list[Path]:
+@cache
+def _files(module: str) -> tuple[Path, ...]:
     """Files that `import module` executes, packages on the way included; none for other people's modules."""
-    files, folder = [], SCRIPTS
-    for part in module.split("."):
-        folder = folder / part
-        if (folder / "__init__.py").exists():
-            files.append(folder / "__init__.py")
-        elif folder.with_suffix(".py").exists():
-            files.append(folder.with_suffix(".py"))
-    return files
+    package, _, name = module.rpartition(".")
+    place = Path(SCRIPTS, *module.split("."))
+    candidates = (place / "__init__.py", place.parent / f"{name}.py")
+    return (*(_files(package) if package else ()), *[file for file in candidates if file.exists()][:1])
