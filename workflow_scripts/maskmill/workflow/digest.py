@@ -34,29 +34,27 @@ def modules_of(script: str) -> set[str]:
 @cache
 def parameters_of(script: str) -> list[str]:
     """Names of the parameters of a script's `main`; a dataclass of ours, such as TrainingRun, counts as its fields."""
-    tree = _parse(SCRIPTS / script)
-    main = _definition(tree, "main") or _imported_definition(tree, "main")
+    tree, main = _lookup(_parse(SCRIPTS / script), "main")
     if not isinstance(main, ast.FunctionDef):
         raise ValueError(f"{script}: no function main")
     names: list[str] = []
     for argument in (*main.args.args, *main.args.kwonlyargs):
-        kind = argument.annotation.id if isinstance(argument.annotation, ast.Name) else None
-        group = _imported_definition(tree, kind)
+        kind = argument.annotation.id if isinstance(argument.annotation, ast.Name) else ""
+        _, group = _lookup(tree, kind)
         names += _fields(group) if isinstance(group, ast.ClassDef) else [argument.arg]
     return names
 
 
-def _definition(tree: ast.Module, name: str) -> ast.FunctionDef | ast.ClassDef | None:
-    kinds = (ast.FunctionDef, ast.ClassDef)
-    return next((node for node in tree.body if isinstance(node, kinds) and node.name == name), None)
-
-
-def _imported_definition(tree: ast.Module, name: str | None) -> ast.FunctionDef | ast.ClassDef | None:
-    """The class or function of that name, where the script imports it from a module of ours."""
+def _lookup(tree: ast.Module, name: str) -> tuple[ast.Module, ast.FunctionDef | ast.ClassDef | None]:
+    """The function or class of that name, after the module that defines it: this one, or one of ours that it imports
+    the name from."""
     for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name == name:
+            return tree, node
         if isinstance(node, ast.ImportFrom) and node.module and name in {alias.name for alias in node.names}:
-            return next((_definition(_parse(file), name) for file in reversed(_files(node.module))), None)
-    return None
+            files = _files(node.module)
+            return _lookup(_parse(files[-1]), name) if files else (tree, None)
+    return tree, None
 
 
 def _fields(group: ast.ClassDef) -> list[str]:
