@@ -1,6 +1,9 @@
 """Trained networks as ONNX models, everything folded; a model has the name of its row in the method's table."""
 
 for method, dataset in config["export"]["datasets"].items():
+    if dataset not in TABLES[method].datasets:
+        known = ", ".join(TABLES[method].datasets)
+        raise WorkflowError(f"config: export.datasets.{method} {dataset!r} is not one of {known}; correct it")
 
     rule:
         name:

@@ -98,6 +98,8 @@ def test_names_in_the_configuration_are_checked_before_anything_runs(project):
     line = project.fail(INDEX, "--config", "data={voc: {classes: [cat, hors]}}")
     assert line == "config: data.voc.classes: unknown class 'hors'; did you mean 'horse'?"
     assert "set mars.external" in project.fail(INDEX, "--config", "mars={provider: external}")
+    line = project.fail(INDEX, "--config", "export={datasets: {p2at: coco}}")
+    assert line == "config: export.datasets.p2at 'coco' is not one of camvid, cityscapes, voc; correct it"
 
 
 @pytest.mark.parametrize("dataset", ["context", "person_part", "cityscapes", "coco"])
