@@ -82,7 +82,7 @@ def task_classes(wildcards) -> list[list[int]]:
 
 
 def classes_up_to(wildcards) -> list[list[int]]:
-    """Those of the steps up to t."""
+    """Class ids of the steps up to t."""
     return task_classes(wildcards)[: int(wildcards.t) + 1]
 
 
@@ -98,7 +98,7 @@ def step_lists(wildcards) -> list[str]:
 
 
 def lists_up_to(wildcards) -> list[str]:
-    """Those of the steps up to t."""
+    """The id lists of the steps up to t."""
     return step_lists(wildcards)[: int(wildcards.t) + 1]
 
 

@@ -1,7 +1,6 @@
 """BAS' boxes: index, training of BAS and of its baseline CAM, maps, evaluation, table and pictures.
 
-The folder of a set of boxes is work/{scale}/{boxset}. Boxes are an input of the evaluation and of the picture, of no
-training.
+The folder of a set of boxes is work/{scale}/{boxset}. The evaluation and the picture read boxes; no training does.
 """
 
 from maskmill.data.localization import BOXSETS

@@ -29,8 +29,8 @@ SCALE = config["scale"]
 PUBLISHED_WEIGHTS = "downloads/weights/{network}.safetensors"
 WITH_BACKGROUND = [*(name for name in DATASETS if DATASETS[name].has_background), OWN]
 
-# Methods register themselves: each rules file adds its table, further targets of `rule all`, and how its labels, which
-# lie in the folder of that name, are scored where that differs.
+# Methods register themselves: each rules file adds its table, and further targets of `rule all`. Where its labels are
+# not scored as those of other methods, it adds a Scoring under the name of the folder that the labels lie in.
 TABLES: dict[str, Table] = {}
 MORE_TARGETS: list[str] = []
 SCORINGS: dict[str, Scoring] = {}
@@ -58,7 +58,7 @@ def benchmarks(name: str) -> str:
 
 
 def growing(amount: int):
-    """A resource of which every retry gets more, since a job may have been killed for want of memory or time.
+    """A resource that grows with every retry, since too little memory or time may have ended the job.
 
     The run time of a training does not grow: a training resumes, and three times two days are more than a partition
     allows.

@@ -28,7 +28,7 @@ def cwbass_weights(wildcards) -> list[str]:
 
 
 def stored_by_teacher(file: str):
-    """A file that only the variant `paper` reads: the teacher, its labels or its confidence. The others' teacher is online."""
+    """The teacher, its labels or its confidence: files that only the variant `paper` reads."""
     return lambda wildcards: [file] if section("cwbass", wildcards.dataset)["variant"] == "paper" else []
 
 

@@ -49,11 +49,11 @@ def list_digests(wildcards) -> list[str | None]:
 
 
 def subset(wildcards) -> bool:
-    """Whether a part of the data set will do: the user says so, or the workflow draws fewer scenes than there are cities."""
+    """Whether cities may be missing: the user allows it, or the workflow draws fewer scenes than there are cities."""
     return config["data"][wildcards.dataset].get("subset", False) or makes_root(wildcards.dataset)
 
 
-@cache  # every mask is read
+@cache  # it reads every mask
 def digests_of_own() -> list[str | None]:
     """What tells that the user's own images, masks, tags or list changed."""
     return own_digests(**config["data"][OWN])
@@ -71,7 +71,7 @@ def scored_rows(dataset: str, rows: list[Row]) -> list[Row]:
     return [row for row in rows if row.role in scored_roles(dataset)]
 
 
-# No digest of the code here: the checksum vouches for the file, and 2 GB are not fetched again for an edit.
+# No digest of the code here, so that an edit does not fetch 2 GB again: the checksum shows that the file is right.
 rule download_voc:
     output:
         path="downloads/voc/archives/{archive}",
@@ -235,7 +235,7 @@ rule index_own:
         "../workflow_scripts/data/index_own.py"
 
 
-# Runs before all else that is ready: that a table has no images to score on should be known before the trainings.
+# The priority runs this before the trainings, so that the user learns early that a table has no images to score on.
 rule validation_own:
     input:
         index=work(f"{OWN}/index.csv"),

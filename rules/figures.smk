@@ -1,4 +1,4 @@
-"""Pictures beside the tables: losses of trainings, scores over thresholds; and what the stages cost."""
+"""Pictures of the losses of trainings and of scores over thresholds, and the table of what the stages cost."""
 
 
 def requested_tables(wildcards) -> list[str]:
@@ -12,7 +12,7 @@ def requested_tables(wildcards) -> list[str]:
 
 
 def last_measured(wildcards) -> int | None:
-    """When the last stage ended, where the call names the costs alone: something new makes them again."""
+    """When the last stage ended, if the call names the costs alone: a stage that ends later makes them out of date."""
     if requested_tables(wildcards):
         return None
     files = (path for path in Path(f"benchmarks/{SCALE}").rglob("*.tsv") if path.name != "costs.tsv")
@@ -78,7 +78,7 @@ for method in [name for name in TABLES if TABLES[name].curves]:
             "../workflow_scripts/results/draw_curves.py"
 
 
-# Its inputs are whatever else the same call makes, so that it comes last.
+# The inputs are all other files that the same call makes, so that this rule runs last.
 rule costs:
     input:
         requested_tables,

@@ -68,8 +68,8 @@ def mgd_epochs(wildcards) -> float:
     by_part = {part_name(part): number for part, number in epochs.items()}
     if wildcards.part not in by_part:
         raise WorkflowError(
-            f"config: mgd.epochs has no number for partition {wildcards.protocol}/{wildcards.part} of {wildcards.dataset}, "
-            f"only for {', '.join(map(str, epochs))}; add one there, or give a single number"
+            f"config: mgd.epochs has no number for partition {wildcards.protocol}/{wildcards.part} of "
+            f"{wildcards.dataset}, only for {', '.join(map(str, epochs))}; add one there, or give a single number"
         )
     return by_part[wildcards.part]
 
@@ -134,7 +134,7 @@ rule cache_batches:
         benchmarks("{dataset}/cache_batches/{protocol}_{part}/{scatteritem}")
     conda:
         "../envs/maskmill.yaml"
-    threads: config["resources"]["threads_train"]  # crops are made as for a training
+    threads: config["resources"]["threads_train"]  # it cuts crops as a training does
     resources:
         mem_mb=growing(16000),
         runtime=growing(480),

@@ -110,7 +110,7 @@ rule predict_p2at:
         "../workflow_scripts/results/predict_labels.py"
 
 
-# Nothing else may run beside it: the whole machine is asked for.
+# The rule takes all cores, since another job on the same machine would change the times.
 rule measure_speed:
     input:
         checkpoints=list(p2at_files("{dataset}", "network.safetensors").values()),

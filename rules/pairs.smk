@@ -1,4 +1,4 @@
-"""Images with captions, or without, for open-vocabulary pre-training: drawn, listed or downloaded, then packed in shards."""
+"""Images, with or without captions, for open-vocabulary pre-training: their sources, and how they become shards."""
 
 from maskmill.data.sample_scenes import stand_in_ids
 
@@ -16,7 +16,7 @@ def pair_files(sources: list[str], suffix: str) -> list[str]:
 
 
 def class_words(method: str, dataset: str) -> dict[int, str]:
-    """What texts call a data set's classes, by mask id; drawn scenes are called what their captions say."""
+    """Names of a data set's classes in texts, by mask id; drawn scenes have the names of their captions."""
     about = DATASETS[dataset]
     if drawn(dataset):
         ids = stand_in_ids(about)

@@ -1,4 +1,4 @@
-"""Result tables and the pictures beside them, of all methods that registered one; and all tables in one."""
+"""The result table of every registered method with its picture, and the summary of all tables."""
 
 from maskmill.workflow.user_files import content_digest
 

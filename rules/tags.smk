@@ -1,4 +1,4 @@
-"""Labels from image tags: a classifier, its class activation maps (CAMs), and IRN, which turns them into pseudo labels."""
+"""Labels from image tags: a classifier, its class activation maps (CAMs), and the pseudo labels of IRN."""
 
 IRN_START = starting_points(
     "imagenet" if config["irn"]["pretrained"] else "classifier", config["irn"]["network"]["backbone"]

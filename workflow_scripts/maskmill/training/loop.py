@@ -90,7 +90,7 @@ def train(
         save_minutes: time between resume states.
 
     Raises:
-        InputError: a loss is not finite; there are fewer GPUs than asked for; or the batch cannot be shared evenly.
+        InputError: a loss is not finite; there are fewer GPUs than `devices`; or the batch cannot be shared evenly.
         Paused: the run stopped at `max_minutes`.
     """
     if batch_size % devices:
@@ -315,7 +315,7 @@ def _save_resume(checkpoint, run, iteration, network, optimizer, others) -> None
 
 
 def _resume(checkpoint, run, network, optimizer, others) -> int:
-    """Load the state of an unfinished run, if there is one of this very run. Returns the iteration to start from."""
+    """Load the state of an unfinished run, if it has the same `run`. Returns the iteration to start from."""
     path = resume_path(checkpoint)
     if not path.exists():
         return 0

@@ -1,4 +1,4 @@
-"""A digest of what a script and every module of ours that it imports say, so that editing a module reruns its stages.
+"""A digest of the statements of a script and of our modules that it imports: an edited module reruns its stages.
 
 Comments, docstrings and layout are no part of the digest: they change no result.
 """

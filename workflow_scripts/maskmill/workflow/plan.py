@@ -1,8 +1,9 @@
-"""What a run was planned with, so that an edit beside it cannot slip into its results.
+"""What a run was planned with, so that an edit during the run cannot change its results.
 
 On a cluster each job reads the Snakefile, the configuration and the library again, perhaps days after the run began.
-The jobs inherit the digests of the plan by an environment variable. A job whose settings or rules are others does not
-start, and a stage whose code is other code ends at once (`maskmill.workflow.stage`); both say so in one line.
+The jobs inherit the digests of the plan by an environment variable. A job does not start if its settings or rules
+differ from those of the plan, and a stage ends at once if its code does (`maskmill.workflow.stage`); both say so in one
+line.
 """
 
 import hashlib
@@ -18,7 +19,7 @@ VARIABLE = "MASKMILL_PLAN"
 
 
 class Plan:
-    """Digests of settings, rules and scripts: those of now in the process that plans, the inherited ones in its jobs.
+    """Digests of settings, rules and scripts: current ones in the process that plans, inherited ones in its jobs.
 
     Args:
         planning: whether this process plans the run.

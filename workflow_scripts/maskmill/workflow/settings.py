@@ -57,7 +57,7 @@ def load_settings(root: Path, changes: dict) -> dict:
 
 
 def read_yaml(path: Path) -> dict:
-    """A YAML file, by libyaml where PyYAML has it: every call of Snakemake waits for this."""
+    """The content of a YAML file, by libyaml where PyYAML has it, since every call of Snakemake waits for this."""
     return yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 

@@ -37,7 +37,7 @@ MAIN_PROCESS = os.environ.get("LOCAL_RANK", "0") == "0"  # of a training on seve
 def run(main: Callable, snakemake=None) -> None:
     """Call `main`; a bad input ends the process with its one line on stderr (and in the rule's log).
 
-    Under Snakemake the process ends with it: one that outlived it would write the files of the next call's job.
+    This process ends when Snakemake ends: otherwise it could write files that a job of the next call also writes.
     """
     if snakemake is not None:
         end_with_parent()
@@ -64,7 +64,7 @@ def run(main: Callable, snakemake=None) -> None:
 
 
 def _check_code(snakemake) -> None:
-    """Refuse to run other code than the job was planned with: its result would count as the planned code's.
+    """Refuse to run if the code differs from the planned code, which Snakemake would record for the result.
 
     Raises:
         InputError: a statement of the stage or of a module that it imports was changed after Snakemake had read it.
@@ -79,7 +79,7 @@ def _check_code(snakemake) -> None:
 
 
 def _requeue() -> None:
-    """Have SLURM run this job again, which ends this process; where it will not, the job fails."""
+    """Put this job back into SLURM's queue, which ends this process; if SLURM refuses, the job fails."""
     if subprocess.run(["scontrol", "requeue", os.environ["SLURM_JOB_ID"]], check=False).returncode == 0:
         signal.pause()
 
@@ -99,7 +99,7 @@ def _from_rule(main: Callable, snakemake) -> dict:
 
 
 def _hardware(snakemake) -> dict:
-    """How to train, not what: these are no parameters of a rule, so that changing them reruns nothing."""
+    """How to train, not what: these are no parameters of a rule, so that a change of them reruns nothing."""
     training = {**snakemake.config["training"], "devices": snakemake.resources.get("gpu", 0) or 1}
     return {**training, "max_minutes": _max_minutes(training, snakemake.resources)}
 
@@ -147,7 +147,7 @@ def _options(main: Callable) -> dict[str, inspect.Parameter]:
 
 
 def _grouped(main: Callable, given: dict[str, Any]) -> dict[str, Any]:
-    """The keyword arguments of `main` from the values of its options; a dataclass is made of its fields."""
+    """The keyword arguments of `main` from the values of its options; fields of a dataclass become one object."""
     arguments = {}
     for name, parameter in inspect.signature(main).parameters.items():
         if _is_group(parameter.annotation):

@@ -1,6 +1,6 @@
-"""What a method tells the workflow of itself: its table, its pictures, how its labels are scored.
+"""What a method registers: its table, its pictures, and how its labels are scored.
 
-A rules file fills one `Table` and adds it to `TABLES`; no other file names the method.
+A rules file fills one `Table` and adds it to `TABLES`; no other rules file lists methods.
 """
 
 from collections.abc import Callable
