@@ -127,6 +127,12 @@ def setting_in(sections: tuple[str, ...], key: str):
     return sections_of(sections, None)[key]
 
 
+def kept(method: str, group: str, dataset: str) -> list[str]:
+    """The names in a group of a method's rows; null leaves a row out, of all tables or of a data set's."""
+    of_dataset = section(method, dataset)[group]
+    return [name for name in config[method][group] if None not in (config[method][group][name], of_dataset[name])]
+
+
 def short_side(wildcards) -> int | None:
     """Working size of a data set's images, in pixels."""
     return config["data"][wildcards.dataset]["short_side"]

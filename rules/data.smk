@@ -151,7 +151,7 @@ rule prepare_camvid:
         **settings_for(
             "data/prepare_camvid.py",
             root=config["data"]["camvid"]["root"],
-            digest=sizes_digest(config["data"]["camvid"]["root"], "*/*.png"),
+            digest=lambda wildcards: sizes_digest(config["data"]["camvid"]["root"], "*/*.png"),
         ),
     script:
         "../workflow_scripts/data/prepare_camvid.py"
@@ -175,7 +175,7 @@ rule prepare_coco:
         **settings_for(
             "data/prepare_coco.py",
             "data.coco",
-            digest=sizes_digest(config["data"]["coco"]["root"], "annotations/instances_*2014.json"),
+            digest=lambda wildcards: sizes_digest(config["data"]["coco"]["root"], "annotations/instances_*2014.json"),
         ),
     script:
         "../workflow_scripts/data/prepare_coco.py"

@@ -83,6 +83,8 @@ rule train_deeplab:
         logs("{dataset}/train_deeplab/{variant}"),
     benchmark:
         benchmarks("{dataset}/train_deeplab/{variant}")
+    wildcard_constraints:
+        variant="|".join(DEEPLAB_VARIANTS),
     conda:
         "../envs/maskmill.yaml"
     threads: config["resources"]["threads_train"]

@@ -38,12 +38,6 @@ def given_lists(wildcards) -> list[str]:
     return [source for source in list_sources(wildcards).values() if source and "://" not in source]
 
 
-def kept(method: str, group: str, dataset: str) -> list[str]:
-    """The names in a group of rows; null leaves a row out, of all tables or of a data set's."""
-    of_dataset = section(method, dataset)[group]
-    return [name for name in config[method][group] if None not in (config[method][group][name], of_dataset[name])]
-
-
 def partition_rows(method: str, names: list[str], dataset: str) -> list[Row]:
     """The rows of a table of networks that learned from the chosen partition."""
     folder = f"{partition_of(dataset)}/{method}"

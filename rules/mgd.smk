@@ -55,7 +55,7 @@ def mgd_ohem(role: str):
 
     def value(wildcards):
         pixels = section("mgd", wildcards.dataset)["ohem"]
-        return pixels and pixels[role]
+        return pixels and pixels.get(role)
 
     return value
 

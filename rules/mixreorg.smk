@@ -151,11 +151,7 @@ rule predict_chance:
         mem_mb=growing(1000),
         runtime=growing(60),
     params:
-        **settings_for(
-            "open_vocabulary/predict_chance.py",
-            class_ids=lambda wildcards: list(prompt_names("mixreorg")(wildcards)),
-            background=lambda wildcards: finds_background("mixreorg")(wildcards.dataset),
-        ),
+        **chance("mixreorg"),
     script:
         "../workflow_scripts/open_vocabulary/predict_chance.py"
 

@@ -21,6 +21,16 @@ def finds_background(method: str):
     return lambda dataset: section(method, dataset)["threshold"] is not None
 
 
+def chance(method: str) -> dict:
+    """The parameters of labels drawn at random among a data set's scored classes."""
+    names, background = prompt_names(method), finds_background(method)
+    return settings_for(
+        "open_vocabulary/predict_chance.py",
+        class_ids=lambda wildcards: list(names(wildcards)),
+        background=lambda wildcards: background(wildcards.dataset),
+    )
+
+
 def foreground_store(dataset: str, store: str) -> list[str]:
     """The store of the same labels without the background's threshold."""
     method, *row, split, _ = store.split("/")

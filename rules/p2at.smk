@@ -5,8 +5,8 @@ P2AT_VARIANTS = [name for name, variant in config["p2at"]["variants"].items() if
 
 
 def p2at_files(dataset: str, name: str) -> dict[str, str]:
-    """A file of each variant."""
-    return {variant: work(f"{dataset}/p2at/{variant}/{name}") for variant in P2AT_VARIANTS}
+    """A file of each variant that a data set's table has."""
+    return {variant: work(f"{dataset}/p2at/{variant}/{name}") for variant in kept("p2at", "variants", dataset)}
 
 
 TABLES["p2at"] = Table(
@@ -28,7 +28,7 @@ def of_variant(key: str):
 def p2at_network(wildcards) -> dict:
     """What a variant's network is built with; the plain baseline has none of P2AT's switches."""
     variant = section("p2at", wildcards.dataset)["variants"][wildcards.variant]
-    switches = config["p2at"]["network"] if variant["architecture"] == "P2AT" else {}
+    switches = section("p2at", wildcards.dataset)["network"] if variant["architecture"] == "P2AT" else {}
     return {"backbone": variant["backbone"], **switches}
 
 
@@ -113,7 +113,7 @@ rule predict_p2at:
 # The rule takes all cores, since another job on the same machine would change the times.
 rule measure_speed:
     input:
-        checkpoints=list(p2at_files("{dataset}", "network.safetensors").values()),
+        checkpoints=lambda wildcards: list(p2at_files(wildcards.dataset, "network.safetensors").values()),
     output:
         speed_table=report("results/p2at_{dataset}_speed.csv", **in_report("p2at", "speed", "speed")),
     log:
@@ -130,6 +130,11 @@ rule measure_speed:
         runtime=growing(60),
         gpu=config["resources"]["gpu"],
     params:
-        **settings_for("p2at/measure_speed.py", "p2at.speed", method="p2at", variants=P2AT_VARIANTS),
+        **settings_for(
+            "p2at/measure_speed.py",
+            "p2at.speed",
+            method="p2at",
+            variants=lambda wildcards: kept("p2at", "variants", wildcards.dataset),
+        ),
     script:
         "../workflow_scripts/p2at/measure_speed.py"

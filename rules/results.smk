@@ -20,6 +20,11 @@ def row_roles(method: str):
     return lambda wildcards: {row.name: row.role for row in TABLES[method].rows(wildcards.dataset)}
 
 
+def rows_with_costs(method: str):
+    """The names of the rows that have a file of costs."""
+    return lambda wildcards: [row.name for row in TABLES[method].rows(wildcards.dataset) if row.cost is not None]
+
+
 def finished_tables(wildcards) -> list[str]:
     """The result tables that are there, of whatever scale and seed."""
     return sorted(str(path) for end in ("miou", "localization") for path in Path("results").glob(f"*_{end}.csv"))
@@ -65,6 +70,7 @@ for method, table in TABLES.items():
                 "results/result_table.py",
                 method=method,
                 roles=row_roles(method),
+                rows_with_costs=rows_with_costs(method),
                 published=table.published,
                 note=table.note,
                 compared=of_dataset(table.compared),

@@ -173,6 +173,8 @@ use rule predict_chance as predict_chance_zeroseg with:
         logs("{dataset}/predict_chance_zeroseg/{scatteritem}"),
     benchmark:
         benchmarks("{dataset}/predict_chance_zeroseg/{scatteritem}")
+    params:
+        **chance("zeroseg"),
 
 
 use rule threshold_curve as threshold_curve_zeroseg with:

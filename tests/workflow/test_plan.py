@@ -44,6 +44,11 @@ def test_a_job_refuses_to_start_with_other_settings_or_rules(rules, part):
     Plan(planning=True, settings=settings, rules=rules)
 
 
+def test_settings_may_have_numbers_beside_words_as_keys(rules):
+    """Epochs per partition: VOC's is called 732, Cityscapes' 1/8."""
+    Plan(planning=True, settings={"epochs": {732: 40, "1/8": 80}, "steps": [{1: 2}]}, rules=rules)
+
+
 def test_comments_and_empty_lines_in_rules_are_no_edit(rules):
     planned(rules)
     rules[0].write_text("# Why.\nrule a:\n\n    # Because.\n    output: 'a'\n")

@@ -5,7 +5,6 @@ Out: one table with the columns of every result table, its aggregates as a page 
 """
 
 import json
-from itertools import zip_longest
 from pathlib import Path
 
 import pandas as pd
@@ -30,6 +29,7 @@ def main(
     scale: str,
     seed: int,
     costs: list[str] = (),
+    rows_with_costs: list[str] = (),
     partition: list[str] = (),
     network: str | None = None,
     note: str = "",
@@ -47,7 +47,8 @@ def main(
         published: whether the papers' numbers belong beside these variants.
         drawn: whether the images are drawn scenes.
         seed: seed of the run, for the table.
-        costs: CSVs of `measure_cost.py`, of all variants or of the first ones.
+        costs: CSVs with further figures of some variants, such as those of `measure_cost.py`.
+        rows_with_costs: the variants that `costs` belong to, in its order.
         partition: JSON with the manifest of the partition, where some training images have no masks.
         network: name of the network whose published numbers are meant, where the paper has several.
         note: text to add to the column `data`.
@@ -60,11 +61,12 @@ def main(
     data_suffix = partition_name(json.loads(Path(partition[0]).read_text())) if partition else ""
     data_suffix += note
     parts = []
-    for (variant, role), *paths in zip_longest(roles.items(), scores, costs):
+    cost_of = dict(zip(rows_with_costs, costs, strict=True))
+    for (variant, role), score in zip(roles.items(), scores, strict=True):
         data, same_split = data_name(dataset, splits[role], drawn=drawn)
         parts.append(
             result_rows(
-                pd.concat([pd.read_csv(path, keep_default_na=False) for path in paths if path]),
+                pd.concat([pd.read_csv(path, keep_default_na=False) for path in (score, cost_of.get(variant)) if path]),
                 variant=variant,
                 constants={"method": method, "dataset": dataset, "scale": scale, "seed": seed},
                 data=data + data_suffix,

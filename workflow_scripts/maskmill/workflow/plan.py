@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from maskmill.errors import InputError
 from maskmill.workflow.digest import code_digest
@@ -32,7 +33,10 @@ class Plan:
 
     def __init__(self, *, planning: bool, settings: dict, rules: Iterable[Path]):
         inherited = None if planning else os.environ.get(VARIABLE)
-        now = {"settings": _digest([json.dumps(settings, sort_keys=True, default=str)]), "rules": _digest_rules(rules)}
+        now = {
+            "settings": _digest([json.dumps(_with_text_keys(settings), sort_keys=True, default=str)]),
+            "rules": _digest_rules(rules),
+        }
         self._digests = now if inherited is None else json.loads(inherited)
         for part in now:
             if self._digests[part] != now[part]:
@@ -59,6 +63,13 @@ def _digest_rules(paths: Iterable[Path]) -> str:
     """Of the lines that are neither empty nor comments."""
     lines = (line.strip() for path in sorted(paths) for line in path.read_text(encoding="utf-8").splitlines())
     return _digest(line for line in lines if line and not line.startswith("#"))
+
+
+def _with_text_keys(value: Any) -> Any:
+    """A value of the configuration with all keys as text, so that they can be sorted: 732 may stand beside 1/8."""
+    if isinstance(value, dict):
+        return {str(key): _with_text_keys(inner) for key, inner in value.items()}
+    return [_with_text_keys(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _digest(lines: Iterable[str]) -> str:

@@ -168,7 +168,7 @@ def from_command_line(main: Callable, words: list[str] | None = None, program: s
     """
     description = sys.modules[main.__module__].__doc__
     parser = argparse.ArgumentParser(
-        program, usage="%(prog)s [options]", description=description, formatter_class=_Formatter
+        program, allow_abbrev=False, usage="%(prog)s [options]", description=description, formatter_class=_Formatter
     )
     groups = {True: parser.add_argument_group("required"), False: parser.add_argument_group("optional")}
     texts = option_texts(main)
