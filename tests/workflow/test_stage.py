@@ -157,7 +157,8 @@ def test_a_value_that_is_given_twice_alike_is_no_disagreement(job):
 
 def test_a_stage_whose_code_is_not_the_planned_one_refuses_to_run(monkeypatch):
     script = "data/merge_maps.py"
-    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(SCRIPTS / script))
+    # A worker of pytest-xdist has no file.
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(SCRIPTS / script), raising=False)
     stage._check_code(SimpleNamespace(params={"code": code_digest(script)}))
     stage._check_code(SimpleNamespace(params={}))
     refusal = f"{SCRIPTS / script}: this file or a module that it imports was edited after the run began; start the"
