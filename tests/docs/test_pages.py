@@ -203,16 +203,16 @@ def photos(tmp_path_factory) -> Path:
 
 
 def by_configuration(folder: Path) -> dict[str, set[str]]:
-    """The targets that all pages ask for, by the configuration they are asked with."""
-    asked = defaultdict(set)
+    """The targets in the commands of all pages, by the configuration of the command."""
+    targets_of = defaultdict(set)
     for page in PAGES.keys() - set(EXTENDING):
         for words in commands(page, "snakemake"):
             arguments = snakemake_arguments(words)
             key = json.dumps(
                 [changes_of(arguments, folder), [str(name) for name in arguments.configfile or []]], sort_keys=True
             )
-            asked[key] |= set(arguments.targets)
-    return {key: targets for key, targets in asked.items() if targets}
+            targets_of[key] |= set(arguments.targets)
+    return {key: targets for key, targets in targets_of.items() if targets}
 
 
 def test_snakemake_plans_every_target_of_the_pages(photos, monkeypatch):

@@ -35,12 +35,12 @@ def pins():
 def installed_with_dependencies(names):
     """Versions of the installed packages among these names and all that they depend on here."""
     versions, waiting = {}, [(name, frozenset()) for name in names]
-    seen = set()
+    visited = set()
     while waiting:
         name, extras = waiting.pop()
-        if (name, extras) in seen:
+        if (name, extras) in visited:
             continue
-        seen.add((name, extras))
+        visited.add((name, extras))
         try:
             package = distribution(name)
         except PackageNotFoundError:  # pydensecrf2 where there is no compiler, colorama and the like on other systems

@@ -100,6 +100,8 @@ def test_names_in_the_configuration_are_checked_before_anything_runs(project):
     assert "set mars.external" in project.fail(INDEX, "--config", "mars={provider: external}")
     line = project.fail(INDEX, "--config", "export={datasets: {p2at: coco}}")
     assert line == "config: export.datasets.p2at 'coco' is not one of camvid, cityscapes, voc; correct it"
+    line = project.fail(INDEX, "--config", "export={datasets: {mars: vok}}")
+    assert line.startswith("config: export.datasets.mars 'vok' is not one of voc, context, ")
 
 
 @pytest.mark.parametrize("dataset", ["context", "person_part", "cityscapes", "coco"])

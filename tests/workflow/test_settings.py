@@ -179,7 +179,6 @@ FAULTS = {
         ("data: {mine: {classes: [background]}}", "data.mine.classes has 'background', which is mask id 0 by itself"),
     ],
     "check_tags": [("pairs: {tags: {dataset: cub}}", "pairs.tags.dataset 'cub' is not one of voc, context, ")],
-    "check_export": [("export: {datasets: {mars: vok}}", "export.datasets.mars 'vok' is not one of voc, context, ")],
     "check_deeplab": [
         ("deeplab: {init: coco}", "deeplab.init is coco, but weights from COCO are published for Caffe's networks"),
         ("deeplab: {crf_search: {variant: aspp}}", "deeplab.crf_search.variant 'aspp' is not one of deeplab.variants"),

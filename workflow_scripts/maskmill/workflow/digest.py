@@ -88,7 +88,7 @@ class _Facts(NamedTuple):
 def _facts(path: Path) -> _Facts:
     """The facts of a module, remembered by its content: to parse all modules takes longer than a call of Snakemake
     that has nothing to do."""
-    content = hashlib.sha256(path.read_bytes() + Path(__file__).read_bytes()).hexdigest()
+    content = hashlib.sha256(path.read_bytes() + _this_module()).hexdigest()
     remembered = MEMORY / f"{content}.json"
     with contextlib.suppress(OSError, ValueError):  # not there, or cut off by a crash
         return _Facts(*json.loads(remembered.read_text()))
@@ -99,6 +99,12 @@ def _facts(path: Path) -> _Facts:
         temporary.write_text(json.dumps(facts))
         temporary.replace(remembered)
     return facts
+
+
+@cache
+def _this_module() -> bytes:
+    """Its source, so that nothing is remembered that another version of this module found."""
+    return Path(__file__).read_bytes()
 
 
 # Fields of a syntax tree that follow from where a node stands, or that only comments fill.

@@ -183,15 +183,6 @@ def check_tags(settings: dict) -> None:
         raise InputError(f"config: pairs.tags.dataset {tagged!r} is not one of {', '.join(DATASETS)}; correct it")
 
 
-def check_export(settings: dict) -> None:
-    known = (*DATASETS, OWN)
-    for method, dataset in settings["export"]["datasets"].items():
-        if dataset not in known:
-            raise InputError(
-                f"config: export.datasets.{method} {dataset!r} is not one of {', '.join(known)}; correct it"
-            )
-
-
 def check_deeplab(settings: dict) -> None:
     section = settings["deeplab"]
     backbone, init = section["network"]["backbone"], section["init"]
@@ -263,7 +254,6 @@ def check_mars(settings: dict) -> None:
 CHECKS: tuple[Callable[[dict], None], ...] = (
     check_classes,
     check_tags,
-    check_export,
     check_deeplab,
     check_localization,
     check_rows,
