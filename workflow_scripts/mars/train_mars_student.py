@@ -12,7 +12,7 @@ from maskmill.methods.mars import BIASED, certainty_weight, complement, teacher_
 from maskmill.refinement.online import make_refine
 from maskmill.storage.maps import open_maps
 from maskmill.training.run import TrainingRun
-from maskmill.training.student import train_student
+from maskmill.training.student import Student, train_student
 from maskmill.workflow import stage
 
 
@@ -22,13 +22,7 @@ def main(
     ids: str,
     labels: str,
     variant: str,
-    network: dict,
-    augmentation: dict,
-    lr_backbone: float,
-    lr_new: float,
-    weight_decay: float,
-    ema: dict,
-    save: str,
+    student: Student,
     refine: str,
     crf: dict,
     label_space: str,
@@ -43,9 +37,6 @@ def main(
     Args:
         labels: map store of debiased labels.
         variant: mars, or complement: certainty does not weigh the loss.
-        lr_backbone, lr_new: learning rates of the backbone and of all other layers at the first iteration.
-        ema: keyword arguments of `EMA`, the student's moving average, which is the teacher.
-        save: ema or student: whose weights are the result.
         refine: what refines the teacher's probabilities: crf, pamr or none.
         label_space: which classes the teacher's labels may have: image (the image's tags and background) or all.
         normalise: what the weighted loss is divided by: valid, sum or weight.
@@ -74,17 +65,11 @@ def main(
         make_step,
         [indexed[image_id] for image_id in read_ids(ids)],
         open_maps(labels),
+        find_dataset(dataset, index).num_classes,
+        student,
         run,
-        num_classes=find_dataset(dataset, index).num_classes,
-        pretrained=next(iter(weights), None),
-        classifier=next(iter(classifier), None),
-        network=network,
-        augmentation=augmentation,
-        lr_backbone=lr_backbone,
-        lr_new=lr_new,
-        weight_decay=weight_decay,
-        ema=ema,
-        save=save,
+        weights=weights,
+        classifier=classifier,
         short_side=short_side,
     )
 

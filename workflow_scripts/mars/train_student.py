@@ -7,7 +7,7 @@ from maskmill.data.catalog import find_dataset
 from maskmill.data.index import read_ids, read_index
 from maskmill.storage.maps import open_maps
 from maskmill.training.run import TrainingRun
-from maskmill.training.student import cross_entropy_step, train_student
+from maskmill.training.student import Student, cross_entropy_step, train_student
 from maskmill.workflow import stage
 
 
@@ -16,13 +16,7 @@ def main(
     index: str,
     ids: str,
     labels: str,
-    network: dict,
-    augmentation: dict,
-    lr_backbone: float,
-    lr_new: float,
-    weight_decay: float,
-    ema: dict,
-    save: str,
+    student: Student,
     run: TrainingRun,
     short_side: int | None = None,
     weights: list[str] = (),
@@ -32,26 +26,17 @@ def main(
 
     Args:
         labels: map store of pseudo labels.
-        lr_backbone, lr_new: learning rates of the backbone and of all other layers at the first iteration.
-        ema: keyword arguments of `EMA`, the student's moving average.
-        save: ema or student: whose weights are the result.
     """
     indexed = read_index(index)
     train_student(
         cross_entropy_step,
         [indexed[image_id] for image_id in read_ids(ids)],
         open_maps(labels),
+        find_dataset(dataset, index).num_classes,
+        student,
         run,
-        num_classes=find_dataset(dataset, index).num_classes,
-        pretrained=next(iter(weights), None),
-        classifier=next(iter(classifier), None),
-        network=network,
-        augmentation=augmentation,
-        lr_backbone=lr_backbone,
-        lr_new=lr_new,
-        weight_decay=weight_decay,
-        ema=ema,
-        save=save,
+        weights=weights,
+        classifier=classifier,
         short_side=short_side,
     )
 

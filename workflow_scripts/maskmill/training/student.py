@@ -1,6 +1,7 @@
 """A segmentation student on stored labels, with its moving average as teacher: shared by methods and baselines."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -17,22 +18,38 @@ from maskmill.training.loop import Step
 from maskmill.training.run import TrainingRun, training_images
 
 
+@dataclass(frozen=True, kw_only=True)
+class Student:
+    """Network, augmentation and rates of a student: a parameter `student: Student` of a training's `main`.
+
+    Attributes:
+        network: keyword arguments of `DeepLabV3Plus`.
+        augmentation: keyword arguments of `Augmentation`.
+        lr_backbone, lr_new: learning rates of the backbone and of all other layers at the first iteration.
+        weight_decay: weight decay of all parameters.
+        ema: keyword arguments of `EMA`, the student's moving average, which is the teacher of methods that have one.
+        save: ema or student: whose weights are the result.
+    """
+
+    network: dict
+    augmentation: dict
+    lr_backbone: float
+    lr_new: float
+    weight_decay: float
+    ema: dict
+    save: str
+
+
 def train_student(
     make_step: Callable[[nn.Module], Step],
     records: list[Record],
     labels: Maps,
+    num_classes: int,
+    student: Student,
     run: TrainingRun,
     *,
-    num_classes: int,
-    pretrained: str | None,
-    classifier: str | None,
-    network: dict,
-    augmentation: dict,
-    lr_backbone: float,
-    lr_new: float,
-    weight_decay: float,
-    ema: dict,
-    save: str,
+    weights: Sequence[str],
+    classifier: Sequence[str],
     short_side: int | None,
 ) -> None:
     """Train a DeepLabV3+ and save it to `run.checkpoint`.
@@ -40,24 +57,22 @@ def train_student(
     Args:
         make_step: given the teacher (the student's moving average, frozen), returns the training step.
         labels: one label map per image, at working size.
-        pretrained, classifier: what the backbone starts from: published weights, or the trained `Classifier`; neither:
-            random weights.
-        network, augmentation, ema: keyword arguments of DeepLabV3Plus, Augmentation and EMA.
-        lr_backbone, lr_new: initial learning rates of the backbone and of all other layers.
-        save: `ema` or `student`: whose weights are the result.
+        weights, classifier: what the backbone starts from, as no or one file: published weights, or the trained
+            `Classifier`; neither: random weights.
     """
     torch.manual_seed(run.seed)
-    model = DeepLabV3Plus(num_classes=num_classes, pretrained=pretrained, **network)
-    if classifier is not None:
-        model.backbone.load_state_dict(load_network(classifier, Classifier).backbone.state_dict())
-    teacher = EMA(model, **ema)
+    model = DeepLabV3Plus(num_classes=num_classes, pretrained=next(iter(weights), None), **student.network)
+    for path in classifier:
+        model.backbone.load_state_dict(load_network(path, Classifier).backbone.state_dict())
+    teacher = EMA(model, **student.ema)
     options = {"num_classes": num_classes, "labels": labels, "short_side": short_side}
-    images = training_images(records, augmentation, model.backbone, **options)
+    images = training_images(records, student.augmentation, model.backbone, **options)
+    decay = student.weight_decay
     groups = [
-        {"params": model.backbone.parameters(), "lr": lr_backbone, "weight_decay": weight_decay},
-        {"params": model.new_parameters(), "lr": lr_new, "weight_decay": weight_decay},
+        {"params": model.backbone.parameters(), "lr": student.lr_backbone, "weight_decay": decay},
+        {"params": model.new_parameters(), "lr": student.lr_new, "weight_decay": decay},
     ]
-    result = teacher.module if save == "ema" else model
+    result = teacher.module if student.save == "ema" else model
     run.train(model, make_step(teacher.module), groups, images, ema=teacher, result=result)
 
 
