@@ -89,6 +89,14 @@ def setting(*path: str):
     return value
 
 
+def setting_of(method: str, group: str, wildcard: str):
+    """For settings of one entry of a group, such as mgd's `teachers`, which a wildcard of the job names.
+
+    Returns a function of the setting's key; what that gives is a function of the job, as `setting` gives.
+    """
+    return lambda key: lambda wildcards: section(method, wildcards.get("dataset"))[group][wildcards[wildcard]][key]
+
+
 def settings_for(script: str, *sections: str, but: tuple[str, ...] = (), **own) -> dict:
     """The parameters of a rule, by the names that `main` of its script has.
 

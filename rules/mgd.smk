@@ -4,6 +4,8 @@ from maskmill.storage.caches import BATCH_STORES
 
 MGD = f"{PARTITION}/mgd"
 MGD_TEACHER = f"{MGD}/teacher_{{teacher}}/network.safetensors"
+of_teacher = setting_of("mgd", "teachers", "teacher")
+of_student = setting_of("mgd", "students", "student")
 
 
 wildcard_constraints:
@@ -33,16 +35,6 @@ TABLES["mgd"] = Table(
         f"{partition_of(dataset)}/mgd/{{network}}_{section('mgd', dataset)['mode']}/network.safetensors"
     ),
 )
-
-
-def of_teacher(key: str):
-    """A value of one of MGD's teachers."""
-    return lambda wildcards: section("mgd", wildcards.dataset)["teachers"][wildcards.teacher][key]
-
-
-def of_student(key: str):
-    """A value of one of MGD's students."""
-    return lambda wildcards: section("mgd", wildcards.dataset)["students"][wildcards.student][key]
 
 
 def mgd_weights(network):

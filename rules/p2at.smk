@@ -2,6 +2,7 @@
 
 P2AT = work("{dataset}/p2at/{variant}")
 P2AT_VARIANTS = [name for name, variant in config["p2at"]["variants"].items() if variant]
+of_variant = setting_of("p2at", "variants", "variant")
 
 
 def p2at_files(dataset: str, name: str) -> dict[str, str]:
@@ -18,11 +19,6 @@ TABLES["p2at"] = Table(
     exported=lambda dataset: work(f"{dataset}/p2at/{{network}}/network.safetensors"),
 )
 MORE_TARGETS.append("results/p2at_voc_speed.csv")
-
-
-def of_variant(key: str):
-    """A value of one of P2AT's variants."""
-    return lambda wildcards: section("p2at", wildcards.dataset)["variants"][wildcards.variant][key]
 
 
 def p2at_network(wildcards) -> dict:

@@ -4,6 +4,7 @@ ZEROSEG_VIEWS = work(f"pairs/{{source}}/views/{config['zeroseg']['teacher']}/{{s
 ZEROSEG = work("pairs/zeroseg/{row}")
 ZEROSEG_LABELS = work("{dataset}/zeroseg/{row}")
 ZEROSEG_ROWS = list(config["zeroseg"]["variants"])
+of_row = setting_of("zeroseg", "variants", "row")
 
 
 def zeroseg_rows(dataset: str) -> list[Row]:
@@ -48,11 +49,6 @@ SCORINGS["zeroseg"] = Scoring(
 def zeroseg_teacher() -> str | list:
     """The weights of ZeroSeg's teacher: the user's file, or those of the model that is trained here."""
     return TINY_CLIP if config["zeroseg"]["teacher"] == "tiny" else config["zeroseg"]["teacher_weights"] or []
-
-
-def of_row(key: str):
-    """A value of one of ZeroSeg's ablations."""
-    return lambda wildcards: config["zeroseg"]["variants"][wildcards.row][key]
 
 
 rule cache_views:
