@@ -11,13 +11,13 @@ A comment above a code block, which the built page does not show, says where the
 import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+import warm
 from maskmill.data.catalog import Dataset, Layout
 from maskmill.data.sample_scenes import draw_stand_ins
 
@@ -58,8 +58,7 @@ def apply(page: str, folder: Path) -> None:
 def run(folder: Path, *command: str) -> str:
     """What a command prints; it must succeed, with the library of the copy."""
     environment = {**os.environ, "PYTHONPATH": str(folder / "workflow_scripts")}
-    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    done = subprocess.run([sys.executable, *command], cwd=folder, env=environment, check=False, **output)
+    done = warm.run([sys.executable, *command], cwd=folder, env=environment, merged=True)
     assert done.returncode == 0, done.stdout[-3000:]
     return done.stdout
 

@@ -13,6 +13,7 @@ import pytest
 from filelock import FileLock
 
 import faults
+import warm
 from photos import OWN, write_photos
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,6 +24,11 @@ FOLDERS = ("rules", "scales", "examples", "workflow_scripts", "profiles", "envs"
 def pytest_collection_modifyitems(items):
     """SLURM's test comes first, since it mostly waits, and other tests run meanwhile."""
     items.sort(key=lambda item: item.path.name != "test_slurm.py")
+
+
+def environment(fault: str | None) -> dict[str, str]:
+    """The environment of a run in which a fault happens, if any; see tests/workflow/faults/sitecustomize.py."""
+    return os.environ | (faults.variables(fault) if fault else {})
 
 
 class Project:
@@ -37,14 +43,14 @@ class Project:
         for name in FOLDERS:  # with what numba has compiled before
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.egg-info"))
 
-    def snakemake(self, *arguments: str, configfile: Path | None = TINY) -> subprocess.CompletedProcess:
-        """Run Snakemake on two cores; output and errors in `stdout`."""
-        command = [sys.executable, "-m", "snakemake", *arguments, "--cores", "2"]
+    def snakemake(
+        self, *arguments: str, configfile: Path | None = TINY, fault: str | None = None
+    ) -> subprocess.CompletedProcess:
+        """Run Snakemake, on two cores unless the arguments say otherwise; output and errors in `stdout`."""
+        command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
         if configfile:
             command += ["--configfile", str(configfile)]
-        return subprocess.run(
-            command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-        )
+        return warm.run(command, cwd=self.folder, env=environment(fault), merged=True)
 
     def run(self, *arguments: str, **options) -> str:
         """Run Snakemake, which must succeed; returns what it printed."""
@@ -66,7 +72,7 @@ class Project:
         return subprocess.Popen(
             command,
             cwd=self.folder,
-            env=os.environ | (faults.variables(fault) if fault else {}),
+            env=environment(fault),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

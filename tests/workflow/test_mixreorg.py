@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 import maskmill
+import warm
 from maskmill.errors import InputError
 from maskmill.networks.group_vit import GroupViT
 from maskmill.networks.open_vocabulary import load_classes
@@ -36,7 +37,7 @@ def by_hand(*words: str, **options) -> subprocess.CompletedProcess:
     command = [sys.executable, str(ROOT / "workflow_scripts" / words[0]), *words[1:]]
     for name, value in options.items():
         command += [f"--{name}", str(value)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return warm.run(command)
 
 
 def error(done: subprocess.CompletedProcess) -> str:

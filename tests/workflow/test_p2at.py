@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+import warm
 from maskmill.data.catalog import CAMVID, CAMVID_COLOURS
 from maskmill.storage.onnx_models import OnnxModel
 
@@ -21,7 +22,7 @@ WAYS = ["eager", "folded", "fused", "channels_last", "onnxruntime"]
 
 def segment(model, source, output) -> subprocess.CompletedProcess:
     command = [sys.executable, ROOT / "workflow_scripts/maskmill", "segment", "--model", model, "--source", source]
-    return subprocess.run([*command, "--output", output], capture_output=True, text=True, check=False)
+    return warm.run([*command, "--output", output])
 
 
 def pictures(count: int, size=(48, 64)) -> np.ndarray:

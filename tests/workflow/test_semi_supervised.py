@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from snakemake.settings.types import ConfigSettings, OutputSettings, Quietness, 
 
 import faults
 import maskmill
+import warm
 from few_masks import cache_batches, train_cwbass, train_mgd_student
 from maskmill.data.catalog import VOC
 from maskmill.data.images import read_image
@@ -329,7 +329,7 @@ def test_a_killed_training_of_a_student_ends_in_the_same_bits(by_hand, rule, cac
     environment = faults.variables(f"{rule}.py lightning_fabric:Fabric.backward 3 kill")
     environment["OMP_NUM_THREADS"] = str(torch.get_num_threads())
     command = [sys.executable, str(ROOT / f"workflow_scripts/few_masks/{rule}.py"), *options]
-    done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=False)
+    done = warm.run(command, env=os.environ | environment)
     assert done.returncode == -signal.SIGKILL, done.stderr[-3000:]
     assert resume_path(checkpoint).exists() and not checkpoint.exists()
     script = importlib.import_module(f"few_masks.{rule}")

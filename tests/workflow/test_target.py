@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 from PIL import Image
 
 import maskmill
+import warm
 from maskmill.data.index import read_ids, read_index
 from maskmill.storage.checkpoints import load_tensors
 
@@ -185,7 +185,7 @@ def export(finished, name, folder, biased):
     store = finished.folder / WORK / name
     command = [sys.executable, str(finished.folder / "workflow_scripts/maskmill"), "export"]
     command += ["--maps", str(store), "--folder", str(folder), "--biased", str(biased)]
-    subprocess.run(command, check=True, cwd=finished.folder)
+    warm.run(command, check=True, cwd=finished.folder)
     return maskmill.open_maps(store)
 
 

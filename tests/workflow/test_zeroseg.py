@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+import warm
 from maskmill.commands import segment_open
 from maskmill.data.captions import find_nouns
 from maskmill.data.catalog import VOC
@@ -208,10 +208,10 @@ def test_any_classes_from_the_command_line_by_the_teachers_names(zeroseg, tmp_pa
     options = ["--checkpoint", zeroseg.folder / NETWORK, "--source", tmp_path / "photos", "--output", tmp_path / "out"]
     options += ["--classes", "[cat, zygote]", "--side", 64, "--window", 64, "--stride", 64]
     command = [sys.executable, ROOT / "workflow_scripts/maskmill", "segment-open", *options]
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+    done = warm.run(command)
     assert done.returncode == 1 and "holds a ZeroSeg, which knows no names" in done.stderr
     command += ["--teacher", "tiny", "--teacher-weights", zeroseg.folder / PAIRS / "tiny_clip/network.safetensors"]
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+    done = warm.run(command)
     assert done.returncode == 0, done.stderr
     assert set(np.unique(np.array(Image.open(tmp_path / "out/masks/a.png")))) <= {1, 2}
 
