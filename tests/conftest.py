@@ -1,15 +1,50 @@
-"""Fixtures for tests of several folders."""
+"""What all tests begin with, and fixtures for tests of several folders."""
 
 import http.server
 import io
+import logging
 import os
+import random
+import shutil
+import socket
 import subprocess
+import sys
 import threading
 from collections import Counter
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from PIL import Image
+
+# Hypothesis draws the same examples in every run, and no example has to be fast.
+settings.register_profile(
+    "maskmill", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("maskmill")
+
+os.environ["no_proxy"] = "*"  # the tests ask servers on this machine alone
+os.environ.pop("SNAKEMAKE_PROFILE", None)  # a profile of the user's would change the tests' runs
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """No test depends on those before it: environment, folder, log and random numbers are the same for each."""
+    environment, folder, log = dict(os.environ), os.getcwd(), logging.getLogger()
+    handlers, level = log.handlers[:], log.level
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
+    try:
+        return (yield)
+    finally:
+        for name in [name for name in os.environ if name not in environment and not name.startswith("MASKMILL_TESTS_")]:
+            del os.environ[name]
+        os.environ.update(environment)
+        os.chdir(folder)
+        log.handlers[:] = handlers
+        log.setLevel(level)
 
 
 def pytest_runtest_logreport(report):
@@ -21,13 +56,24 @@ def pytest_runtest_logreport(report):
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 128 KiB."""
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 or shutil.which("mount") is None:
         pytest.skip("only root may mount a file system")
     folder = tmp_path / "disk"
     folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(folder)], check=True)
+    command = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(folder)]
+    mounted = subprocess.run(command, capture_output=True, text=True, check=False)
+    if mounted.returncode:  # in most containers
+        pytest.skip(f"root may not mount a file system here: {mounted.stderr.strip()}")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture
+def refused_url():
+    """The URL of a file on this machine, at a port that is taken and that nobody listens on."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}/file.jpg"
 
 
 def _jpeg(height, width):

@@ -23,7 +23,6 @@ from unittest import mock
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from measuring import NUM_CLASSES, arguments, pictures, print_table, read_records
 
 from maskmill.data.datasets import Masks, TrainingImages
@@ -148,7 +147,7 @@ def watched(clock: Callable[[], float]) -> Iterator[tuple]:
     batches_of = loop.draw_batches
     with (
         mock.patch.object(loop, "draw_batches", batches),
-        mock.patch.object(Fabric, "backward", watch("backward", Fabric.backward)),
+        mock.patch.object(torch.Tensor, "backward", watch("backward", torch.Tensor.backward)),
     ):
         yield watch, spent, []
 

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import shlex
 import shutil
 import subprocess
 import sys
@@ -113,7 +114,8 @@ def test_a_bad_input_behind_a_progress_bar_begins_a_line(work, tmp_path):
 
 
 def test_a_reader_that_stops_early_is_no_error(work):
-    program = f"{sys.executable} -m maskmill list {work} --dataset voc | head -n 0; echo ${{PIPESTATUS[0]}}"
+    command = shlex.join([sys.executable, "-m", "maskmill", "list", str(work), "--dataset", "voc"])
+    program = f"{command} | head -n 0; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, check=False, cwd=LIBRARY.parent)
     assert (done.stdout, done.stderr) == ("0\n", "")
 

@@ -133,12 +133,11 @@ def test_the_next_url_is_asked_when_one_has_no_such_file(server, tmp_path):
     assert path.read_bytes() == CONTENT
 
 
-def test_no_server_is_one_line_that_names_file_and_url(tmp_path):
-    url = "http://127.0.0.1:1/file"  # nothing listens there
+def test_no_server_is_one_line_that_names_file_and_url(refused_url, tmp_path):
     with pytest.raises(InputError) as error:
-        download([url], tmp_path / "file.bin", CHECKSUM, attempts=2, pause=0)
+        download([refused_url], tmp_path / "file.bin", CHECKSUM, attempts=2, pause=0)
     message = str(error.value)
-    assert str(tmp_path / "file.bin") in message and url in message and "by hand" in message
+    assert str(tmp_path / "file.bin") in message and refused_url in message and "by hand" in message
     assert "\n" not in message
 
 

@@ -34,6 +34,7 @@ PAGES = {
 }
 # Their commands need what the pages tell to write first; test_examples.py runs them.
 EXTENDING = ["docs/add_data_set.md", "docs/add_method.md", "docs/add_backbone.md"]
+FOLDERS = ("docs", "envs", "examples", "profiles", "report", "rules", "scales", "tests", "workflow_scripts")
 OTHER_PROGRAMS = {"bash", "make", "source", "conda", "docker", "pip", "mkdocs", "pre-commit", "cp", "git"}
 SCHEMA = jsonschema.Draft202012Validator(read_yaml(ROOT / "rules/config.schema.yaml"))
 CONFIG = merged(read_yaml(ROOT / "config.yaml"), read_yaml(ROOT / "scales/paper.yaml") or {})
@@ -127,11 +128,11 @@ def test_files_and_folders_of_the_project_exist(page):
 def test_sources_can_be_opened():
     """No file cites reading notes, which are not part of the repository."""
     citation = re.compile(r"\bspec (\w+ )?\d+(\.\d+)?\b|\bspec (open_vocabulary|\w+_supervised|deeplab_\w+)\b")
-    files = [path for end in ("py", "smk", "yaml", "md", "rst") for path in ROOT.rglob(f"*.{end}")]
-    own = [path for path in files if not {".venv", ".snakemake", "site", "work"} & set(path.relative_to(ROOT).parts)]
+    files = [*ROOT.glob("*.md"), ROOT / "config.yaml", *(p for folder in FOLDERS for p in (ROOT / folder).rglob("*.*"))]
     found = [
         f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
-        for path in own
+        for path in files
+        if path.suffix in (".py", ".smk", ".yaml", ".md", ".rst")
         if path != Path(__file__)
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
         if citation.search(line)
@@ -205,7 +206,7 @@ def photos(tmp_path_factory) -> Path:
 def by_configuration(folder: Path) -> dict[str, set[str]]:
     """The targets in the commands of all pages, by the configuration of the command."""
     targets_of = defaultdict(set)
-    for page in PAGES.keys() - set(EXTENDING):
+    for page in (page for page in PAGES if page not in EXTENDING):
         for words in commands(page, "snakemake"):
             arguments = snakemake_arguments(words)
             key = json.dumps(

@@ -6,6 +6,7 @@ The golden numbers are one run of IRN's released `crf_inference_label`, and runs
 import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from maskmill.refinement import dense_crf as module
 from maskmill.refinement.dense_crf import BACKENDS, dense_crf, label_unary, probability_unary
 from maskmill.refinement.permutohedral import filter_planes
 
+LIBRARY = Path(__file__).resolve().parents[2] / "workflow_scripts"
 needs_pydensecrf = pytest.mark.skipif(
     importlib.util.find_spec("pydensecrf") is None,
     reason="pydensecrf2 is not installed: pip install -r envs/requirements-pydensecrf.txt",
@@ -294,7 +296,8 @@ assert compiled() == ahead, (compiled(), ahead)
 
 
 def test_kernels_are_compiled_ahead_for_any_number_of_labels():
-    subprocess.run([sys.executable, "-c", COMPILED_AHEAD], check=True)  # where no other test has compiled any
+    # In a process where no other test has compiled any.
+    subprocess.run([sys.executable, "-c", COMPILED_AHEAD], cwd=LIBRARY, check=True)
 
 
 @needs_pydensecrf
@@ -404,4 +407,4 @@ def test_without_pydensecrf_its_backend_is_refused_in_one_line(monkeypatch):
 
 def test_only_its_own_backend_imports_pydensecrf():
     code = "import sys, maskmill.refinement.dense_crf; assert 'pydensecrf' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], cwd=LIBRARY, check=True)

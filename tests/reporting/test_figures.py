@@ -72,11 +72,15 @@ def test_many_classes_take_several_lines(tmp_path, count):
 
 def test_losses_are_read_from_the_log_beside_the_checkpoint_and_a_restart_hides_what_it_repeats(tmp_path):
     folder = tmp_path / "tensorboard/network"
+    folder.mkdir(parents=True)
     for start, values in ((0, {1: 4.0, 11: 3.0, 21: 9.0}), (12, {21: 2.0})):
-        with SummaryWriter(folder, purge_step=start, filename_suffix=str(start)) as writer:
+        with SummaryWriter(tmp_path / f"from {start}", purge_step=start) as writer:
             for step, value in values.items():
                 writer.add_scalar("loss/supervised", value, step)
                 writer.add_scalar("lr", 0.1, step)
+        # Logs are read in the order of their names, which begin with the second of their start: the same one here.
+        (log,) = (tmp_path / f"from {start}").iterdir()
+        log.rename(folder / f"events.out.tfevents.{start:010}")
     losses = read_losses(tmp_path / "network.safetensors")
     assert losses.to_dict() == {"supervised": {1: 4.0, 11: 3.0, 21: 2.0}}
     assert losses.index.name == "step"

@@ -29,13 +29,23 @@ all_idle() { [ "$(sinfo --noheader --Node --partition cpu --states idle | wc -l)
 
 no_jobs() { [ -z "$(squeue --noheader)" ]; }
 
+free_ports() {  # number: so many ports that the system gives out as free
+    perl -MIO::Socket::INET -e 'print "@{[map $_->sockport, map IO::Socket::INET->new(Listen => 1), 1 .. shift]}\n"' "$1"
+}
+
 configure() {
+    local controller first second host
+    read -r controller first second < <(free_ports 3)
+    host=$(hostname -s)
     cat >"$folder/slurm.conf" <<END
 ClusterName=throwaway
 SlurmctldHost=localhost(127.0.0.1)
-SlurmctldPort=26817
+SlurmctldPort=$controller
 # A job that is run again waits until its old credential is void: 2 minutes, were it not for this.
-AuthInfo=socket=$folder/munge.socket,cred_expire=5
+AuthInfo=socket=$folder/munge.socket,cred_expire=15
+# The machine may be slow.
+MessageTimeout=60
+BatchStartTimeout=300
 SlurmUser=root
 StateSaveLocation=$folder/state
 SlurmdSpoolDir=$folder/spool-%n
@@ -52,7 +62,9 @@ ReturnToService=2
 KillWait=5
 MinJobAge=300
 GresTypes=gpu
-NodeName=n[1-2] NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=[27001-27002] CPUs=4 RealMemory=100000 Gres=gpu:2
+NodeName=DEFAULT NodeHostname=$host NodeAddr=127.0.0.1 CPUs=4 RealMemory=100000 Gres=gpu:2
+NodeName=n1 Port=$first
+NodeName=n2 Port=$second
 PartitionName=cpu Nodes=n[1-2] Default=YES MaxTime=1-0
 PartitionName=gpu Nodes=n[1-2] MaxTime=3-0
 END
@@ -78,12 +90,12 @@ up() {
     ln -s "$folder"/{slurm,gres,cgroup}.conf /etc/slurm/
     start munged munged --foreground --force --key-file="$folder/munge.key" --socket="$folder/munge.socket" \
         --pid-file="$folder/munged.pid" --log-file="$folder/munged.log" --seed-file="$folder/munge.seed"
-    await 30 munge --socket="$folder/munge.socket" --no-input
+    await 300 munge --socket="$folder/munge.socket" --no-input
     start slurmctld slurmctld -D -c
-    await 60 scontrol ping
+    await 300 scontrol ping
     start slurmd-n1 slurmd -D -N n1
     start slurmd-n2 slurmd -D -N n2
-    await 60 all_idle
+    await 300 all_idle
     sinfo
 }
 

@@ -242,8 +242,8 @@ def test_eight_processes_read_one_store_at_once(tmp_path):
     with ProcessPoolExecutor(8, mp_context=get_context("fork")) as pool:
         alone = [pool.submit(read_all, tmp_path / "all.h5", 20) for _ in range(8)]
         shared = [pool.submit(read_in_worker, parent, "00") for _ in range(8)]
-        assert all(result.result(60) == expected for result in alone)
-        assert all(result.result(60) == first for result in shared)
+        assert all(result.result() == expected for result in alone)
+        assert all(result.result() == first for result in shared)
 
 
 def read_in_worker(maps: Maps, image_id: str) -> list:
@@ -253,6 +253,6 @@ def read_in_worker(maps: Maps, image_id: str) -> list:
 def test_an_open_store_can_be_sent_to_a_worker_process(tmp_path):
     maps = open_maps(make_store(tmp_path / "a.h5", {"a": LABEL}))
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        assert pool.submit(read_in_worker, maps, "a").result(60) == LABEL.tolist()
+        assert pool.submit(read_in_worker, maps, "a").result() == LABEL.tolist()
     assert maps["a"].tolist() == LABEL.tolist()
     assert len(pickle.dumps(maps)) < 1_000

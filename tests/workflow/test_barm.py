@@ -114,7 +114,7 @@ def test_a_killed_step_is_finished_by_the_next_call(barm, copied, monkeypatch):
     checkpoint = checkpoint_of("barm", 2)
     (copied.folder / checkpoint).unlink()
     with monkeypatch.context() as killing:
-        for name, value in faults.variables("train_step.py lightning_fabric:Fabric.backward 3 kill").items():
+        for name, value in faults.variables("train_step.py torch:Tensor.backward 3 kill").items():
             killing.setenv(name, value)
         assert copied.snakemake(checkpoint, "--config", "training={save_minutes: 0}").returncode != 0
     assert resume_path(copied.folder / checkpoint).exists()

@@ -130,10 +130,14 @@ def test_an_export_that_differs_from_its_network_is_refused(tmp_path, monkeypatc
 
 
 def test_bfloat16_is_timed_where_the_device_has_it(tmp_path, monkeypatch):
-    network = small_p2at(11)
-    monkeypatch.setattr(measure_speed, "has_bfloat16", lambda device: True)  # slow, but right, where it has not
+    network, ran = small_p2at(11), []
+    # On a device without a processor, which runs every type: the network of the run must fit its input.
+    monkeypatch.setattr(measure_speed, "inference_device", lambda: torch.device("meta"))
+    monkeypatch.setattr(measure_speed, "logits_of", lambda model, pixels: ran.append(model(pixels)))
+    monkeypatch.setattr(measure_speed, "has_bfloat16", lambda device: True)
     run, facts = measure_speed.prepare(network, "bfloat16", [64, 64], 1, tmp_path)
     run()
+    assert ran[0].dtype == torch.bfloat16 and ran[0].shape == (1, 11, 64, 64)
     assert facts["parameters_m"] > 0
     monkeypatch.setattr(measure_speed, "has_bfloat16", lambda device: False)
     assert measure_speed.prepare(network, "bfloat16", [64, 64], 1, tmp_path) is None

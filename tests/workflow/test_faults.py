@@ -69,7 +69,7 @@ def table(project) -> bytes:
         ),
         (
             ["students/irn/mars"],
-            "train_mars_student.py lightning_fabric:Fabric.backward 3 kill",
+            "train_mars_student.py torch:Tensor.backward 3 kill",
             "students/irn/mars/student.safetensors.resume",
         ),
     ],
@@ -114,7 +114,7 @@ def test_a_training_on_two_devices_ends_with_snakemake_and_goes_on_to_what_one_d
     """Two processes of a rule's script, each with one that loads its input; processes on a CPU stand in for GPUs."""
     checkpoint = f"{WORK}/classifier/classifier.safetensors"
     settings = ("--config", "resources={gpu: 2}", "training={workers: 1, save_minutes: 0}")
-    hold = "train_classifier.py lightning_fabric:Fabric.backward 2 hold"
+    hold = "train_classifier.py torch:Tensor.backward 2 hold"
     running = project.start(checkpoint, *settings, fault=hold)
     try:
         project.wait_until_held(running)

@@ -326,7 +326,7 @@ def test_a_killed_training_of_a_student_ends_in_the_same_bits(by_hand, rule, cac
     checkpoint = Path(killed["checkpoint"])
     texts = {k: v if isinstance(v, str) else yaml.safe_dump(v, default_flow_style=True) for k, v in killed.items()}
     options = [f"--{name.replace('_', '-')}={text}" for name, text in texts.items()]
-    environment = faults.variables(f"{rule}.py lightning_fabric:Fabric.backward 3 kill")
+    environment = faults.variables(f"{rule}.py torch:Tensor.backward 3 kill")
     environment["OMP_NUM_THREADS"] = str(torch.get_num_threads())
     command = [sys.executable, str(ROOT / f"workflow_scripts/few_masks/{rule}.py"), *options]
     done = warm.run(command, env=os.environ | environment)

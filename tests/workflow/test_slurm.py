@@ -42,7 +42,7 @@ def submit(cluster, tmp_path_factory, finished):
         command += ["--configfile", str(TINY), *arguments]
         command += ["--slurm-init-seconds-before-status-checks", "2"]
         output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        done = subprocess.run(command, cwd=project.folder, env=cluster, timeout=1500, **output)
+        done = subprocess.run(command, cwd=project.folder, env=cluster, timeout=5400, **output)
         assert done.returncode == 0, done.stdout[-5000:]
         return done.stdout
 

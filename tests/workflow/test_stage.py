@@ -177,7 +177,7 @@ def run_and_edit(project, line: str) -> tuple[int, str]:
     Returns:
         Snakemake's exit code, and what it printed.
     """
-    running = project.start(CAMS, fault="train_classifier.py lightning_fabric:Fabric.backward 2 hold")
+    running = project.start(CAMS, fault="train_classifier.py torch:Tensor.backward 2 hold")
     try:
         project.wait_until_held(running)
         path = project.folder / CAM_MODULE

@@ -10,13 +10,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments import LightningEnvironment
-from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
@@ -28,6 +25,9 @@ from maskmill.progress import MININTERVAL
 from maskmill.storage.checkpoints import load_tensors, save_network, save_tensors
 from maskmill.training.ema import EMA
 from maskmill.training.losses import total
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 logger = logging.getLogger(__name__)
 
@@ -280,7 +280,33 @@ def _seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
-def _fabric(accelerator: str, devices: int, precision: Any) -> Fabric:
+class _OneProcess:
+    """What the loop uses of Fabric, for one process on a CPU in 32 bits: importing Fabric would take two seconds."""
+
+    device = torch.device("cpu")
+    global_rank, world_size, is_global_zero = 0, 1, True
+
+    def setup(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[nn.Module, torch.optim.Optimizer]:
+        return network, optimizer
+
+    def to_device(self, batch: dict[str, Any]) -> dict[str, Any]:
+        return batch
+
+    def backward(self, loss: Tensor) -> None:
+        loss.backward()
+
+    def clip_gradients(self, network: nn.Module, optimizer: torch.optim.Optimizer, *, max_norm: float) -> None:
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        nn.utils.clip_grad_norm_(parameters, max_norm, error_if_nonfinite=True)
+
+    def broadcast(self, value: bool) -> bool:
+        return value
+
+    def barrier(self) -> None:
+        """Nobody is waited for."""
+
+
+def _fabric(accelerator: str, devices: int, precision: Any) -> "Fabric | _OneProcess":
     gpus = torch.cuda.device_count()
     if accelerator == "gpu" and not gpus:
         raise InputError("config: training.accelerator is gpu, but there is none here; set it to auto or cpu")
@@ -289,6 +315,16 @@ def _fabric(accelerator: str, devices: int, precision: Any) -> Fabric:
         raise InputError(f"config: resources.gpu is {devices}, but only {gpus} can be seen here; make it smaller")
     if precision == "auto":
         precision = "bf16-mixed" if on_gpu and torch.cuda.is_bf16_supported() else "32-true"
+    if not on_gpu and devices == 1 and precision == "32-true":
+        return _OneProcess()
+    return _launched(on_gpu, devices, precision)
+
+
+def _launched(on_gpu: bool, devices: int, precision: Any) -> "Fabric":
+    from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments import LightningEnvironment
+    from lightning_fabric.strategies import DDPStrategy
+
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     fabric = Fabric(
         accelerator="gpu" if on_gpu else "cpu",
