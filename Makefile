@@ -1,9 +1,12 @@
-# make demo    set up, then the first target at sample scale: a table and a picture in minutes
-# make test    set up, then lint and tests
-# make lint    set up, then style, types, the workflow's rules, the documentation, the Dockerfile
-# make verify  all targets on VOC's scenes except P2AT's, and the boxes, at sample scale with three seeds; prints each
-#              claim with its number and threshold
-# make setup   create .venv: Python, the packages of envs/, maskmill itself
+# Each sets up first.
+# make demo      the first target at sample scale: a table and a picture in minutes
+# make check     lint, and the tests that start no workflow: for every save
+# make test      lint and all tests
+# make lint      style, types, the workflow's rules, the documentation, the Dockerfile
+# make coverage  all tests; prints the lines of the library that no test reaches
+# make verify    all targets on VOC's scenes except P2AT's, and the boxes, at sample scale with three seeds; prints each
+#                claim with its number and threshold
+# make setup     create .venv: Python, the packages of envs/, maskmill itself
 
 SHELL := /bin/bash
 VENV := .venv
@@ -12,13 +15,22 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 CORES ?= all
 VERIFY_DIR ?= verify
 
-.PHONY: demo test verify lint setup
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
+
+.PHONY: demo check test coverage verify lint setup
 
 demo: setup
 	$(BIN)/snakemake results/mars_voc_miou.csv --cores $(CORES)
 
+check: setup lint
+	$(PYTEST) --dist worksteal -m "not slow"
+
+# The tests of a file share what they make.
 test: setup lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations 20
+	$(PYTEST) --dist loadfile --no-loadscope-reorder --durations 20
+
+coverage: setup
+	$(PYTEST) --dist loadfile --no-loadscope-reorder --cov --cov-report term-missing:skip-covered
 
 verify: setup
 	$(BIN)/python tests/verify.py --folder $(VERIFY_DIR) --cores $(CORES)

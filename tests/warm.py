@@ -91,7 +91,8 @@ def _address() -> str:
     if ADDRESS not in os.environ:
         address = str(Path(tempfile.mkdtemp()) / "socket")
         read, write = os.pipe()
-        subprocess.Popen([sys.executable, __file__, address, str(read)], pass_fds=[read])
+        unmeasured = {name: text for name, text in os.environ.items() if not name.startswith("COVERAGE_")}
+        subprocess.Popen([sys.executable, __file__, address, str(read)], pass_fds=[read], env=unmeasured)
         os.close(read)  # `write` stays open until this process ends, which tells the server
         os.set_inheritable(write, False)
         until = time.monotonic() + 120
@@ -159,6 +160,8 @@ def _become(command: list[str], cwd: str, env: dict[str, str], streams: array.ar
     torch.set_num_threads(int(env.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
     sys.orig_argv = [sys.executable, *command]
     paths = [path for path in env.get("PYTHONPATH", "").split(os.pathsep) if path]
+    if any(name.startswith("COVERAGE_") for name in env):
+        importlib.import_module("coverage").process_startup()
     sys.path[:1] = [cwd if command[0] == "-m" else str(Path(command[0]).resolve().parent), *paths]
     for path in paths:
         if (Path(path) / "sitecustomize.py").exists():
@@ -176,6 +179,7 @@ def _become(command: list[str], cwd: str, env: dict[str, str], streams: array.ar
 
 def _jobs_are_programs() -> None:
     """Have this Snakemake start scripts by `Program`, where its `shell` would start Python."""
+
     def start(command: str, *, env: dict[str, str], **options):
         words = shlex.split(command.removeprefix("set -euo pipefail; "))
         if len(words) == 2 and words[0] == sys.executable and words[1].endswith(".py"):

@@ -21,9 +21,15 @@ TINY = ROOT / "tests/overlays/tiny.yaml"
 FOLDERS = ("rules", "scales", "examples", "workflow_scripts", "profiles", "envs", "report")
 
 
+RUNS = {"project", "finished", "semi", "own", "bas", "barm", "localized", "p2at", "mixreorg", "zeroseg", "reported"}
+
+
 def pytest_collection_modifyitems(items):
-    """SLURM's test comes first, since it mostly waits, and other tests run meanwhile."""
+    """Tests that start the workflow are slow. SLURM's test comes first: others run while it waits for the cluster."""
     items.sort(key=lambda item: item.path.name != "test_slurm.py")
+    for item in items:
+        if RUNS & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
 
 
 def environment(fault: str | None) -> dict[str, str]:

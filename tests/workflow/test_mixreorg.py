@@ -93,20 +93,19 @@ def test_the_three_stores_of_a_row_differ_as_they_should(mixreorg):
         assert foreground[image_id].min() > 0 and len(np.unique(painted[image_id])) == 1
 
 
-def test_chance_is_drawn_from_all_classes_and_the_same_for_every_number_of_shards(mixreorg):
+def test_chance_is_drawn_from_all_classes_and_the_same_for_every_number_of_shards(mixreorg, tmp_path):
     store = maskmill.open_maps(mixreorg.folder / "work/sample/voc/mixreorg/chance/val/argmax.h5")
     first = store["2012_500001"]
     assert set(np.unique(first)) == set(range(21))
     index, ids = mixreorg.folder / "work/sample/voc/index.csv", mixreorg.folder / "work/sample/voc/splits/val.txt"
-    out = mixreorg.folder / "chance"
     classes = list(range(1, 21))
     done = by_hand(
         "open_vocabulary/predict_chance.py",
-        **{"index": index, "ids": ids, "maps": out / "a.h5", "foreground": out / "b.h5"},
+        **{"index": index, "ids": ids, "maps": tmp_path / "a.h5", "foreground": tmp_path / "b.h5"},
         **{"class-ids": classes, "background": True},
     )
     assert done.returncode == 0, done.stderr
-    assert np.array_equal(maskmill.open_maps(out / "a.h5")["2012_500001"], first)
+    assert np.array_equal(maskmill.open_maps(tmp_path / "a.h5")["2012_500001"], first)
 
 
 def test_the_threshold_curve_is_of_training_images(mixreorg):
