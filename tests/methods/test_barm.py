@@ -103,6 +103,12 @@ def test_a_step_learns_nothing_through_older_residuals_but_what_distillation_ask
         assert (z.grad == 0).all()
 
 
+def test_the_teacher_is_a_constant(student, labels):
+    teacher = outputs([(4, 0.12), (3, 0.18)], [0.071, 0.091], learning=True)
+    sum(losses(student, teacher, labels).values()).backward()
+    assert all(tensor.grad is None for tensor in (*teacher.scores, *teacher.features))
+
+
 def test_only_probable_old_classes_replace_background():
     logits = torch.tensor([[2.0, 1.0, -1.0], [1.0, 3.0, 0.5]]).T.reshape(1, 3, 1, 2)  # best: background, class 1
     zeros = torch.zeros(1, 1, 2, dtype=torch.long)

@@ -1,7 +1,7 @@
 """CW-BASS equation by equation. Golden numbers are those of the released formulas on the same inputs."""
 
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -280,6 +280,12 @@ def test_floor_stays_below_its_cap():
     assert tau.tolist() == pytest.approx([0.95, 0.95])
 
 
+def test_adaptive_threshold_is_clipped_at_both_ends_also_without_a_floor():
+    low, high = cwbass.AdaptiveThreshold(2, floor="none"), cwbass.AdaptiveThreshold(2, floor="none", t0=3.0)
+    assert low(*batch(0.05, 0.05, 40)).tolist() == pytest.approx([0.3, 0.3])  # 0.6 sigma(-0.225) = 0.266
+    assert high(*batch(0.05, 0.05, 40)).tolist() == pytest.approx([0.95, 0.95])  # 1.33
+
+
 def test_rare_class_of_low_confidence_has_the_lower_floor():
     threshold = cwbass.AdaptiveThreshold(2, floor="per_class")
     for _ in range(50):
@@ -339,6 +345,13 @@ def test_decay_of_the_settings_scales_the_confidence_by_the_epoch():
     first, third = (cwbass.losses(student, truth, student, pseudo, epoch=epoch, **options) for epoch in (0, 2))
     assert third["confidence_weighted"].item() == pytest.approx(first["confidence_weighted"].item() / 4)
     assert third["boundary"] == first["boundary"]
+
+
+def test_the_paper_has_a_fixed_teacher_and_strong_augmentation_and_its_first_release_neither():
+    without = {"cutmix": False, "adaptive": False, "class_balanced": False, "averaged": False}
+    paper = {"ema": None, "strong": True, "joined": True, **without}
+    online = {"ema": {"decay": 0.999, "buffers": "copied"}, "strong": False, "joined": False, **without}
+    assert [asdict(cwbass.VARIANTS[name]) for name in ("paper", "online")] == [paper, online]
 
 
 def test_the_second_release_differs_from_the_first_in_all_but_the_passes():

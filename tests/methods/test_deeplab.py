@@ -71,3 +71,5 @@ def test_coarse_grid_and_the_steps_around_its_best():
     fine = fine_settings(settings[1], {"bilateral_compat": 3, "bilateral_sxy": 5})
     assert {(s["bilateral_compat"], s["bilateral_sxy"]) for s in fine} == {(c, x) for c in (3, 6) for x in (35, 40, 45)}
     assert all(s["gaussian_sxy"] == 3 for s in fine)
+    assert [s["sxy"] for s in fine_settings({"sxy": 2}, {"sxy": 1})] == [1, 2, 3]
+    assert [s["sxy"] for s in fine_settings({"sxy": 1}, {"sxy": 1})] == [1, 2], "values are positive"

@@ -160,6 +160,13 @@ def test_a_map_smaller_than_the_offsets_is_refused(edge, displacement, labels):
         losses(edge[..., :16, :16], displacement[..., :16, :16], labels[..., :16, :16], paths(10))
 
 
+def test_the_smallest_map_has_one_source(labels):
+    assert pair_labels(labels[:, :10, :19], paths(10)).negative.shape[-2:] == (1, 1)
+    for height, width in ((9, 19), (10, 18)):
+        with pytest.raises(ValueError, match=f"{height}x{width} map is too small"):
+            pair_labels(labels[:, :height, :width], paths(10))
+
+
 def test_affinity_labels_follow_the_truth_table():
     foreground = np.array([[0, 0, 3, 3]], np.uint8)
     background = np.array([[0, 5, 0, 5]], np.uint8)

@@ -257,6 +257,16 @@ def test_object_likelihood_looks_only_at_the_classes_of_the_image():
     assert not mars.object_likelihood(example_features(), class_centroids, [3]).any()
 
 
+@pytest.mark.parametrize("precision", [np.float32, np.float64])
+def test_rounding_makes_no_likelihood_larger_than_one(precision):
+    """The complement of a larger one would be a negative probability."""
+    rng = np.random.default_rng(0)
+    class_centroids = rng.normal(size=(2, 16))
+    parallel = class_centroids[1][:, None, None] * rng.uniform(0.1, 9, (40, 40))
+    likelihood = mars.object_likelihood(parallel.astype(precision), class_centroids, [1])
+    assert likelihood.max() == 1 and likelihood.min() > 1 - 1e-6
+
+
 def test_object_likelihood_of_half_precision_features_is_computed_in_single():
     class_centroids, _ = example_centroids()
     half = mars.object_likelihood(example_features().astype(np.float16), class_centroids, [1, 2])
@@ -362,6 +372,13 @@ def test_unit_weights_give_the_plain_cross_entropy():
     labels[0, :2] = 255
     loss = mars.weighted_cross_entropy(logits, labels, torch.ones(2, 6, 7), normalise="valid")
     assert loss.item() == pytest.approx(F.cross_entropy(logits, labels, ignore_index=255).item(), rel=1e-12)
+
+
+def test_a_single_valid_pixel_is_divided_by_one_or_by_its_weight():
+    labels = torch.tensor([[[255, 2], [255, 255]]])
+    inputs = torch.zeros(1, 3, 2, 2), labels, torch.full((1, 2, 2), 0.25)
+    losses = {name: mars.weighted_cross_entropy(*inputs, normalise=name).item() for name in ("valid", "sum", "weight")}
+    assert losses == pytest.approx({"valid": math.log(3) / 4, "sum": math.log(3) / 4, "weight": math.log(3)})
 
 
 @pytest.mark.parametrize("normalise", ["valid", "sum", "weight"])

@@ -392,6 +392,12 @@ def test_padding_that_does_not_count_pulls_neither_the_pooled_logits_nor_the_rel
     assert all(other[name] != counted[name] for name in ("image", "region"))
 
 
+def test_pooled_logits_of_a_single_pixel_are_its_own_and_those_of_none_are_zero():
+    logits, valid = wave(torch.cos, (2, 3, 4, 4), 0.3), torch.zeros(2, 1, 4, 4, dtype=torch.bool)
+    valid[0, 0, 1, 2] = True
+    torch.testing.assert_close(mgd.pooled_logits(logits, valid), torch.stack([logits[0, :, 1, 2], torch.zeros(3)]))
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

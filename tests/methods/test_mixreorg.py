@@ -332,6 +332,18 @@ def test_the_losses_of_a_batch_and_the_baselines(network):
     torch.testing.assert_close(2 * half, Pretraining(network, mixing={**MIXING, "members": 2})(batch)["segmentation"])
 
 
+def test_captions_share_their_targets_only_where_soft_targets_are_asked_for(network):
+    batch = batch_of(network, ["a cat", "a red dog", "a cow", "red"])
+    batch["key"] = torch.tensor([7, 7, 5, -3])
+    images = network.image_vectors(network.encoder(batch["image"])[0].mean(dim=1))
+    pairs = images, network.text_vectors(batch["text"][:, 0]), network.scale
+    hard, soft = Pretraining(network)(batch), Pretraining(network, soft_targets=True)(batch)
+    assert set(hard) == set(soft) == {"original"}, "without prompts there is no term of nouns"
+    torch.testing.assert_close(hard["original"], contrastive_loss(*pairs))
+    torch.testing.assert_close(soft["original"], contrastive_loss(*pairs, batch["key"]))
+    assert not torch.allclose(hard["original"], soft["original"])
+
+
 def test_only_originals_move_the_projectors_statistics(network):
     batch, norm = batch_of(network, ["a cat", "a red dog", "a cow", "red"]), network.image_projector.norm
     Pretraining(network, mixing={**MIXING, "members": 2})(batch)

@@ -102,6 +102,8 @@ def test_rare_classes_weigh_more_and_the_mean_over_those_that_occur_is_one():
     assert (weights[2] / weights[0]).item() == pytest.approx(
         torch.log(torch.tensor(1.92 / 1.0)).item() / 0.0295588, rel=1e-4
     )
+    weights = balanced_weights(torch.tensor([99.0, 1.0, 0.0]))  # a single pixel occurs as well
+    assert weights[:2].mean().item() == pytest.approx(1)
 
 
 def test_boundaries_are_where_classes_meet_but_not_at_void_nor_at_the_images_ends():

@@ -1,5 +1,7 @@
 """STEGO's losses. Golden numbers: reference run of the released code (mhamilton723/STEGO), CPU, float64."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 import torch
@@ -82,6 +84,17 @@ def test_correlation_loss_of_the_reference_run(row):
     assert c1.grad.norm().item() == pytest.approx(gradient_norm, rel=1e-9)
 
 
+def test_by_default_correlations_are_centred_and_clamped_at_zero_alone():
+    published = {"pointwise": True, "zero_clamp": True, "stabilise": False}
+    assert stego.correlation_loss(*example(), 0.2).equal(stego.correlation_loss(*example(), 0.2, **published))
+
+
+def test_the_features_are_constants():
+    f1, f2, c1, c2 = (x.requires_grad_() for x in example())
+    stego.correlation_loss(f1, f2, c1, c2, 0.2).mean().backward()
+    assert f1.grad is f2.grad is None and c1.grad.any() and c2.grad.any()
+
+
 def test_samples_of_the_reference_run():
     features, points = wave(torch.sin, 0.31, 2, 5, 6, 7), wave(torch.cos, 0.9, 2, 4, 4, 2)
     samples = stego.sample(features, points)
@@ -127,9 +140,10 @@ def test_stego_terms_scale_with_their_weights():
     assert scaled["negative"].item() == 0
 
 
-def test_terms_of_images_of_one_vector_each_follow_from_the_printed_formula():
+@pytest.mark.parametrize("angles", [[0.0, 0.5], [0.0, 1.0, 2.0]])
+def test_terms_of_images_of_one_vector_each_follow_from_the_printed_formula(angles):
     """Constant images have one correlation per pair, so a term is the mean of -lambda max(S, 0) (F - b)."""
-    angles = torch.tensor([0.0, 1.0, 2.0], dtype=torch.float64)
+    angles = torch.tensor(angles, dtype=torch.float64)
     turned = angles + 0.3
 
     def constant(a):
@@ -147,8 +161,8 @@ def test_terms_of_images_of_one_vector_each_follow_from_the_printed_formula():
     )
     assert losses["intra"].item() == pytest.approx(-0.1 * (1 - 0.12))
     assert losses["inter"].item() == pytest.approx(-np.cos(0.6) * (np.cos(0.3) - 0.2))
-    pairs = [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)]  # never an image with itself
-    each = [-max(np.cos(2 * (i - j)), 0) * (np.cos(i - j) - 1.0) for i, j in pairs]
+    pairs = permutations(angles.tolist(), 2)  # never an image with itself
+    each = [-max(np.cos(2 * (a - b)), 0) * (np.cos(a - b) - 1.0) for a, b in pairs]
     assert losses["negative"].item() == pytest.approx(0.1538 * np.mean(each), abs=1e-12)
 
 

@@ -81,9 +81,9 @@ def test_pixels_take_the_largest_of_the_resized_shares():
 
 
 def test_the_mean_over_templates_is_taken_before_normalising():
-    vectors = {"a cat": [4.0, 0.0], "no cat": [0.0, 2.0]}
-    classes = class_vectors(lambda texts: torch.tensor([vectors[t] for t in texts]), ["cat"], ["a {}", "no {}"])
-    torch.testing.assert_close(classes, torch.tensor([[2.0, 1.0]]) / math.sqrt(5))
+    vectors = {"a cat": [4.0, 0.0, 0.0], "no cat": [0.0, 2.0, 4.0], "a cow": [0.0, 3.0, 0.0], "no cow": [0.0, 5.0, 0.0]}
+    classes = class_vectors(lambda texts: torch.tensor([vectors[t] for t in texts]), ["cat", "cow"], ["a {}", "no {}"])
+    torch.testing.assert_close(classes, torch.tensor([[2 / 3, 1 / 3, 2 / 3], [0.0, 1.0, 0.0]]))
 
 
 def test_soft_shares_and_one_vector_a_segment_become_a_windows_logits():

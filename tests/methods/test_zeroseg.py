@@ -135,5 +135,7 @@ def test_cosine_between_segments_tells_collapse():
 
 def test_gradient_norms_of_a_hand_made_case():
     x, y = torch.tensor([3.0, 4.0], requires_grad=True), torch.tensor([1.0], requires_grad=True)
-    losses = {"square": (x**2).sum() / 2, "both": 5 * x[0] + 12 * y[0], "neither": torch.ones(1, requires_grad=True)[0]}
-    assert gradient_norms(losses, [x, y]) == pytest.approx({"square": 5, "both": 13, "neither": 0})
+    squares = (x**2).sum()  # two losses go back through it
+    losses = {"half": squares / 2, "whole": squares, "both": 5 * x[0] + 12 * y[0]}
+    losses["neither"] = torch.ones(1, requires_grad=True)[0]
+    assert gradient_norms(losses, [x, y]) == pytest.approx({"half": 5, "whole": 10, "both": 13, "neither": 0})

@@ -1,5 +1,7 @@
 """The training loop: resumable with the same result, stops on NaN, pauses on time."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -149,6 +151,20 @@ def test_pause_at_max_minutes_keeps_the_state_and_the_next_calls_finish(tmp_path
     assert bits(tmp_path / "paused") == bits(tmp_path / "whole")
 
 
+def test_minutes_decide_when_the_state_is_saved_and_when_the_training_pauses(tmp_path, monkeypatch):
+    """Every iteration takes a minute."""
+    minutes, saved = iter(range(20)), []
+    monkeypatch.setattr("maskmill.training.loop.time", SimpleNamespace(monotonic=lambda: 60.0 * next(minutes)))
+    state = resume_path(tmp_path / "net")
+
+    def note(batch):
+        saved.append(load_tensors(state)[1]["iteration"] if state.exists() else 0)
+
+    with pytest.raises(InputError, match="paused at iteration 7 of 10"):
+        fit(tmp_path / "net", iterations=10, save_minutes=2, max_minutes=7, note=note)
+    assert saved == [0, 0, 2, 2, 4, 4, 6] and load_tensors(state)[1]["iteration"] == 7
+
+
 def test_loss_that_is_not_finite_stops_and_leaves_no_checkpoint(tmp_path):
     network = Net()
 
@@ -181,6 +197,47 @@ def test_missing_gpu_is_named(tmp_path):
 def test_tensorboard_log_is_written(tmp_path):
     fit(tmp_path / "net")
     assert list((tmp_path / "tensorboard" / "net").glob("events.*"))
+
+
+def test_tensorboard_has_the_losses_and_the_rate_of_every_tenth_iteration(tmp_path, monkeypatch):
+    written = []
+
+    class Writer:
+        def __init__(self, *_, **__):
+            self.close = lambda: None
+            self.add_scalar = lambda *numbers: written.append(numbers)
+
+    monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter", Writer)
+    fit(tmp_path / "net", iterations=12)
+    assert [(name, iteration) for name, _, iteration in written] == [
+        *(("loss/square", 1), ("lr", 1)),
+        *(("loss/square", 11), ("lr", 11)),
+    ]
+    assert [value for name, value, _ in written if name == "lr"] == [0.01, 0.01 * poly(12)(10)]
+    assert all(value > 0 for _, value, _ in written)
+
+
+def test_each_group_learns_at_its_rate_times_the_schedule(tmp_path):
+    """A loss whose gradient is 1 moves every parameter by the sum of the rates."""
+    network = nn.Linear(4, 1)
+    network.arguments = {}
+    weight, bias = network.weight.detach().clone(), network.bias.detach().clone()
+    groups = [{"params": [network.weight], "lr": 0.5}, {"params": [network.bias], "lr": 2.0}]
+    train(
+        network,
+        lambda model, batch: {"sum": model(torch.ones(1, 4)).sum()},
+        torch.optim.SGD(groups),
+        lambda iteration: (1, 0.5, 0.25)[iteration],
+        Points(),
+        checkpoint=tmp_path / "network.safetensors",
+        run="run",
+        iterations=3,
+        batch_size=4,
+        seed=0,
+        accelerator="cpu",
+    )
+    torch.testing.assert_close(weight - network.weight, torch.full((1, 4), 0.5 * 1.75))
+    torch.testing.assert_close(bias - network.bias, torch.tensor([2.0 * 1.75]))
 
 
 def test_saved_network_is_the_result_where_one_is_named(tmp_path):
