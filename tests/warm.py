@@ -40,7 +40,7 @@ class Program:
     """A running program: the part of `subprocess.Popen` that Snakemake uses."""
 
     def __init__(self, command: list[str], *, cwd=None, env=None, stdin=0, stdout=1, stderr=2):
-        """`command`: a script, or -m and a module, and the arguments; the three streams are file descriptors."""
+        """`command`: a script, or -m and a module, or -c and code, and the arguments; streams are file descriptors."""
         address = _address()
         request = {"command": list(map(str, command)), "cwd": os.fspath(cwd or os.getcwd())}
         request["env"] = {**(os.environ if env is None else env), ADDRESS: address}
@@ -71,7 +71,7 @@ def run(command: list[str], *, cwd=None, env=None, check=False, merged=False) ->
     """Run a program to its end, with no input.
 
     Args:
-        command: `sys.executable`, a script (or -m and a module), and the arguments.
+        command: `sys.executable`, a script (or -m and a module, or -c and code), and the arguments.
         merged: `stdout` of the result also has what the program wrote to stderr, in order.
     """
     assert command[0] == sys.executable
@@ -159,22 +159,25 @@ def _become(command: list[str], cwd: str, env: dict[str, str], streams: array.ar
     tempfile.tempdir = None  # of TMPDIR
     torch.set_num_threads(int(env.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
     sys.orig_argv = [sys.executable, *command]
-    paths = [path for path in env.get("PYTHONPATH", "").split(os.pathsep) if path]
     if any(name.startswith("COVERAGE_") for name in env):
         importlib.import_module("coverage").process_startup()
-    sys.path[:1] = [cwd if command[0] == "-m" else str(Path(command[0]).resolve().parent), *paths]
-    for path in paths:
-        if (Path(path) / "sitecustomize.py").exists():
-            importlib.import_module("sitecustomize")
-            break
-    if command[0] != "-m":
+    paths = [path for path in env.get("PYTHONPATH", "").split(os.pathsep) if path]
+    sys.path[:1] = [cwd if command[0] in ("-m", "-c") else str(Path(command[0]).resolve().parent), *paths]
+    sys.modules.pop("sitecustomize", None)  # of the server
+    if any((Path(path) / "sitecustomize.py").exists() for path in paths):
+        importlib.import_module("sitecustomize")
+    if command[0] == "-m":
+        sys.argv = command[1:]
+        if command[1] == "snakemake":
+            _jobs_are_programs()
+        runpy.run_module(command[1], run_name="__main__", alter_sys=True)
+    elif command[0] == "-c":
+        sys.argv = ["-c", *command[2:]]
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        exec(command[1], vars(sys.modules["__main__"]))
+    else:
         sys.argv = command
         runpy.run_path(command[0], run_name="__main__")
-        return
-    sys.argv = command[1:]
-    if command[1] == "snakemake":
-        _jobs_are_programs()
-    runpy.run_module(command[1], run_name="__main__", alter_sys=True)
 
 
 def _jobs_are_programs() -> None:

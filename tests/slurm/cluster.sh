@@ -42,7 +42,7 @@ ClusterName=throwaway
 SlurmctldHost=localhost(127.0.0.1)
 SlurmctldPort=$controller
 # A job that is run again waits until its old credential is void: 2 minutes, were it not for this.
-AuthInfo=socket=$folder/munge.socket,cred_expire=15
+AuthInfo=socket=$folder/munge.socket,cred_expire=10
 # The machine may be slow.
 MessageTimeout=60
 BatchStartTimeout=300
@@ -62,9 +62,9 @@ ReturnToService=2
 KillWait=5
 MinJobAge=300
 GresTypes=gpu
-NodeName=DEFAULT NodeHostname=$host NodeAddr=127.0.0.1 CPUs=4 RealMemory=100000 Gres=gpu:2
-NodeName=n1 Port=$first
-NodeName=n2 Port=$second
+NodeName=DEFAULT CPUs=4 RealMemory=100000 Gres=gpu:2
+NodeName=n1 NodeHostname=$host NodeAddr=127.0.0.1 Port=$first
+NodeName=n2 NodeHostname=$host NodeAddr=127.0.0.1 Port=$second
 PartitionName=cpu Nodes=n[1-2] Default=YES MaxTime=1-0
 PartitionName=gpu Nodes=n[1-2] MaxTime=3-0
 END
