@@ -1,0 +1,55 @@
+"""Programs that start as forks of `warm`'s server behave as processes of their own."""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import warm
+
+pytestmark = pytest.mark.slow  # importing all packages
+
+
+def python(code: str, *words: str, **options):
+    return warm.run([sys.executable, "-c", code, *words], **options)
+
+
+def test_a_program_has_its_own_folder_environment_words_streams_and_exit_code(tmp_path):
+    code = """if 1:
+        import json, os, sys
+        print(json.dumps([os.getcwd(), os.environ.get("A"), os.environ.get("HOME"), sys.argv, sys.stdin.read()]))
+        print("a word", file=sys.stderr)
+        sys.exit(3)
+    """
+    done = python(code, "x", cwd=tmp_path, env={"A": "b"})
+    assert json.loads(done.stdout) == [str(tmp_path), "b", None, ["-c", "x"], ""]
+    assert (done.returncode, done.stderr) == (3, "a word\n")
+
+
+def test_packages_are_there_and_the_projects_modules_are_not():
+    loaded = python("import sys; print(*(m for m in ('torch', 'snakemake', 'maskmill') if m in sys.modules))")
+    assert loaded.stdout.split() == ["torch", "snakemake"]
+
+
+def test_a_program_that_is_killed_says_so():
+    assert python("import os; os.kill(os.getpid(), 9)").returncode == -signal.SIGKILL
+
+
+def test_a_program_ends_with_the_one_that_started_it():
+    starts = f"import sys; sys.path.insert(0, {str(Path(warm.__file__).parent)!r}); import warm; "
+    starts += "print(warm.Program(['-c', 'import time; time.sleep(3600)']).pid)"
+    folder, until = Path(f"/proc/{int(python(starts).stdout)}"), time.monotonic() + 600
+    while folder.exists() and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not folder.exists()
+
+
+def test_threads_are_those_of_the_environment():
+    assert (
+        python("import torch; print(torch.get_num_threads())", env={**os.environ, "OMP_NUM_THREADS": "3"}).stdout
+        == "3\n"
+    )
