@@ -164,7 +164,7 @@ def tests_of(file: str) -> list[str]:
     return sorted((p for p in found if not p.startswith(LEFT_OUT)), key=lambda p: (not p.endswith(f"_{name}.py"), p))
 
 
-def failure(copy: Path, tests: list[str], limit: float) -> str | None:
+def failure(copy: Path, tests: list[str], limit: int) -> str | None:
     """The first test that fails in the copy, or why there was none; None if all pass within `limit` seconds."""
     command = ["-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
     # Mutants of one second and one size would share a .pyc.
@@ -173,16 +173,19 @@ def failure(copy: Path, tests: list[str], limit: float) -> str | None:
     with tempfile.TemporaryFile("w+") as out, open(os.devnull) as nothing:
         streams = {"stdin": nothing.fileno(), "stdout": out.fileno(), "stderr": out.fileno()}
         program = warm.Program(command, cwd=copy, env=environment, **streams)
-        timer = threading.Timer(limit, program.kill)
-        timer.start()
+        ended = threading.Event()
+        # Single seconds, so that a time in which everything is stopped does not count.
+        late = threading.Thread(target=lambda: any(ended.wait(1) for _ in range(limit)) or program.kill())
+        late.start()
         code = program.wait()
-        timer.cancel()
+        ended.set()
+        late.join()
         out.seek(0)
         text = out.read()
     if code in (4, 5):  # wrong arguments, no tests
         raise SystemExit(text)
     first = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*| \(\w+\))?$", text, re.MULTILINE)
-    return None if code == 0 else first[1] if first else f"exit code {code} (-9: longer than {limit:.0f} s)"
+    return None if code == 0 else first[1] if first else f"exit code {code} (-9: longer than {limit} s)"
 
 
 def check(file: str, places: list[Place], copy: Path, also: list[str]) -> int:
@@ -191,7 +194,7 @@ def check(file: str, places: list[Place], copy: Path, also: list[str]) -> int:
     source, began = path.read_bytes(), time.monotonic()
     if failed := failure(copy, tests, 600):
         raise SystemExit(f"{file}: {failed} fails without a change")
-    limit = max(60, 5 * (time.monotonic() - began))
+    limit = max(60, 5 * round(time.monotonic() - began))
     path.write_text("raise RuntimeError\n")
     if failure(copy, tests, limit) is None:
         raise SystemExit(f"{file}: the tests use another copy of the library")

@@ -139,6 +139,7 @@ def test_contexts_are_background_in_the_mask_and_as_large_as_objects(scenes):
     assert np.mean([c for _, c in sizes]) > np.mean([o for o, _ in sizes])
 
 
+@pytest.mark.slow
 def test_debiasing_separates_contexts_from_objects(scenes):
     """The purpose of the contexts: on labels that give each context to its class, Eq. 1-3 of MARS select objects and
     reject contexts, so that the likelihood of Eq. 4 is high on objects only. Features are those of the workflow: a

@@ -31,8 +31,9 @@ def copy(tmp_path) -> Path:
     """A copy of what a run needs."""
     for name in ("Snakefile", "config.yaml"):
         shutil.copy(ROOT / name, tmp_path / name)
+    unfinished = ("*.pyc.*", "*.tmp.*")  # what Python and numba write in another test process
     for name in ("rules", "scales", "workflow_scripts", "envs", "report"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.egg-info"))
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.egg-info", *unfinished))
     return tmp_path
 
 

@@ -216,6 +216,7 @@ def by_configuration(folder: Path) -> dict[str, set[str]]:
     return {key: targets for key, targets in targets_of.items() if targets}
 
 
+@pytest.mark.slow
 def test_snakemake_plans_every_target_of_the_pages(photos, monkeypatch):
     monkeypatch.chdir(photos)
     for key, targets in by_configuration(photos).items():
@@ -251,6 +252,7 @@ def test_python_of_the_page_on_stores_runs_as_printed(tmp_path, monkeypatch, cap
     assert printed.splitlines()[-1] == "[64  0  0]", "VOC's colour of cats"
 
 
+@pytest.mark.slow
 def test_backbones_cost_what_the_page_says():
     import torch
     from torch.utils.flop_counter import FlopCounterMode

@@ -107,6 +107,7 @@ def _loss_of_one_of_two(rank: int, address: str, images, texts, prompts, results
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_negatives_come_from_all_devices(tmp_path):
     torch.manual_seed(0)
     images, texts, prompts, scale = unit(6, 8).requires_grad_(), unit(6, 8), unit(6, 2, 8), torch.tensor(9.0).double()
@@ -251,6 +252,7 @@ def _probabilities_of_one_of_two(rank: int, address: str, shares, segments, text
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_candidates_come_from_all_devices(tmp_path):
     torch.manual_seed(0)
     values = torch.rand(4, 16, 3).double(), unit(4, 3, 8), unit(4, 8)

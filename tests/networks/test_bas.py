@@ -409,6 +409,7 @@ VGG = {
 
 
 @pytest.mark.parametrize("case", VGG)
+@pytest.mark.slow
 def test_losses_and_gradients_of_vgg_are_the_reference_ones(vgg, case):
     conv4_3, conv5_3 = vgg.f1[-1][4], vgg.f2[0][1][4]
     check_localiser(vgg, localiser_weights(vgg, conv4_3, conv5_3), **VGG[case], saturated=0.0)
@@ -493,11 +494,13 @@ RESNET_TRAIN = {
 
 
 @pytest.mark.parametrize("case", RESNET_TRAIN)
+@pytest.mark.slow
 def test_losses_and_gradients_of_resnet_are_the_reference_ones(resnet, case):
     network = rule_q(resnet).train()
     check_localiser(network, resnet_weights(network), **RESNET_TRAIN[case])
 
 
+@pytest.mark.slow
 def test_losses_and_gradients_of_resnet_with_stored_statistics_are_the_reference_ones(resnet):
     network = rule_q(resnet).eval()
     check_localiser(

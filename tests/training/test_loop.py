@@ -9,6 +9,7 @@ from torch import nn
 
 from maskmill.errors import InputError
 from maskmill.storage.checkpoints import load_network, load_tensors
+from maskmill.training import loop
 from maskmill.training.ema import EMA
 from maskmill.training.loop import batch_indices, draw_batches, indices_of, resume_path, train
 from maskmill.training.schedules import iterations_of, poly
@@ -153,7 +154,7 @@ def test_pause_at_max_minutes_keeps_the_state_and_the_next_calls_finish(tmp_path
 
 def test_minutes_decide_when_the_state_is_saved_and_when_the_training_pauses(tmp_path, monkeypatch):
     """Every iteration takes a minute."""
-    minutes, saved = iter(range(20)), []
+    minutes, saved = iter(range(5, 20)), []
     monkeypatch.setattr("maskmill.training.loop.time", SimpleNamespace(monotonic=lambda: 60.0 * next(minutes)))
     state = resume_path(tmp_path / "net")
 
@@ -301,6 +302,41 @@ def test_each_process_gets_what_was_stored_for_its_own_examples():
         assert batch["stored"].tolist() == expected
 
 
+def test_a_process_may_have_a_single_example_of_each_batch():
+    ours = {"rank": 1, "world_size": 2}
+    (batch,) = draw_batches(Points(), 2, 0, [3], stored=lambda i: {"stored": 10 * i + np.arange(2)}, **ours)
+    assert batch["stored"].tolist() == [31]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "bf16", "asked", "launched"),
+    [
+        (0, False, ("auto", 1, "auto"), None),
+        (0, False, ("cpu", 1, "bf16-mixed"), (False, 1, "bf16-mixed")),
+        (0, False, ("auto", 2, "auto"), (False, 2, "32-true")),
+        (1, True, ("auto", 1, "auto"), (True, 1, "bf16-mixed")),
+        (1, False, ("gpu", 1, "auto"), (True, 1, "32-true")),
+        (2, True, ("auto", 2, "32-true"), (True, 2, "32-true")),
+        (2, True, ("cpu", 1, "auto"), None),
+        (2, True, ("cpu", 3, "auto"), (False, 3, "32-true")),
+    ],
+)
+def test_gpus_are_used_where_there_are_some_and_a_single_process_on_a_cpu_needs_no_fabric(
+    gpus, bf16, asked, launched, monkeypatch
+):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bf16)
+    monkeypatch.setattr(loop, "_launched", lambda *options: options)
+    fabric = loop._fabric(*asked)
+    assert isinstance(fabric, loop._OneProcess) if launched is None else fabric == launched
+
+
+def test_more_devices_than_there_are_gpus_are_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(InputError, match="gpu is 2, but only 1 can be seen here"):
+        loop._fabric("auto", 2, "auto")
+
+
 def test_iterations_of_irn_are_those_of_the_released_code():
     assert iterations_of(5, 10_582, 16) == 3_305
     assert iterations_of(3, 10_582, 32) == 990
@@ -319,6 +355,16 @@ def test_ema_follows_theta_as_the_reference_run():
         if k == 1:
             assert ema.module.weight.item() == pytest.approx(0.999955336489, abs=1e-12)
     assert ema.module.weight.item() == pytest.approx(0.989499546004, abs=1e-12)
+
+
+def test_the_moving_average_counts_iterations_from_one_also_when_a_run_goes_on(tmp_path, monkeypatch):
+    counted = []
+    monkeypatch.setattr(EMA, "update", lambda ema, network, iteration: counted.append(iteration))
+    with pytest.raises(Killed):
+        fit(tmp_path / "net", iterations=4, killed_at=2)
+    assert counted == [1, 2]
+    fit(tmp_path / "net", iterations=4)
+    assert counted == [1, 2, 3, 4]
 
 
 def test_ema_ramp_of_rs_epm():
@@ -366,3 +412,24 @@ def test_a_long_gradient_is_shortened_over_all_parameters_together(tmp_path):
     )
     after = torch.cat([p.detach().flatten() for p in network.parameters()])
     assert (after - before).norm().item() == pytest.approx(0.25, rel=1e-4)
+
+
+def test_a_gradient_that_is_not_finite_is_not_shortened(tmp_path):
+    """The loss is 0, and the slope of the root is infinite there."""
+    network = nn.Linear(4, 1)
+    network.arguments = {}
+    with pytest.raises(RuntimeError, match="non-finite"):
+        train(
+            network,
+            lambda model, batch: {"root": (0 * model(batch["x"])).sum().sqrt()},
+            torch.optim.SGD(network.parameters(), lr=1.0),
+            lambda iteration: 1.0,
+            Points(),
+            max_norm=0.25,
+            checkpoint=tmp_path / "network.safetensors",
+            run="run",
+            iterations=1,
+            batch_size=4,
+            seed=0,
+            accelerator="cpu",
+        )
