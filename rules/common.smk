@@ -1,5 +1,6 @@
 """What three or more rules files use: the configuration, paths, parameters by name, the methods' register."""
 
+import os
 import sys
 from functools import cache, reduce
 from pathlib import Path
@@ -14,6 +15,7 @@ from maskmill.workflow.digest import parameters_of
 from maskmill.workflow.plan import Plan, share_library
 from maskmill.workflow.settings import load_settings, merged, part_name, typed
 from maskmill.workflow.tables import Row, Scoring, Table
+from maskmill.workflow.warm import ADDRESS, start_scripts_warm
 
 share_library(ROOT / "workflow_scripts")
 # What the user gave on the command line becomes the whole configuration, for rules and scripts alike.
@@ -26,6 +28,8 @@ except InputError as error:
     raise WorkflowError(str(error))
 
 SCALE = config["scale"]
+if workflow.is_main_process and (SCALE == "sample" or ADDRESS in os.environ):
+    start_scripts_warm()
 PUBLISHED_WEIGHTS = "downloads/weights/{network}.safetensors"
 WITH_BACKGROUND = [*(name for name in DATASETS if DATASETS[name].has_background), OWN]
 

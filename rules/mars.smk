@@ -4,7 +4,7 @@
 """
 
 PROVIDER = config["mars"]["provider"]
-STUDENTS = ("baseline", "complement", "mars")
+STUDENTS = ("baseline", *config["mars"]["ablations"], "mars")
 STUDENT = work("{dataset}/students/{provider}/{variant}")
 STUDENT_START = starting_points(config["student_init"], config["student"]["network"]["backbone"])
 FEATURE_WEIGHTS = pretrained(config["uss"]["features"], config["uss"]["pretrained"])

@@ -221,6 +221,7 @@ def main() -> None:
     if arguments.list:
         print(*(f"{file}:{place.described(sources[file])}" for file in places for place in places[file]), sep="\n")
         return
+    warm.start_server()
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "copy"
         for part in PARTS:
