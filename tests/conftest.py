@@ -17,6 +17,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
+from maskmill.workflow.warm import ADDRESS
+
 # Hypothesis draws the same examples in every run, and no example has to be fast.
 settings.register_profile(
     "maskmill", derandomize=True, database=None, deadline=None, suppress_health_check=[HealthCheck.too_slow]
@@ -39,7 +41,7 @@ def pytest_runtest_protocol(item):
     try:
         return (yield)
     finally:
-        for name in [name for name in os.environ if name not in environment and not name.startswith("MASKMILL_TESTS_")]:
+        for name in os.environ.keys() - environment.keys() - {ADDRESS}:  # of a server that outlives a test
             del os.environ[name]
         os.environ.update(environment)
         os.chdir(folder)

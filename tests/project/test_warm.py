@@ -48,8 +48,10 @@ def test_a_program_ends_with_the_one_that_started_it():
     assert not folder.exists()
 
 
-def test_threads_are_those_of_the_environment():
-    assert (
-        python("import torch; print(torch.get_num_threads())", env={**os.environ, "OMP_NUM_THREADS": "3"}).stdout
-        == "3\n"
-    )
+@pytest.mark.parametrize("threads", [1, 3])
+def test_threads_of_all_libraries_are_those_of_the_environment(threads):
+    code = "import json, threadpoolctl, torch; pools = threadpoolctl.threadpool_info(); "
+    code += "print(json.dumps([torch.get_num_threads(), *(pool['num_threads'] for pool in pools)]))"
+    printed = python(code, env={**os.environ, "OMP_NUM_THREADS": str(threads)}).stdout
+    numbers = json.loads(printed)
+    assert len(numbers) > 2 and set(numbers) == {threads}

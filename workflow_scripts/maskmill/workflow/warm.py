@@ -32,7 +32,7 @@ from typing import Any
 
 PACKAGES = (
     *("torch", "torch.utils.tensorboard", "numpy", "pandas", "h5py", "PIL.Image", "cv2", "numba", "scipy.ndimage"),
-    *("matplotlib.pyplot", "safetensors.torch", "tqdm", "yaml", "snakemake.script"),
+    *("matplotlib.pyplot", "safetensors.torch", "tqdm", "yaml", "snakemake.script", "threadpoolctl"),
 )
 ADDRESS = "MASKMILL_WARM"  # environment variable: the socket of a server that is there already
 START = threading.Lock()
@@ -151,8 +151,6 @@ def _keep(connection: socket.socket) -> None:
 
 def _become(command: list[str], cwd: str, env: dict[str, str], streams: array.array) -> None:
     """Be the program that `python <command>` starts."""
-    import torch
-
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
@@ -161,7 +159,10 @@ def _become(command: list[str], cwd: str, env: dict[str, str], streams: array.ar
     os.environ.clear()
     os.environ.update(env)
     tempfile.tempdir = None  # of TMPDIR
-    torch.set_num_threads(int(env.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
+    # Libraries read this variable when they are loaded, which the server has done.
+    threads = int(env.get("OMP_NUM_THREADS", os.cpu_count() or 1))
+    sys.modules["threadpoolctl"].threadpool_limits(threads)  # type: ignore[attr-defined]
+    sys.modules["torch"].set_num_threads(threads)  # type: ignore[attr-defined]
     sys.orig_argv = [sys.executable, *command]
     if any(name.startswith("COVERAGE_") for name in env):
         importlib.import_module("coverage").process_startup()
