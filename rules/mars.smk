@@ -161,6 +161,7 @@ rule uss_features:
         "../workflow_scripts/mars/uss_features.py"
 
 
+# MARS's students wait for debiased labels, and the baseline's student does not: debiasing comes before its training.
 rule image_centroids:
     input:
         ids=ids_of("train"),
@@ -177,6 +178,7 @@ rule image_centroids:
     resources:
         mem_mb=growing(4000),
         runtime=growing(120),
+    priority: 1
     params:
         **settings_for("mars/image_centroids.py", "mars"),
     script:
@@ -198,6 +200,7 @@ rule debiased_centroids:
     resources:
         mem_mb=growing(2000),
         runtime=growing(10),
+    priority: 1
     params:
         **settings_for("mars/debiased_centroids.py", "mars"),
     script:
@@ -223,6 +226,7 @@ rule debias_labels:
     resources:
         mem_mb=growing(2000),
         runtime=growing(120),
+    priority: 1
     params:
         **settings_for("mars/debias_labels.py", "mars", crf=config["crf"]["deeplab"]),
     script:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from maskmill.errors import InputError, Paused
 from maskmill.networks.norms import share_statistics
-from maskmill.processes import end_with_parent
+from maskmill.processes import end_with_parent, keep_freed_memory
 from maskmill.progress import MININTERVAL
 from maskmill.storage.checkpoints import load_tensors, save_network, save_tensors
 from maskmill.training.ema import EMA
@@ -111,6 +111,8 @@ def train(
     batch_numbers = [iteration % (period or iterations) for iteration in range(start, iterations)]
     ranks = {"rank": fabric.global_rank, "world_size": fabric.world_size}
     pin = fabric.device.type == "cuda"
+    if fabric.device.type == "cpu":
+        keep_freed_memory()
     batches = draw_batches(
         dataset, batch_size, seed, batch_numbers, workers=workers, stored=stored, pin_memory=pin, **ranks
     )

@@ -44,7 +44,7 @@ class Program:
 
     def __init__(self, command: list[str], *, cwd=None, env=None, stdin: int = 0, stdout: int = 1, stderr: int = 2):
         """`command`: a script, or -m and a module, or -c and code, and the arguments; streams are file descriptors."""
-        address = server()
+        address = str(server())
         request: dict[str, Any] = {"command": list(map(str, command)), "cwd": os.fspath(cwd or os.getcwd())}
         request["env"] = {**(os.environ if env is None else env), ADDRESS: address}
         self.returncode: int | None = None
@@ -75,7 +75,8 @@ def start_scripts_warm() -> None:
 
     def start(command: str, *, env: dict[str, str], **options) -> Program | subprocess.Popen:
         words = shlex.split(command.removeprefix("set -euo pipefail; "))
-        if len(words) == 2 and words[0] == sys.executable and words[1].endswith(".py"):
+        is_script = len(words) == 2 and words[0] == sys.executable and words[1].endswith(".py")
+        if is_script and server(wait=False):
             return Program(words[1:], env=env)
         return subprocess.Popen(command, env=env, **options)
 
@@ -86,23 +87,31 @@ def start_scripts_warm() -> None:
         )
 
 
-def server(packages: Iterable[str] = PACKAGES, **environment: str) -> str:
-    """The socket of this process' server, which is started at the first call and ends with this process."""
+def server(packages: Iterable[str] = PACKAGES, *, wait: bool = True, **environment: str) -> str | None:
+    """The socket of this process' server, which is started at the first call and ends with this process.
+
+    Args:
+        packages: what the server imports.
+        wait: until the server that this call starts is ready; False: None is returned while it is not.
+        environment: of the server, beside that of this process.
+    """
     with START:
         if ADDRESS not in os.environ:
-            address = str(Path(tempfile.mkdtemp()) / "socket")
+            os.environ[ADDRESS] = str(Path(tempfile.mkdtemp()) / "socket")
             lifeline, _ = os.pipe()  # the other end stays open until this process ends, which tells the server
             # What tests measure begins with each program.
             unmeasured = {name: text for name, text in os.environ.items() if not name.startswith("COVERAGE_")}
-            command = [sys.executable, "-P", __file__, address, str(lifeline), *packages]
+            command = [sys.executable, "-P", __file__, os.environ[ADDRESS], str(lifeline), *packages]
             process = subprocess.Popen(command, pass_fds=[lifeline], env={**unmeasured, **environment})
             os.close(lifeline)
-            while not Path(address).exists():
-                if process.poll() is not None:
-                    raise OSError(f"{__file__}: the server ended with exit code {process.returncode}")
+            while wait and process.poll() is None and not Path(os.environ[ADDRESS]).exists():
                 time.sleep(0.01)
-            os.environ[ADDRESS] = address
-        return os.environ[ADDRESS]
+    address = os.environ[ADDRESS]
+    if Path(address).exists():
+        return address
+    if wait:
+        raise OSError(f"{__file__}: there is no server at {address}")
+    return None
 
 
 def _serve(address: str, lifeline: int, packages: list[str]) -> None:
@@ -117,7 +126,8 @@ def _serve(address: str, lifeline: int, packages: list[str]) -> None:
     listener.bind(f"{address}.new")
     listener.listen(64)
     os.rename(f"{address}.new", address)
-    while lifeline not in select.select([listener, lifeline], [], [])[0]:
+    awaited: list[Any] = [listener, lifeline]
+    while lifeline not in select.select(awaited, [], [])[0]:
         connection, _ = listener.accept()
         if os.fork() == 0:
             listener.close()
@@ -141,7 +151,8 @@ def _keep(connection: socket.socket) -> None:
         return _become(streams=streams, **request)
     connection.sendall(b"%d\n" % pid)
     ended = os.pidfd_open(pid)
-    if ended not in select.select([ended, connection], [], [])[0]:
+    awaited: list[Any] = [ended, connection]
+    if ended not in select.select(awaited, [], [])[0]:
         os.kill(pid, signal.SIGKILL)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     with contextlib.suppress(OSError):  # where the process that started it has ended
@@ -161,8 +172,8 @@ def _become(command: list[str], cwd: str, env: dict[str, str], streams: array.ar
     tempfile.tempdir = None  # of TMPDIR
     # Libraries read this variable when they are loaded, which the server has done.
     threads = int(env.get("OMP_NUM_THREADS", os.cpu_count() or 1))
-    sys.modules["threadpoolctl"].threadpool_limits(threads)  # type: ignore[attr-defined]
-    sys.modules["torch"].set_num_threads(threads)  # type: ignore[attr-defined]
+    sys.modules["threadpoolctl"].threadpool_limits(threads)
+    sys.modules["torch"].set_num_threads(threads)
     sys.orig_argv = [sys.executable, *command]
     if any(name.startswith("COVERAGE_") for name in env):
         importlib.import_module("coverage").process_startup()
