@@ -173,12 +173,12 @@ rule image_centroids:
         logs("{dataset}/image_centroids/{provider}/{scatteritem}"),
     benchmark:
         benchmarks("{dataset}/image_centroids/{provider}/{scatteritem}")
+    priority: 1
     conda:
         "../envs/maskmill.yaml"
     resources:
         mem_mb=growing(4000),
         runtime=growing(120),
-    priority: 1
     params:
         **settings_for("mars/image_centroids.py", "mars"),
     script:
@@ -195,12 +195,12 @@ rule debiased_centroids:
         logs("{dataset}/debiased_centroids/{provider}"),
     benchmark:
         benchmarks("{dataset}/debiased_centroids/{provider}")
+    priority: 1
     conda:
         "../envs/maskmill.yaml"
     resources:
         mem_mb=growing(2000),
         runtime=growing(10),
-    priority: 1
     params:
         **settings_for("mars/debiased_centroids.py", "mars"),
     script:
@@ -220,13 +220,13 @@ rule debias_labels:
         logs("{dataset}/debias_labels/{provider}/{scatteritem}"),
     benchmark:
         benchmarks("{dataset}/debias_labels/{provider}/{scatteritem}")
+    priority: 1
     conda:
         "../envs/maskmill.yaml"
     threads: config["resources"]["threads_crf"]
     resources:
         mem_mb=growing(2000),
         runtime=growing(120),
-    priority: 1
     params:
         **settings_for("mars/debias_labels.py", "mars", crf=config["crf"]["deeplab"]),
     script:
