@@ -1,8 +1,10 @@
 """Programs that start as forks of `warm`'s server behave as processes of their own."""
 
+import importlib
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import warm
+from maskmill.workflow.warm import ADDRESS, Program, server, start_scripts_warm
 
 pytestmark = pytest.mark.slow  # importing all packages
 
@@ -55,3 +58,29 @@ def test_threads_of_all_libraries_are_those_of_the_environment(threads):
     printed = python(code, env={**os.environ, "OMP_NUM_THREADS": str(threads)}).stdout
     numbers = json.loads(printed)
     assert len(numbers) > 2 and set(numbers) == {threads}
+
+
+def test_without_a_server_scripts_start_as_ever(tmp_path, monkeypatch):
+    monkeypatch.setenv(ADDRESS, str(tmp_path / "socket"))
+    assert server(wait=False) is None
+    with pytest.raises(OSError, match="there is no server at"):
+        server()
+
+
+def test_snakemakes_shell_starts_scripts_warm_and_other_commands_as_ever(tmp_path, monkeypatch):
+    shell = importlib.import_module("snakemake.shell")
+    monkeypatch.setattr(shell, "sp", shell.sp)
+    warm.start_server()
+    start_scripts_warm()
+    script = tmp_path / "a script.py"
+    script.write_text("import sys; sys.exit(4)")
+    ways = {
+        f"{sys.executable} '{script}'": (Program, 4),
+        f"{sys.executable} '{script}' x": (subprocess.Popen, 4),
+        "exit 5": (subprocess.Popen, 5),
+    }
+    for command, (kind, code) in ways.items():
+        program = shell.sp.Popen(
+            f"set -euo pipefail; {command}", shell=True, executable="/bin/bash", env=dict(os.environ)
+        )
+        assert isinstance(program, kind) and program.wait() == code

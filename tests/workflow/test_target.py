@@ -169,6 +169,7 @@ def test_editing_a_script_reruns_its_rule_and_what_follows(finished):
         ("irn={walk: {beta: 8}}", {"random_walk", "image_centroids", "train_student"}, {"train_irn", "uss_features"}),
         ("uss={lr: 0.001}", {"train_uss", "uss_features"}, {"uss_neighbours", "train_classifier", "train_student"}),
         ("classifier={lr_head: 0.2}", {"train_classifier", "cams"}, {"build_index", "train_uss"}),
+        ("mars={ablations: []}", {"mars_table"}, {"train_student", "train_mars_student", "predict"}),
     ],
 )
 def test_editing_a_value_reruns_the_stages_that_read_it(finished, change, first, untouched):
