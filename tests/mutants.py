@@ -164,9 +164,9 @@ def tests_of(file: str) -> list[str]:
     return sorted((p for p in found if not p.startswith(LEFT_OUT)), key=lambda p: (not p.endswith(f"_{name}.py"), p))
 
 
-def failure(copy: Path, tests: list[str], limit: int) -> str | None:
-    """The first test that fails in the copy, or why there was none; None if all pass within `limit` seconds."""
-    command = ["-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+def failure(copy: Path, test: str, limit: int) -> str | None:
+    """The first test of a file that fails in the copy, or the exit code; None if all pass within `limit` seconds."""
+    command = ["-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", test]
     # Mutants of one second and one size would share a .pyc.
     options = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "TMPDIR": str(copy.parent)}
     environment = {**os.environ, **options, "PYTHONPATH": str(copy / LIBRARY.parent)}
@@ -192,15 +192,19 @@ def check(file: str, places: list[Place], copy: Path, also: list[str]) -> int:
     """Run all mutants of a file and print what becomes of each. Returns the number of survivors."""
     path, tests, survivors = copy / LIBRARY / file, tests_of(file) + also, 0
     source, began = path.read_bytes(), time.monotonic()
-    if failed := failure(copy, tests, 600):
+
+    def first_failure(limit: int) -> str | None:
+        return next(filter(None, (failure(copy, test, limit) for test in tests)), None)
+
+    if failed := first_failure(600):
         raise SystemExit(f"{file}: {failed} fails without a change")
     limit = max(60, 5 * round(time.monotonic() - began))
     path.write_text("raise RuntimeError\n")
-    if failure(copy, tests, limit) is None:
+    if first_failure(limit) is None:
         raise SystemExit(f"{file}: the tests use another copy of the library")
     for place in places:
         path.write_bytes(place.applied(source))
-        killer = failure(copy, tests, limit)
+        killer = first_failure(limit)
         survivors += killer is None
         print(f"{file}:{place.described(source)}\n    {f'killed by {killer}' if killer else 'SURVIVED'}", flush=True)
     path.write_bytes(source)

@@ -65,9 +65,10 @@ def test_contrastive_loss_equals_open_clips():
 
 
 def test_segments_used_are_those_that_are_some_patchs_first():
-    shares = torch.full((2, 8, 3), 0.1)
+    shares = torch.full((2, 8, 3), 0.15)
     shares[0, :, 2] = 0.8  # all patches of the first image in one segment
     shares[1, :4, 0] = shares[1, 4:, 1] = 0.8  # halves of the second in two
+    shares[1, ::2, 2] = 0.05  # in all three some patch has its smallest share
     used, entropy = segments_used(shares)
     assert used.item() == pytest.approx(1.5) and entropy.item() == pytest.approx(math.log(2) / 2)
 
