@@ -131,3 +131,10 @@ def test_scores_are_those_of_mgds_reference_run():
     assert value(rows, "miou") == pytest.approx(2.398414, abs=1e-6)
     assert np.mean([value(rows, "iou", str(n)) for n in range(1, 21)]) == pytest.approx(2.375477, abs=1e-6)
     assert np.trace(matrix) / matrix.sum() == pytest.approx(0.04657534, abs=1e-8)
+
+
+def test_an_image_without_classes_is_background_at_every_threshold():
+    curve = SeedCurve(3, [0.1, 0.5])
+    curve.add(np.array([[0, 2], [2, 255]], np.uint8), np.zeros((0, 2, 2)), np.array([], int))
+    for number in range(2):
+        assert curve.matrix(number).tolist() == [[1, 0, 0], [0, 0, 0], [2, 0, 0]]

@@ -62,3 +62,11 @@ def test_g10_size_and_cost_of_cwbass_network(backbone, millions, gmacs):
         network = DeepLabV3Plus(**arguments | {"backbone": backbone}, num_classes=21)
     assert f"{parameters(network) / 1e6:.3f}" == millions
     assert f"{macs(network, 321, 321) / 1e9:.2f}" == gmacs
+
+
+def test_frozen_batch_norms_of_the_backbone_keep_their_statistics_and_the_others_learn():
+    network = DeepLabV3Plus(num_classes=3, backbone="sample_cnn", rates=(1, 2), frozen_batchnorm=True).train()
+    before = {name: value.clone() for name, value in network.state_dict().items() if "running_mean" in name}
+    network(torch.ones(2, 3, 32, 32))
+    changed = {name for name, value in network.state_dict().items() if name in before and not value.equal(before[name])}
+    assert changed and changed == {name for name in before if not name.startswith("backbone.")}
