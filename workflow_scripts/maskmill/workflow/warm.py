@@ -36,7 +36,6 @@ PACKAGES = (
 )
 ADDRESS = "MASKMILL_WARM"  # environment variable: the socket of a server that is there already
 START = threading.Lock()
-AVAILABLE = hasattr(os, "pidfd_open")
 
 
 class Program:
@@ -80,11 +79,13 @@ def start_scripts_warm() -> None:
             return Program(words[1:], env=env)
         return subprocess.Popen(command, env=env, **options)
 
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):  # no Linux, or a container that forbids it
+        return
     # Snakemake offers no other place. Not `snakemake.shell`, which may be a class of this name.
-    if AVAILABLE:
-        sys.modules["snakemake.shell"].sp = types.SimpleNamespace(  # type: ignore[attr-defined]
-            **{**vars(subprocess), "Popen": start}
-        )
+    replaced = types.SimpleNamespace(**{**vars(subprocess), "Popen": start})
+    sys.modules["snakemake.shell"].sp = replaced  # type: ignore[attr-defined]
 
 
 def server(packages: Iterable[str] = PACKAGES, *, wait: bool = True, **environment: str) -> str | None:
