@@ -15,7 +15,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 CORES ?= all
 VERIFY_DIR ?= verify
 
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
+# Three processes for two cores, since tests of the workflow also wait for Snakemake's scheduler.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 3
 
 .PHONY: demo check test coverage verify lint setup
 
