@@ -3,7 +3,6 @@
 import importlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -38,8 +37,21 @@ def test_packages_are_there_and_the_projects_modules_are_not():
     assert loaded.stdout.split() == ["torch", "snakemake"]
 
 
-def test_a_program_that_is_killed_says_so():
-    assert python("import os; os.kill(os.getpid(), 9)").returncode == -signal.SIGKILL
+@pytest.mark.parametrize(
+    "code",
+    [
+        *("import os; os.kill(os.getpid(), 9)", "import sys; sys.exit('a word')", "import sys; sys.exit([1])"),
+        *("import sys; sys.exit(-1)", "import sys; sys.exit(True)", "raise KeyboardInterrupt", "print(1 / 0)"),
+        "import atexit; atexit.register(print, 'last')",
+        "import threading, time; threading.Thread(target=lambda: [time.sleep(0.1), print('in time')]).start()",
+        "file = open('written', 'w'); file.write('a word'); file.close(); print(open('written').read(), end='')",
+    ],
+)
+def test_a_program_ends_as_python_does(code, tmp_path):
+    ours = python(code, cwd=tmp_path)
+    pythons = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (ours.returncode, ours.stdout) == (pythons.returncode, pythons.stdout)
+    assert ours.stderr.splitlines()[-1:] == pythons.stderr.splitlines()[-1:]
 
 
 def test_a_program_ends_with_the_one_that_started_it():

@@ -14,6 +14,7 @@ from filelock import FileLock
 
 import faults
 import warm
+from maskmill.workflow.digest import MEMORY
 from photos import OWN, write_photos
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,6 +49,10 @@ class Project:
             shutil.copy(ROOT / name, folder / name)
         for name in FOLDERS:  # with what numba has compiled before
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("*.egg-info"))
+        # The copies share what is remembered of each module by its content, since to parse all of them takes a second.
+        (ROOT / MEMORY).mkdir(parents=True, exist_ok=True)
+        (folder / MEMORY).parent.mkdir()
+        (folder / MEMORY).symlink_to(ROOT / MEMORY)
 
     def snakemake(
         self, *arguments: str, configfile: Path | None = TINY, fault: str | None = None

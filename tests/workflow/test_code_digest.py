@@ -41,7 +41,7 @@ def scripts(tmp_path, monkeypatch):
 
 def forget() -> None:
     """What was read of files is read anew: in the workflow, a process reads each file once."""
-    for cached in (digest._imports, digest._parse, digest._facts, digest._files, digest.parameters_of):
+    for cached in (digest._imports, digest._facts, digest._files, digest.parameters_of):
         cached.cache_clear()
 
 

@@ -34,32 +34,25 @@ def modules_of(script: str) -> set[str]:
 @cache
 def parameters_of(script: str) -> list[str]:
     """Names of the parameters of a script's `main`; a dataclass of ours, such as TrainingRun, counts as its fields."""
-    tree, main = _lookup(_parse(SCRIPTS / script), "main")
-    if not isinstance(main, ast.FunctionDef):
+    main = _defined(SCRIPTS / script, "main")
+    if main is None:
         raise ValueError(f"{script}: no function main")
+    path, parameters = main
     names: list[str] = []
-    for argument in (*main.args.args, *main.args.kwonlyargs):
-        kind = argument.annotation.id if isinstance(argument.annotation, ast.Name) else ""
-        _, group = _lookup(tree, kind)
-        names += _fields(group) if isinstance(group, ast.ClassDef) else [argument.arg]
+    for parameter, kind in parameters:
+        group = _defined(path, kind)
+        names += [field for field, _ in group[1]] if group else [parameter]
     return names
 
 
-def _lookup(tree: ast.Module, name: str) -> tuple[ast.Module, ast.FunctionDef | ast.ClassDef | None]:
-    """The function or class of that name, after the module that defines it: this one, or one of ours that it imports
+def _defined(path: Path, name: str) -> tuple[Path, list[tuple[str, str]]] | None:
+    """The file that defines `main` or a class, and its parameters or fields: this file, or one of ours that it imports
     the name from."""
-    for node in tree.body:
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name == name:
-            return tree, node
-        if isinstance(node, ast.ImportFrom) and node.module and name in {alias.name for alias in node.names}:
-            files = _files(node.module)
-            return _lookup(_parse(files[-1]), name) if files else (tree, None)
-    return tree, None
-
-
-def _fields(group: ast.ClassDef) -> list[str]:
-    targets = (node.target for node in group.body if isinstance(node, ast.AnnAssign))
-    return [target.id for target in targets if isinstance(target, ast.Name)]
+    facts = _facts(path)
+    if name in facts.definitions:
+        return path, facts.definitions[name]
+    files = _files(facts.origins.get(name, ""))
+    return _defined(files[-1], name) if files else None
 
 
 def _closure(path: Path) -> set[Path]:
@@ -72,16 +65,21 @@ def _closure(path: Path) -> set[Path]:
     return found
 
 
-@cache
-def _parse(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-
-
 class _Facts(NamedTuple):
-    """What a digest needs of a module: a digest of its own statements, and the names of what it may import."""
+    """What is read from a module.
+
+    Attributes:
+        statements: a digest of its own statements.
+        names: of what it may import.
+        definitions: the parameters of its function `main` and the fields of its classes, each with the name of its type
+            ("" where that is no single name).
+        origins: the module that a name is imported from, for names that stand at the top.
+    """
 
     statements: str
     names: list[str]
+    definitions: dict[str, list[tuple[str, str]]]
+    origins: dict[str, str]
 
 
 @cache
@@ -92,7 +90,8 @@ def _facts(path: Path) -> _Facts:
     remembered = MEMORY / f"{content}.json"
     with contextlib.suppress(OSError, ValueError):  # not there, or cut off by a crash
         return _Facts(*json.loads(remembered.read_text()))
-    facts = _Facts(_statements_digest(_parse(path)), sorted(_names(_parse(path))))
+    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    facts = _Facts(_statements_digest(tree), sorted(_names(tree)), _definitions(tree), _origins(tree))
     with contextlib.suppress(OSError):  # no folder of a run, or one that is read-only
         remembered.parent.mkdir(exist_ok=True)
         temporary = remembered.with_suffix(f".{os.getpid()}")
@@ -143,6 +142,31 @@ def _has_docstring(node: ast.AST) -> bool:
         and isinstance(node.body[0].value, ast.Constant)
         and isinstance(node.body[0].value.value, str)
     )
+
+
+def _definitions(tree: ast.Module) -> dict[str, list[tuple[str, str]]]:
+    definitions = {}
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name == "main":
+            arguments = (*node.args.args, *node.args.kwonlyargs)
+            definitions["main"] = [(argument.arg, _name(argument.annotation)) for argument in arguments]
+        elif isinstance(node, ast.ClassDef):
+            fields = [field for field in node.body if isinstance(field, ast.AnnAssign)]
+            definitions[node.name] = [(_name(field.target), _name(field.annotation)) for field in fields]
+    return definitions
+
+
+def _name(node: ast.AST | None) -> str:
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _origins(tree: ast.Module) -> dict[str, str]:
+    return {
+        alias.name: node.module
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and node.module
+        for alias in node.names
+    }
 
 
 @cache
