@@ -54,6 +54,7 @@ def test_an_index_with_other_columns_is_refused(tmp_path):
         read_index(tmp_path / "index.csv")
 
 
+@pytest.mark.slow
 @given(st.lists(st.text(min_size=1), unique=True), st.integers(1, 12))
 def test_shards_partition_the_ids_evenly(ids, count):
     shards = [shard(ids, f"{number}-of-{count}") for number in range(1, count + 1)]

@@ -68,6 +68,7 @@ def snakemake(folder: Path, *arguments: str) -> str:
     return run(folder, "-m", "snakemake", "--cores", "2", *arguments)
 
 
+@pytest.mark.slow
 def test_a_data_set_is_one_entry_in_the_catalog(copy):
     apply("add_data_set.md", copy)
     assert "deeplab_table" in snakemake(copy, "results/deeplab_street_miou.csv", "-n", "--quiet", "rules")

@@ -93,6 +93,7 @@ def test_the_readme_is_short():
     assert len(PAGES["README.md"].splitlines()) <= 200
 
 
+@pytest.mark.slow
 def test_the_site_builds_strictly(tmp_path):
     pytest.importorskip("mkdocs")
     built = subprocess.run(

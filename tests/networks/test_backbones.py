@@ -157,6 +157,7 @@ def random_file(path, network: nn.Module) -> dict[str, torch.Tensor]:
     return tensors
 
 
+@pytest.mark.slow
 def test_torchvisions_weights_fit_wide_resnet_and_mobilenet(tmp_path):
     path = tmp_path / "weights.safetensors"
     tensors = random_file(path, torchvision.models.wide_resnet50_2())
@@ -170,6 +171,7 @@ def test_torchvisions_weights_fit_wide_resnet_and_mobilenet(tmp_path):
     assert torch.equal(backbone.stages[4][3].conv[2].weight, tensors["features.17.conv.2.weight"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "resnet101"])
 def test_deep_stems_stay_random_where_the_file_has_a_plain_one(tmp_path, name):
     tensors = random_file(tmp_path / "plain.safetensors", getattr(torchvision.models, name)())
@@ -182,6 +184,7 @@ def test_deep_stems_stay_random_where_the_file_has_a_plain_one(tmp_path, name):
     assert torch.equal(backbone.stages[0][1].weight, tensors["bn1.weight"]) == (name == "resnet18")
 
 
+@pytest.mark.slow
 def test_weights_of_a_deep_stem_are_loaded_whole(tmp_path):
     source = build_backbone("resnet101_deep")
     names = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")

@@ -25,6 +25,8 @@ from maskmill.networks.bas import BASLocalizer, BASSeeds, frozen_call, parameter
 from maskmill.networks.weights import convert
 from maskmill.storage.checkpoints import load_network, save_network, save_tensors
 
+pytestmark = pytest.mark.slow
+
 
 def numbers(values: torch.Tensor) -> list[float]:
     return [values.mean().item(), values.abs().mean().item(), values.flatten()[0].item(), values.flatten()[-1].item()]
@@ -409,7 +411,6 @@ VGG = {
 
 
 @pytest.mark.parametrize("case", VGG)
-@pytest.mark.slow
 def test_losses_and_gradients_of_vgg_are_the_reference_ones(vgg, case):
     conv4_3, conv5_3 = vgg.f1[-1][4], vgg.f2[0][1][4]
     check_localiser(vgg, localiser_weights(vgg, conv4_3, conv5_3), **VGG[case], saturated=0.0)
@@ -494,13 +495,11 @@ RESNET_TRAIN = {
 
 
 @pytest.mark.parametrize("case", RESNET_TRAIN)
-@pytest.mark.slow
 def test_losses_and_gradients_of_resnet_are_the_reference_ones(resnet, case):
     network = rule_q(resnet).train()
     check_localiser(network, resnet_weights(network), **RESNET_TRAIN[case])
 
 
-@pytest.mark.slow
 def test_losses_and_gradients_of_resnet_with_stored_statistics_are_the_reference_ones(resnet):
     network = rule_q(resnet).eval()
     check_localiser(

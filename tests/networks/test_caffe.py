@@ -98,6 +98,7 @@ def block_names(stage, blocks):
     return names
 
 
+@pytest.mark.slow
 def test_resnet_gets_every_tensor_with_colours_turned_and_statistics_divided(tmp_path):
     layers = resnet_layers()
     tensors = from_caffe(layers, "resnet101_caffe", "net.caffemodel")

@@ -156,6 +156,7 @@ def test_a_checkpoint_of_another_network_and_an_unknown_model_are_named_without_
         teacher_dim("ViT-L-15", path)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_sentences_have_the_vectors_of_their_encoders_own_library():
     texts = ["a photo of a sheep", "a photo of a cat, a dog and a person"]
@@ -165,6 +166,7 @@ def test_sentences_have_the_vectors_of_their_encoders_own_library():
     torch.testing.assert_close(torch.nn.functional.normalize(vectors, dim=1), expected)
 
 
+@pytest.mark.slow
 def test_a_teacher_on_sentences_learns_its_projection_alone(tmp_path):
     network = {"image_size": 32, "backbone": "sample_cnn_light", "frozen": True, "text": "minilm"}
     with pytest.raises(InputError, match=r"tiny_clip\.network\.dim is 8; text minilm has 384"):

@@ -52,6 +52,7 @@ def test_arguments_rebuild_the_network():
     assert again.arguments == network.arguments and isinstance(again.aspp.project[-1], torch.nn.Dropout2d)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "millions", "gmacs"), [("resnet50", "40.352", "74.66"), ("resnet101", "59.344", "106.50")]
 )

@@ -40,6 +40,7 @@ def test_networks_have_the_released_size(backbone, total, without_head):
     assert f"{(parameters(network.backbone) + unused) / 1e6:.2f}" == without_head
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "classes", "side", "total", "without_head"),
     [

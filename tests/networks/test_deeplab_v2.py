@@ -38,6 +38,7 @@ def test_three_scales_are_fused_as_in_the_reference(monkeypatch):
     assert fused.flatten()[0].item() == pytest.approx(1.138898e-05, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_resnet_has_the_published_size_and_cost():
     single = DeepLabV2("resnet101_caffe", 21, rates=ASPP_L)
     assert parameters(single.backbone) == 42_500_160

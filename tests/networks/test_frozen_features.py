@@ -66,6 +66,7 @@ def test_pyramid_holds_strides_4_8_16_each_of_unit_length():
         torch.testing.assert_close(length, torch.ones_like(length))
 
 
+@pytest.mark.slow
 def test_dino_weights_come_from_a_file_and_wrong_ones_are_refused(tmp_path, dino):
     path = tmp_path / "dino.safetensors"
     save_file({name: t.contiguous() for name, t in dino.extractor.vit.state_dict().items()}, path)

@@ -39,6 +39,7 @@ def models():
     return theirs.double(), ours.double()
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_encoder_equals_transformers(models):
     theirs, ours = models
@@ -50,6 +51,7 @@ def test_encoder_equals_transformers(models):
         torch.testing.assert_close(soft, attention, rtol=0, atol=1e-9)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_vectors_of_images_and_texts_equal_transformers(models):
     theirs, ours = models
@@ -65,6 +67,7 @@ def test_vectors_of_images_and_texts_equal_transformers(models):
     torch.testing.assert_close(ours.text_features(tokens), expected, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_larger_images_get_a_resized_position_embedding_as_in_transformers(models):
     theirs, ours = models

@@ -73,6 +73,7 @@ def test_displacement_of_a_padded_image_is_the_reference_field(resnet_irn):
     )
 
 
+@pytest.mark.slow
 def test_classifier_logits_and_cam_are_the_reference_ones():
     classifier = rule_q(Classifier("resnet50", 20).double())
     pair = rule_x(2, 3, 64, 80)

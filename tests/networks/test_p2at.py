@@ -138,6 +138,7 @@ def test_networks_have_the_released_number_of_parameters(backbone, inference, tr
     assert parameters(sized(backbone, 11)) == camvid
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "published"),
     [
@@ -190,6 +191,7 @@ def test_unknown_values_of_a_switch_are_refused(switch):
         P2AT("sample_cnn_light", 5, **{switch: "fixed"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_folded_contexts_and_norms_change_nothing(dtype):
     network = randomised(P2AT("resnet18", 11)).to(dtype)
@@ -236,6 +238,7 @@ def test_one_image_a_device_trains(auxiliary):
     assert [output.shape[1] for output in outputs] == [5, 5, 1 if auxiliary == "boundary" else 5]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(64, 96), (75, 101), (33, 47), (360, 480)])
 @pytest.mark.parametrize("backbone", ["resnet18", "efficientnet_lite0", "sample_cnn"])
 def test_logits_have_the_images_size_whatever_that_is(size, backbone):

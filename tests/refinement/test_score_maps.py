@@ -46,6 +46,7 @@ def real_logits(tmp_path_factory):
     return [torch.einsum("dhw,dc->chw", f, 10 * weight).float().numpy() for f in features], masks
 
 
+@pytest.mark.slow
 def test_half_precision_changes_miou_by_less_than_a_hundredth_of_a_point(real_logits):
     miou = []
     for dtype in (np.float32, np.float16):

@@ -101,6 +101,7 @@ def test_checkpoints_are_named_below_the_folder_that_they_share():
     assert short_names(steps) == ("work/voc/barm", ["joint/step0", "barm/step1"])
 
 
+@pytest.mark.slow
 def test_curves_keep_the_best_line_at_each_threshold_of_each_split(tmp_path):
     rows = [("val", 1, 0.1, 10.0), ("val", 5, 0.1, 30.0), ("val", 1, 0.2, 20.0), ("heldout", 1, 0.1, 5.0)]
     curve = pd.DataFrame(rows, columns=["split", "top_k", "threshold", "gt_known_loc"])

@@ -66,6 +66,7 @@ def write_long_text(path):
     write_text(path, "x" * (1 << 20))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [write_maps, write_tensors, write_long_text])
 def test_a_full_disk_is_one_line_and_leaves_nothing(small_disk, write):
     # In a process of its own: HDF5 keeps what it could not flush, and crashes with it later.
@@ -121,6 +122,7 @@ def write_table_late(path):
     write_table(path, RoomLater(path.parent))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [write_maps_late, write_features_late, write_table_late])
 def test_room_that_appears_too_late_gives_no_file_with_holes(small_disk, write):
     """The disk is full while an array is written, and has room again when the file is closed."""

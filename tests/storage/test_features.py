@@ -140,6 +140,7 @@ def test_the_vectors_lie_as_the_format_says(tmp_path, source):
         assert file.attrs["kind"] == "features" and file["keys"].asstr()[0] == "key0"
 
 
+@pytest.mark.slow
 def test_a_flipped_byte_is_one_line_that_names_the_store(tmp_path, source, monkeypatch):
     """For any flipped byte, either all data is unchanged or the error names the damaged part.
 

@@ -194,6 +194,7 @@ def test_shards_with_a_common_image_do_not_merge(tmp_path):
     assert not (tmp_path / "all.h5").exists()
 
 
+@pytest.mark.slow
 def test_a_flipped_byte_is_detected_on_read_and_the_shard_named(tmp_path):
     """For any flipped byte, either all data is unchanged or one line names the shard and the fix."""
     noise = np.random.default_rng([6]).integers(0, 256, (20, 20), dtype=np.uint8)
@@ -231,6 +232,7 @@ def read_all(path, times):
         return [int(maps[image_id].sum()) for _ in range(times) for image_id in maps]
 
 
+@pytest.mark.slow
 def test_eight_processes_read_one_store_at_once(tmp_path):
     """Each process opens the store itself, also where the parent had opened it before the fork."""
     values = np.random.default_rng([7]).integers(0, 256, (12, 40, 40), dtype=np.uint8)

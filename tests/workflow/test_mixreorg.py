@@ -180,6 +180,7 @@ def test_what_cannot_be_segmented_is_refused_in_one_line(mixreorg, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_published_weights_are_imported_without_unpickling(tmp_path):
     torch.manual_seed(0)
     text = {"width": 256, "heads": 4, "layers": 12, "context_length": 77}
