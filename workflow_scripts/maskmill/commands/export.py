@@ -1,4 +1,4 @@
-"""Write a store of label maps as PNG files in VOC's palette, one per image; or any store as one file, to be copied.
+"""Write label maps as PNG files in VOC's palette, one per image, or any store as one file to copy.
 
 By hand: maskmill export work/sample/voc/mars/irn/pseudo_labels.h5 masks
          maskmill export work/sample/voc/mars/irn/pseudo_labels.h5 --store labels.h5

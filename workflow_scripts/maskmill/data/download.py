@@ -185,7 +185,8 @@ def _unpack_tar(archive: Path, folder: Path, wanted: Callable[[str], bool]) -> N
     def refuse_links(member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo:
         if member.issym() or member.islnk():
             raise _unsafe(archive, f"{member.name!r} is a link")
-        return tarfile.data_filter(member, folder)
+        # Files get the permissions of the user's own new files, not those of the machine that packed them.
+        return tarfile.data_filter(member, folder).replace(mode=None, deep=False)
 
     with tarfile.open(archive) as tar:
         chosen = (member for member in tar if wanted(member.name))
