@@ -180,3 +180,10 @@ def test_what_a_killed_run_left_does_not_keep_its_permissions(tmp_path):
     partial_path(tmp_path / "file").touch(0o600)
     write_text(tmp_path / "file", "new")
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o644
+
+
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file/a.txt", tmp_path / "file/folder/a.txt"):
+        with pytest.raises(InputError, match=r"a\.txt: cannot be written: .*; allow it, or choose another place"):
+            write_text(path, "text")

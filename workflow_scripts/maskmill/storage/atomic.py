@@ -22,12 +22,17 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     where a library writes it with those of a private temporary file.
 
     Raises:
-        InputError: the disk, or the user's share of it, is full.
+        InputError: the disk, or the user's share of it, is full; or the folder cannot be written to.
     """
-    temporary = partial_path(path)
+    try:
+        temporary = partial_path(path)
+        permissions = _create(temporary)
+    except (PermissionError, FileExistsError, NotADirectoryError) as error:
+        raise InputError(
+            f"{path}: cannot be written: {error.strerror} ({error.filename}); allow it, or choose another place"
+        ) from None
     try:
         with full_disk_named(path):
-            permissions = _create(temporary)
             yield temporary
             temporary.chmod(permissions)
             publish(path)
