@@ -99,6 +99,14 @@ def retry_after(error: urllib.error.HTTPError) -> float | None:
     return min(max(seconds, 0.0), LONGEST_WAIT)
 
 
+def described(urls: Sequence[str], path: str | Path, checksum: str) -> str:
+    """One line that says where a file comes from, where it belongs, and its checksum."""
+    algorithm, _, digits = checksum.partition(":")
+    whole = len(digits) == 2 * hashlib.new(algorithm).digest_size
+    known = f"{algorithm} {digits}{'' if whole else '...'}" if digits else "no checksum is published"
+    return f"Download {' or '.join(urls)} to {path} ({known})"
+
+
 def check(path: str | Path, checksum: str) -> None:
     """Make sure that a file that a user provides is the published one.
 
