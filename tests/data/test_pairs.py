@@ -102,7 +102,7 @@ def test_an_outage_does_not_become_the_data_set(image_server, tmp_path, monkeypa
     with pytest.raises(
         InputError,
         match=r"list\.tsv: only 2 of 40 links gave an image, and min_share is 0\.6; "
-        r"38 did not answer \(most often HTTP 429\), 0 are dead; run again later, what was downloaded is kept, or",
+        r"38 did not answer, 0 are dead \(most often HTTP 429\); run again later, what was downloaded is kept, or",
     ):
         script.main(**given)
     assert not (tmp_path / "1.csv").exists() and len(list((tmp_path / "images").iterdir())) == 2

@@ -249,7 +249,7 @@ def _unpack_tar(archive: Path, folder: Path, wanted: Callable[[str], bool]) -> N
         if member.issym() or member.islnk():
             raise _unsafe(archive, f"{member.name!r} is a link")
         # Files get the permissions of the user's own new files, not those of the machine that packed them.
-        return tarfile.data_filter(member, folder).replace(mode=None, deep=False)
+        return tarfile.data_filter(member, folder).replace(mode=None, deep=False)  # type: ignore[arg-type]
 
     with tarfile.open(archive) as tar:
         chosen = (member for member in tar if wanted(member.name))

@@ -151,11 +151,11 @@ def check_share(report: dict, min_share: float, links: str | Path) -> None:
     """
     if report["got"] >= min_share * report["asked"]:
         return
-    reasons = Counter(report["unanswered"].values()).most_common(1)
+    reasons = Counter([*report["unanswered"].values(), *report["dead"].values()]).most_common(1)
     why = f" (most often {reasons[0][0]})" if reasons else ""
     raise InputError(
         f"{links}: only {report['got']} of {report['asked']} links gave an image, and min_share is {min_share:g}; "
-        f"{len(report['unanswered'])} did not answer{why}, {len(report['dead'])} are dead; run again later, what was "
+        f"{len(report['unanswered'])} did not answer, {len(report['dead'])} are dead{why}; run again later, what was "
         "downloaded is kept, or lower min_share in the config"
     )
 

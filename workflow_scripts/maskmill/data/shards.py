@@ -230,8 +230,8 @@ def _members(path: str | Path, skipped: list[list[str]]) -> Iterable[tuple[tarfi
                 if content is not None:
                     yield member, content.read()
     except (tarfile.TarError, EOFError, OSError) as error:
-        if barred(path, error):  # the disk, not the file, breaks off
-            raise barred(path, error) from None
+        if line := barred(path, error):  # the disk, not the file, breaks off
+            raise line from None
         if name is None:
             raise InputError(f"{path}: not a tar file ({error}); make it again") from None
         skipped.append([name, f"the shard breaks off here or behind ({error})"])
