@@ -3,6 +3,7 @@
 The folder of a set of boxes is work/{scale}/{boxset}. The evaluation and the picture read boxes; no training does.
 """
 
+from maskmill.data.download import described
 from maskmill.data.localization import BOXSETS
 from maskmill.workflow.user_files import content_digest
 
@@ -76,6 +77,12 @@ def localizer_weights() -> list[str]:
     return pretrained(settings["network"]["backbone"], settings["pretrained"])
 
 
+def source_of_cub(wildcards) -> str:
+    """Address, place and checksum of the archive of CUB-200-2011."""
+    archive, own_checksum = BOXSETS["cub"].archive, config["localization"]["data"]["cub"]["checksum"]
+    return described(archive.urls, f"downloads/cub/archives/{archive.name}", own_checksum or archive.checksum)
+
+
 rule download_cub:
     output:
         complete="downloads/cub/CUB_200_2011/.complete",
@@ -89,8 +96,11 @@ rule download_cub:
     resources:
         mem_mb=growing(500),
         runtime=growing(600),
+        source=source_of_cub,
     params:
         checksum=config["localization"]["data"]["cub"]["checksum"],
+    message:
+        "{resources.source}"
     script:
         "../workflow_scripts/boxes/download_cub.py"
 

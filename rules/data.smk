@@ -6,6 +6,7 @@ parameters instead, so that another root or an edited list rebuilds the index, a
 missing.
 """
 
+from maskmill.data.download import described
 from maskmill.data.own import training_masks
 from maskmill.workflow.user_files import list_digest, own_digests, sizes_digest
 
@@ -71,6 +72,12 @@ def scored_rows(dataset: str, rows: list[Row]) -> list[Row]:
     return [row for row in rows if row.role in scored_roles(dataset)]
 
 
+def source_of_archive(wildcards) -> str:
+    """Address, place and checksum of an archive of VOC 2012 or SBD."""
+    archive = next(a for a in DATASETS["voc"].archives.values() if a.name == wildcards.archive)
+    return described(archive.urls, f"downloads/voc/archives/{archive.name}", archive.checksum)
+
+
 # No digest of the code here, so that an edit does not fetch 2 GB again: the checksum shows that the file is right.
 rule download_voc:
     output:
@@ -87,6 +94,9 @@ rule download_voc:
     resources:
         mem_mb=growing(500),
         runtime=growing(600),
+        source=source_of_archive,
+    message:
+        "{resources.source}"
     script:
         "../workflow_scripts/data/download_voc.py"
 

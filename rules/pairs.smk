@@ -105,6 +105,7 @@ rule download_pairs:
         links=lambda wildcards: config["pairs"][wildcards.source]["list"],
         columns=lambda wildcards: config["pairs"][wildcards.source]["columns"],
         folder=lambda wildcards: f"downloads/pairs/{wildcards.source}",
+        min_share=lambda wildcards: config["pairs"][wildcards.source]["min_share"],
     script:
         "../workflow_scripts/open_vocabulary/download_pairs.py"
 

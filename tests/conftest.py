@@ -87,12 +87,22 @@ def _jpeg(height, width):
 @pytest.fixture
 def image_server():
     """A server on the loopback interface: `/<h>x<w>.jpg` is an image of that size, `/cut.jpg` ends early at
-    first, `/page` is no image, the rest is 404 or, below /busy, 503. `asked` counts what was asked for."""
+    first, `/page` is no image, the rest is 404 or, below /busy, 503. `asked` counts what was asked for. After `limit`
+    images the server answers 429 once, with `retry_after`, or always if `limited_for_ever`; to `refused` always."""
     asked = Counter()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             asked[self.path] += 1
+            given = running.given
+            limited = running.limit is not None and given >= running.limit
+            if limited or self.path == running.refused:
+                running.given = given if running.limited_for_ever else 0
+                self.send_response(429)
+                if running.retry_after:
+                    self.send_header("Retry-After", running.retry_after)
+                return self.end_headers()
+            running.given += 1
             if self.path.startswith("/busy"):
                 return self.send_error(503)
             if self.path == "/page":
@@ -115,6 +125,8 @@ def image_server():
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         running.asked, running.url = asked, f"http://127.0.0.1:{running.server_port}"
+        running.given, running.limit, running.limited_for_ever = 0, None, False
+        running.refused, running.retry_after = "", ""
         yield running
         running.shutdown()
         thread.join()

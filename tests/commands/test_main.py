@@ -91,8 +91,8 @@ def test_a_command_line_that_cannot_be_read_is_one_line_and_exit_code_2(words, l
 
 
 def test_a_missing_option_is_named(capsys):
-    assert main(["export", "a.h5"]) == 2
-    assert "the following arguments are required: --folder" in capsys.readouterr().err
+    assert main(["import-group-vit", "a.safetensors"]) == 2
+    assert "the following arguments are required: --checkpoint" in capsys.readouterr().err
 
 
 def test_a_bad_input_is_one_line_and_exit_code_1(tmp_path, capsys):

@@ -4,8 +4,10 @@ import io
 import stat
 import tarfile
 import threading
+import time
 import zipfile
 from dataclasses import dataclass, field
+from email.utils import formatdate
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from maskmill.data.download import download, unpack
 from maskmill.errors import InputError
 
 CONTENT = np.random.default_rng([1]).bytes(300_000)
+PAGE = b"<html>Log in to this network</html>"
 CHECKSUM = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
 
 
@@ -24,6 +27,8 @@ class Behaviour:
 
     ranges: bool = True  # does it honour Range?
     cut_after: list[int] = field(default_factory=list)  # answer n ends after that many bytes
+    page: int = 0  # so many answers are a page with status 200
+    busy: list[tuple[int, str | None]] = field(default_factory=list)  # answer n: status and Retry-After
     asked: list[str | None] = field(default_factory=list)  # the Range header of each request
 
 
@@ -38,6 +43,18 @@ def server():
             behaviour.asked.append(asked)
             if self.path != "/file":
                 return self.send_error(404)
+            if behaviour.busy:
+                status, seconds = behaviour.busy.pop(0)
+                self.send_response(status)
+                if seconds is not None:
+                    self.send_header("Retry-After", seconds)
+                return self.end_headers()
+            if behaviour.page:
+                behaviour.page -= 1
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(PAGE)
+                return None
             start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and behaviour.ranges else 0
             if start >= len(CONTENT):
                 return self.send_error(416)
@@ -48,6 +65,7 @@ def server():
             self.end_headers()
             end = start + behaviour.cut_after.pop(0) if behaviour.cut_after else None
             self.wfile.write(CONTENT[start:end])
+            return None
 
         def log_message(self, *arguments):
             pass
@@ -124,6 +142,60 @@ def test_a_wrong_checksum_removes_the_file_and_names_both_digests(server, tmp_pa
     assert str(path) in message and wrong in message and found in message and "run again" in message
     assert "\n" not in message
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_page_instead_of_the_file_leaves_what_was_received(server, tmp_path):
+    path, partial = tmp_path / "file.bin", tmp_path / "file.bin.partial"
+    partial.write_bytes(CONTENT[:270_000])
+    server.page = 1
+    with pytest.raises(InputError, match=rf"file\.bin: checksum is sha256:\w+ \({len(PAGE)} bytes\), expected"):
+        download([server.url], path, CHECKSUM, pause=0)
+    assert partial.read_bytes() == CONTENT[:270_000]
+    download([server.url], path, CHECKSUM, pause=0)
+    assert path.read_bytes() == CONTENT and server.asked[-1] == "bytes=270000-"
+    assert [p.name for p in tmp_path.iterdir()] == ["file.bin"]
+
+
+def test_a_page_instead_of_the_file_is_followed_by_the_next_url(server, tmp_path):
+    server.page = 1
+    download([server.url, server.url], tmp_path / "file.bin", CHECKSUM, pause=0)
+    assert (tmp_path / "file.bin").read_bytes() == CONTENT and len(server.asked) == 2
+
+
+def test_a_server_that_ignores_range_and_breaks_off_leaves_the_longer_part(server, tmp_path):
+    server.ranges = False
+    partial = tmp_path / "file.bin.partial"
+    for cut, left in ((120_000, 120_000), (50_000, 120_000), (200_000, 200_000)):
+        server.cut_after = [cut]
+        with pytest.raises(InputError, match=f"connection ended after {cut} of 300000 bytes"):
+            download([server.url], tmp_path / "file.bin", CHECKSUM, attempts=1, pause=0)
+        assert partial.read_bytes() == CONTENT[:left]
+        assert [p.name for p in tmp_path.iterdir()] == [partial.name]
+
+
+def test_a_busy_server_is_asked_again_when_it_says(server, tmp_path, monkeypatch):
+    waits = []
+    monkeypatch.setattr(module.time, "sleep", waits.append)
+    in_an_hour = formatdate(time.time() + 3600, usegmt=True)
+    server.busy = [(429, "7"), (503, in_an_hour), (503, None), (408, "soon")]
+    download([server.url], tmp_path / "file.bin", CHECKSUM, pause=2)
+    assert waits == [7, module.LONGEST_WAIT, 8, 16] and (tmp_path / "file.bin").read_bytes() == CONTENT
+
+
+def test_a_refusal_is_not_asked_for_again(server, tmp_path):
+    server.busy = [(403, None), (410, "1")]
+    with pytest.raises(InputError, match="HTTP Error 410"):
+        download([server.url, server.url], tmp_path / "file.bin", CHECKSUM)
+    assert len(server.asked) == 2
+
+
+def test_a_wrong_file_that_lies_there_is_told_where_no_other_can_be_had(refused_url, tmp_path):
+    (tmp_path / "file.bin").write_bytes(b"another")
+    found = hashlib.sha256(b"another").hexdigest()
+    with pytest.raises(InputError) as error:
+        download([refused_url], tmp_path / "file.bin", CHECKSUM, attempts=1)
+    assert f"the file that lies there has the checksum sha256:{found}, expected {CHECKSUM}" in str(error.value)
+    assert (tmp_path / "file.bin").read_bytes() == b"another"
 
 
 def test_the_next_url_is_asked_when_one_has_no_such_file(server, tmp_path):

@@ -35,7 +35,8 @@ PAGES = {
 # Their commands need what the pages tell to write first; test_examples.py runs them.
 EXTENDING = ["docs/add_data_set.md", "docs/add_method.md", "docs/add_backbone.md"]
 FOLDERS = ("docs", "envs", "examples", "profiles", "report", "rules", "scales", "tests", "workflow_scripts")
-OTHER_PROGRAMS = {"bash", "make", "source", "conda", "docker", "pip", "mkdocs", "pre-commit", "cp", "git"}
+OTHER_PROGRAMS = {"bash", "make", "source", "conda", "docker", "pip", "mkdocs", "pre-commit"}
+OTHER_PROGRAMS |= {"cp", "curl", "git", "rsync"}
 SCHEMA = jsonschema.Draft202012Validator(read_yaml(ROOT / "rules/config.schema.yaml"))
 CONFIG = merged(read_yaml(ROOT / "config.yaml"), read_yaml(ROOT / "scales/paper.yaml") or {})
 MINE = "mine.yaml"  # what the pages call the user's own file

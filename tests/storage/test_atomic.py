@@ -1,6 +1,8 @@
 import errno
 import os
+import stat
 import subprocess
+import tarfile
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
@@ -8,8 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from maskmill.data.download import unpack
+from maskmill.data.shards import write_shard
+from maskmill.data.voc import write_mask
 from maskmill.errors import InputError
-from maskmill.storage.atomic import atomic_path, write_text
+from maskmill.storage.atomic import atomic_path, partial_path, write_text
 from maskmill.storage.checkpoints import save_tensors
 from maskmill.storage.features import BLOCK, write_features
 from maskmill.storage.maps import create_maps
@@ -130,3 +135,57 @@ def test_room_that_appears_too_late_gives_no_file_with_holes(small_disk, write):
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process, full:
         process.submit(write, small_disk / "file").result()
     assert not (small_disk / "file").exists()
+
+
+def write_unpacked(path):
+    path.parent.mkdir(parents=True)
+    archive, name = path.with_name("archive"), "folder/private"
+    with tarfile.open(archive, "w") as tar:
+        member = tarfile.TarInfo(name)
+        member.mode = 0o600
+        tar.addfile(member)
+    unpack(archive, path.with_name("out"))
+    path.with_name("out").joinpath(name).rename(path)
+
+
+WRITERS = {
+    "text": lambda path: write_text(path, "text"),
+    "checkpoint": lambda path: save_tensors(path, {"a": torch.ones(2)}, {}),
+    "maps": write_maps,
+    "features": lambda path: write_features(
+        path, ["a"], lambda rows: np.zeros((1, 2, 3)), (2, 3), producer="test", parameters={}, inputs=[]
+    ),
+    "table": lambda path: write_table(path, {"a": np.arange(3)}),
+    "mask": lambda path: write_mask(path, np.zeros((2, 3), np.uint8)),
+    "shard": lambda path: write_shard(path, []),
+    "file of an archive": write_unpacked,
+}
+
+
+@pytest.fixture(params=[0o022, 0o002, 0o077])
+def umask(request):
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_every_file_and_folder_has_the_permissions_of_the_umask(kind, umask, tmp_path):
+    path = tmp_path / "new/inner/file"
+    WRITERS[kind](path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~umask
+    for made in (path.parent, path.parent.parent):
+        assert stat.S_IMODE(made.stat().st_mode) == 0o777 & ~umask
+
+
+def test_what_a_killed_run_left_does_not_keep_its_permissions(tmp_path):
+    partial_path(tmp_path / "file").touch(0o600)
+    write_text(tmp_path / "file", "new")
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o644
+
+
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    for path in (tmp_path / "file/a.txt", tmp_path / "file/folder/a.txt"):
+        with pytest.raises(InputError, match=r"a\.txt: cannot be written: .*; allow it, or choose another place"):
+            write_text(path, "text")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from maskmill.errors import InputError
-from maskmill.storage.maps import Maps, check_origin, create_maps, merge_maps, open_maps, sha256
+from maskmill.storage.maps import Maps, check_origin, copy_maps, create_maps, merge_maps, open_maps, sha256
 
 LABEL = np.array([[0, 8, 255]], dtype=np.uint8)
 
@@ -141,15 +141,59 @@ def test_a_merged_store_survives_moving_its_folder(tmp_path):
         assert [maps[str(n)].tolist() for n in range(2)] == [LABEL.tolist()] * 2
 
 
-def test_a_lost_shard_is_named_with_the_image(tmp_path):
-    shard = make_store(tmp_path / "shard.h5", {"a": LABEL})
-    merge_maps([shard], tmp_path / "all.h5")
-    shard.unlink()
-    with (
-        open_maps(tmp_path / "all.h5") as maps,
-        pytest.raises(InputError, match=r"all.h5: the shard that holds a"),
-    ):
-        maps["a"]
+def test_a_merged_store_that_came_alone_says_what_to_copy(tmp_path):
+    merge_maps([make_store(tmp_path / "old/shards/1.h5", {"a": LABEL})], tmp_path / "old/all.h5")
+    (tmp_path / "new").mkdir()
+    shutil.copy(tmp_path / "old/all.h5", tmp_path / "new")
+    message = refused(tmp_path / "new/all.h5")
+    assert message.startswith(f"{tmp_path}/new/shards/1.h5: no such shard, and {tmp_path}/new/all.h5 only refers to it")
+    assert "copy the shards to the same place beside the store" in message
+    assert "`maskmill export --maps all.h5 --store whole.h5`" in message
+
+
+def test_a_shard_that_did_not_come_along_is_named_when_it_is_read(tmp_path):
+    shards = [make_store(tmp_path / f"shards/{n}.h5", {str(n): LABEL}) for n in range(2)]
+    merge_maps(shards, tmp_path / "all.h5")
+    shards[1].unlink()
+    with open_maps(tmp_path / "all.h5") as maps:
+        assert maps["0"].tolist() == LABEL.tolist()
+        for read in (maps.__getitem__, maps.attributes_of):
+            with pytest.raises(InputError, match=r"shards/1.h5: no such shard, and .*all.h5 only refers to it; copy"):
+                read("1")
+
+
+def test_a_store_alone_does_not_read_shards_of_the_current_folder(tmp_path, monkeypatch):
+    for run in ("one", "two"):
+        merge_maps([make_store(tmp_path / f"{run}/shards/1.h5", {"a": LABEL})], tmp_path / f"{run}/all.h5")
+    shutil.rmtree(tmp_path / "one/shards")
+    monkeypatch.chdir(tmp_path / "two")
+    assert "no such shard" in refused(tmp_path / "one/all.h5")
+
+
+def test_a_link_to_a_merged_store_reads_its_shards(tmp_path):
+    merge_maps([make_store(tmp_path / "run/shards/1.h5", {"a": LABEL})], tmp_path / "run/all.h5")
+    (tmp_path / "link.h5").symlink_to(tmp_path / "run/all.h5")
+    with open_maps(tmp_path / "link.h5") as maps:
+        assert maps["a"].tolist() == LABEL.tolist()
+
+
+def test_a_copy_in_one_file_has_all_maps_attributes_and_inputs_of_the_shards(tmp_path):
+    shards = []
+    for n in range(2):
+        (tmp_path / f"input{n}").write_bytes(bytes([n]))
+        shards.append(tmp_path / f"shards/input{n}")
+        with create_maps(shards[n], "cam", producer="cams", inputs=[tmp_path / f"input{n}"]) as store:
+            store.write(f"a{n}", np.full((1, 2, 3), n, np.float16), classes=[n + 1])
+    merge_maps(shards, tmp_path / "all.h5")
+    copy_maps(open_maps(tmp_path / "all.h5"), tmp_path / "whole.h5")
+    shutil.rmtree(tmp_path / "shards")
+    with open_maps(tmp_path / "whole.h5") as maps:
+        assert list(maps.files) == [tmp_path / "whole.h5"]
+        assert maps.kind == "cam" and maps.attributes["producer"] == "cams" and maps.attributes["complete"]
+        assert [maps[f"a{n}"].tolist() for n in range(2)] == [[[[float(n)] * 3] * 2] for n in range(2)]
+        assert [maps.attributes_of(f"a{n}")["classes"].tolist() for n in range(2)] == [[1], [2]]
+        for n in range(2):
+            check_origin(maps, tmp_path / f"input{n}")
 
 
 def test_shards_of_different_kinds_do_not_merge(tmp_path):
@@ -213,7 +257,7 @@ def test_a_flipped_byte_is_detected_on_read_and_the_shard_named(tmp_path):
                 assert maps.attributes_of("a1")["classes"].tolist() == [3, 7]
             except InputError as error:
                 message, noticed = str(error), noticed + 1
-                assert message.startswith(f"{shards[1]}: the map of a1 is damaged")
+                assert message.startswith(f"{shards[1]}: ") and "damaged" in message
                 assert message.endswith(f"delete {shards[1]} and {tmp_path}/all.h5 and run again")
                 assert "\n" not in message
     assert noticed > 20

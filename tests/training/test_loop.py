@@ -1,5 +1,7 @@
 """The training loop: resumable with the same result, stops on NaN, pauses on time."""
 
+import os
+import signal
 from types import SimpleNamespace
 
 import numpy as np
@@ -433,3 +435,40 @@ def test_a_gradient_that_is_not_finite_is_not_shortened(tmp_path):
             seed=0,
             accelerator="cpu",
         )
+
+
+class EndsWorkers:
+    """Examples whose worker ends as one does that finds no room in the shared memory."""
+
+    def __init__(self, end):
+        self.end = end
+
+    def __len__(self):
+        return 4
+
+    def sample(self, index, rng):
+        self.end()
+
+
+def no_room():
+    raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1_2_0>: No space left on device (28)")
+
+
+def bus_error():
+    os.kill(os.getpid(), signal.SIGBUS)
+
+
+@pytest.mark.parametrize("end", [no_room, bus_error])
+def test_a_shared_memory_that_is_too_small_is_one_line_with_the_setting(end):
+    with pytest.raises(
+        InputError, match=r"training\.workers is 1, but the shared memory /dev/shm \([\d,]+ MB\) is too"
+    ):
+        list(draw_batches(EndsWorkers(end), 2, 0, [0], workers=1))
+
+
+def test_another_error_of_a_worker_is_not_put_down_to_the_shared_memory():
+    def other():
+        raise RuntimeError("out of range")
+
+    with pytest.raises(RuntimeError, match="out of range"):
+        list(draw_batches(EndsWorkers(other), 2, 0, [0], workers=1))

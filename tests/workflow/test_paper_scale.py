@@ -30,6 +30,21 @@ def test_dry_run_plans_the_whole_dag_from_downloads_to_the_table(project):
     assert planned["prepare_weights"] == 3, "ResNet-50, ResNet-101 and DINO's ViT-B/8"
 
 
+def test_a_plan_names_every_file_to_download_with_its_place(project):
+    plan = project.run(TARGET, "-n", "--config", "scale=paper", configfile=None)
+    lines = {line.partition(": ")[2] for line in plan.splitlines() if ": Download " in line}
+    places = {line.split(" to ")[1].split(" ")[0] for line in lines}
+    assert places == {
+        *("downloads/voc/archives/VOCtrainval_11-May-2012.tar", "downloads/voc/archives/benchmark.tgz"),
+        *("downloads/weights/published/resnet50-19c8e357.pth", "downloads/weights/published/resnet101-5d3b4d8f.pth"),
+        "downloads/weights/published/dino_vitbase8_pretrain.pth",
+    }
+    assert (
+        "Download https://download.pytorch.org/models/resnet50-19c8e357.pth to "
+        "downloads/weights/published/resnet50-19c8e357.pth (sha256 19c8e357...)"
+    ) in lines
+
+
 def two_images(root: Path, height=100, width=136) -> None:
     rng = np.random.default_rng(0)
     for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):

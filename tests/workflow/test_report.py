@@ -73,6 +73,16 @@ def test_nothing_is_left_to_do_and_costs_alone_count_again_only_what_is_new(repo
     assert reported.planned("results/costs.csv", *ONE_VARIANT) == {"costs": 1}
 
 
+def test_a_deleted_picture_and_shard_come_back_when_they_are_named(reported):
+    deleted = ["results/p2at_camvid_classes.png", "work/sample/camvid/p2at/s/val/argmax/1-of-1.h5"]
+    for name in deleted:
+        (reported.folder / name).unlink()
+    assert reported.planned(TARGET, *ONE_VARIANT) == {}, "the page on reliability says so"
+    reported.run(*deleted, *ONE_VARIANT)
+    assert all((reported.folder / name).exists() for name in deleted)
+    assert reported.planned(TARGET, *ONE_VARIANT) == {}
+
+
 @pytest.mark.parametrize(("line", "planned"), [("EDITED = 1", {"p2at_table": 1}), ("# a comment", {})])
 def test_editing_how_bars_are_drawn_reruns_the_table_and_no_network(reported, line, planned):
     path = reported.folder / "workflow_scripts/maskmill/reporting/classes.py"

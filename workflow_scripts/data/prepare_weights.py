@@ -1,11 +1,9 @@
 """Fetch published weights of one network and save them under the names of our networks.
 
-In: an address, or an installed package for EfficientNet-Lite0; see `maskmill.networks.weights`.
+In: an address, or an installed package for EfficientNet-Lite0; see `maskmill.networks.weights`. A published file that
+lies in the folder `published` beside the output is checked and used, a part of one is continued.
 Out: a safetensors file.
 """
-
-import tempfile
-from pathlib import Path
 
 from maskmill.data.download import download
 from maskmill.networks.weights import WEIGHTS, convert, package_file
@@ -24,10 +22,9 @@ def main(network: str, weights: str) -> None:
     if source.package:
         save_tensors(weights, convert(network, package_file(source)), {"network": network})
         return
-    with tempfile.TemporaryDirectory(dir=Path(weights).parent) as folder:
-        published = Path(folder) / Path(source.url).name
-        download([source.url], published, f"sha256:{source.sha256_prefix}")
-        save_tensors(weights, convert(network, published), {"network": network, "url": source.url})
+    published = source.published(weights)
+    download([source.url], published, source.checksum)
+    save_tensors(weights, convert(network, published), {"network": network, "url": source.url})
 
 
 if __name__ == "__main__":

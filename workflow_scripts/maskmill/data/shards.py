@@ -21,6 +21,7 @@ from PIL import Image
 
 from maskmill.data.images import UNREADABLE
 from maskmill.errors import InputError
+from maskmill.storage.access import barred, check_readable
 from maskmill.storage.atomic import atomic_path, write_text
 from maskmill.storage.maps import sha256
 
@@ -174,13 +175,21 @@ class Shards(Sequence):
         """
         number, position = self.locate(index)
         key, offset, size, caption, checksum = self.samples[number][position]
-        with open(self.paths[number], "rb") as file:
-            file.seek(offset)
-            data = file.read(size)
+        shard = self.paths[number]
+        try:
+            with open(shard, "rb") as file:
+                file.seek(offset)
+                data = file.read(size)
+        except FileNotFoundError:
+            raise InputError(
+                f"{shard}: no such shard, only its index; copy both, or delete {index_path(shard)} and run again"
+            ) from None
+        except OSError as error:
+            raise barred(shard, error) or error from None
         if _checksum(key, caption, zlib.crc32(data)) != checksum:
             raise InputError(
-                f"{self.paths[number]}: sample {key} is damaged; the shard or its index has changed since, "
-                f"delete it and {index_path(self.paths[number])} and run again"
+                f"{shard}: sample {key} is damaged; the shard or its index has changed since, "
+                f"delete it and {index_path(shard)} and run again"
             )
         return key, np.array(Image.open(io.BytesIO(data)).convert("RGB")), caption
 
@@ -196,8 +205,7 @@ def _checksum(key: str, caption: str, image_checksum: int) -> int:
 
 def _read_index(shard: Path) -> dict:
     path = index_path(shard)
-    if not path.exists():
-        raise InputError(f"{path}: no such index of a shard; run snakemake to make it")
+    check_readable(path, "no such index of a shard; run snakemake to make it")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -213,6 +221,7 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 def _members(path: str | Path, skipped: list[list[str]]) -> Iterable[tuple[tarfile.TarInfo, bytes]]:
     """Files of a tar with their bytes. A truncated tar adds an entry to `skipped` and ends the files."""
     name = None
+    check_readable(path, "no such shard; run snakemake to make it")
     try:
         with tarfile.open(path) as tar:
             for member in tar:
@@ -220,9 +229,9 @@ def _members(path: str | Path, skipped: list[list[str]]) -> Iterable[tuple[tarfi
                 content = tar.extractfile(member) if member.isfile() and "." in name else None
                 if content is not None:
                     yield member, content.read()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such shard; run snakemake to make it") from None
     except (tarfile.TarError, EOFError, OSError) as error:
+        if line := barred(path, error):  # the disk, not the file, breaks off
+            raise line from None
         if name is None:
             raise InputError(f"{path}: not a tar file ({error}); make it again") from None
         skipped.append([name, f"the shard breaks off here or behind ({error})"])

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from maskmill.errors import InputError
+from maskmill.storage.access import check_readable
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # Caffe's networks take 0..255 minus a mean. Ours take 0..1, so the standard deviation is 1/255.
@@ -142,6 +143,7 @@ def load_weights(network: nn.Module, path: str | None, stem: tuple[str, ...] = (
     """
     if path is None:
         return
+    check_readable(path, "no such weights; run snakemake to fetch them")
     state, tensors = network.state_dict(), load_file(path)
     matching = {name for name in state.keys() & tensors.keys() if state[name].shape == tensors[name].shape}
     skipped = {name for name in state.keys() | tensors.keys() if name.startswith(stem)} - matching

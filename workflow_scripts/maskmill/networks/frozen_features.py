@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from maskmill.errors import InputError
 from maskmill.networks.backbones import build_backbone
 from maskmill.networks.filter_bank import FilterBank
+from maskmill.storage.access import check_readable
 
 
 class FrozenFeatures(nn.Module):
@@ -158,10 +159,9 @@ def _resize(maps: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def _load(network: nn.Module, path: str) -> None:
+    check_readable(path, "no such weights; run snakemake to fetch them")
     try:
         network.load_state_dict(load_file(path))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such weights; run snakemake to fetch them") from None
     except (SafetensorError, RuntimeError) as error:
         reason = str(error).splitlines()[-1].strip()
         raise InputError(f"{path}: not the weights of DINO's ViT-B/8 ({reason}); delete the file") from None

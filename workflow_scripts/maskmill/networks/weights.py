@@ -1,14 +1,20 @@
-"""Sources of pretrained weights, and their conversion to tensors under the names of our networks."""
+"""Sources of pretrained weights, and their conversion to tensors under the names of our networks.
+
+PyTorch is imported where weights are read: Snakemake reads the sources at every call.
+"""
+
+from __future__ import annotations
 
 import importlib.util
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from maskmill.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -25,6 +31,15 @@ class Weights:
     sha256_prefix: str = ""
     package: str = ""
     member: str = ""
+
+    def published(self, converted: str | Path) -> Path:
+        """Where the download lies, or is put by hand: beside the converted weights, in the folder `published`."""
+        return Path(converted).parent / "published" / Path(self.url).name
+
+    @property
+    def checksum(self) -> str:
+        """Of the download, as `data.download` takes it; only the algorithm where the publisher gives none."""
+        return f"sha256:{self.sha256_prefix}"
 
 
 WEIGHTS = {
@@ -78,6 +93,8 @@ def convert(name: str, path: str | Path) -> dict[str, Tensor]:
 
 
 def _load(path: str | Path) -> dict[str, Tensor]:
+    import torch
+
     try:
         tensors = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
@@ -85,7 +102,7 @@ def _load(path: str | Path) -> dict[str, Tensor]:
         raise InputError(
             f"{path}: not weights that can be read without running code ({reason}); delete it and get a good copy"
         ) from None
-    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
+    if not isinstance(tensors, dict) or not all(isinstance(value, torch.Tensor) for value in tensors.values()):
         raise InputError(f"{path}: holds something other than named tensors; delete it and get a good copy")
     return tensors
 

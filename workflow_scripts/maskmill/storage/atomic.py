@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,15 +18,23 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success flush it to disk and rename it to `path`.
 
     If the block raises, the temporary file is removed and `path` is untouched. A kill leaves only the temporary file,
-    which the next attempt to write `path` overwrites.
+    which the next attempt to write `path` overwrites. The file gets the permissions of any new file in its folder, also
+    where a library writes it with those of a private temporary file.
 
     Raises:
-        InputError: the disk, or the user's share of it, is full.
+        InputError: the disk, or the user's share of it, is full; or the folder cannot be written to.
     """
-    temporary = partial_path(path)
+    try:
+        temporary = partial_path(path)
+        permissions = _create(temporary)
+    except (PermissionError, FileExistsError, NotADirectoryError) as error:
+        raise InputError(
+            f"{path}: cannot be written: {error.strerror} ({error.filename}); allow it, or choose another place"
+        ) from None
     try:
         with full_disk_named(path):
             yield temporary
+            temporary.chmod(permissions)
             publish(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -70,6 +79,13 @@ def write_text(path: str | Path, text: str) -> None:
     """
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def _create(path: Path) -> int:
+    """Make an empty file; returns its permissions, which the umask or the folder's default list of rights gives."""
+    path.unlink(missing_ok=True)
+    path.touch()
+    return stat.S_IMODE(path.stat().st_mode)
 
 
 def _fsync(path: Path) -> None:

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from maskmill.errors import InputError
+from maskmill.storage.access import check_readable
 from maskmill.storage.atomic import atomic_path
 
 
@@ -29,14 +30,13 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict]:
     """Read tensors (on the CPU) and the JSON header of a safetensors file.
 
     Raises:
-        InputError: the file is missing or not a whole safetensors file.
+        InputError: the file is missing, cannot be opened now, or is not a whole safetensors file.
     """
     return _read(path, lambda file: file.keys())
 
 
 def _read(path: str | Path, names: Callable) -> tuple[dict[str, Tensor], dict]:
-    if not Path(path).exists():
-        raise InputError(f"{path}: no such checkpoint; run snakemake to make it")
+    check_readable(path, "no such checkpoint; run snakemake to make it")
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {}).get("header", "{}"))
@@ -56,7 +56,7 @@ def read_header(path: str | Path) -> dict:
     """The JSON header of a safetensors file; the tensors are not read.
 
     Raises:
-        InputError: the file is missing or not a whole safetensors file.
+        InputError: the file is missing, cannot be opened now, or is not a whole safetensors file.
     """
     return _read(path, lambda file: [])[1]
 

@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 
 from maskmill.errors import InputError
+from maskmill.storage.access import barred, check_readable
 from maskmill.storage.features import Features
 from maskmill.storage.maps import check_holds, open_maps, open_store
 
@@ -21,14 +22,13 @@ def describe_store(path: str | Path) -> Facts:
         InputError: no such file, or not a readable store.
     """
     path = Path(path)
-    if not path.exists():
-        raise InputError(f"{path}: no such store; give an .h5 file below work/")
+    check_readable(path, "no such store; give an .h5 file below work/")
     try:
         with h5py.File(path, "r") as file:
             if "schema" not in file.attrs and all(isinstance(item, h5py.Dataset) for item in file.values()):
                 return _table(path, file)
-    except (OSError, RuntimeError):
-        raise InputError(
+    except (OSError, RuntimeError) as error:
+        raise barred(path, error) or InputError(
             f"{path}: not a readable HDF5 file; give another, or delete it and run again if a rule reads it"
         ) from None
     with open_store(path) as file:
@@ -61,11 +61,7 @@ def _features(path: Path, attributes: Mapping) -> Facts:
 def _maps(path: Path, attributes: Mapping) -> Facts:
     with open_maps(path) as store:
         files = store.files
-        inputs: dict[str, str] = {}
-        for file in files or [path]:  # a merged store has only the attributes of its first shard
-            with open_maps(file) as shard:
-                inputs |= json.loads(shard.attributes["inputs"])
-        facts = _origin(path, attributes, inputs) | {"maps": len(store)}
+        facts = _origin(path, attributes, store.inputs) | {"maps": len(store)}
         if set(files) - {path}:
             facts["shards"] = {str(file): f"{number} maps, {_size(file)}" for file, number in sorted(files.items())}
         facts["size on disk"] = _size(path, *(set(files) - {path}))

@@ -21,6 +21,7 @@ import numpy as np
 
 from maskmill.errors import InputError
 from maskmill.progress import progress
+from maskmill.storage.access import barred
 from maskmill.storage.atomic import full_disk_named, partial_path, publish
 from maskmill.storage.maps import open_store, sha256, write_attributes
 
@@ -143,7 +144,9 @@ class Features(Sequence):
             yield
         except (OSError, RuntimeError, KeyError, ValueError) as error:
             reason = str(error).strip("'\"")
-            raise InputError(f"{self.path}: {part} is damaged ({reason}); delete the store and run again") from None
+            raise barred(self.path, error) or InputError(
+                f"{self.path}: {part} is damaged ({reason}); delete the store and run again"
+            ) from None
 
     def check(self, keys: Sequence[str], source: str | Path, digest: str, dim: int) -> None:
         """Make sure that the store holds vectors of these samples, made with a given file.
@@ -172,7 +175,11 @@ class Features(Sequence):
 
 
 def _continues(partial: Path, keys: Sequence[str], shape: tuple[int, int], parameters: Mapping, inputs) -> bool:
-    """Whether there is an unfinished file that can be continued."""
+    """Whether there is an unfinished file that can be continued.
+
+    Raises:
+        InputError: there is one that cannot be opened now.
+    """
     try:
         with h5py.File(partial, "r") as file:
             same = [key.decode() for key in file["keys"]] == list(keys) and file["features"].shape[1:] == shape
@@ -183,5 +190,7 @@ def _continues(partial: Path, keys: Sequence[str], shape: tuple[int, int], param
                 and "done" in file.attrs
                 and origin == (dict(parameters), [sha256(path) for path in inputs])
             )
-    except (OSError, KeyError):  # none, or cut off by the kill
+    except (OSError, KeyError) as error:  # none, or cut off by the kill
+        if line := barred(partial, error):  # whole perhaps: hours of work, not to be begun anew
+            raise line from None
         return False

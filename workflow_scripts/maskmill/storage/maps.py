@@ -13,7 +13,7 @@ import itertools
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +22,8 @@ import h5py
 import numpy as np
 
 from maskmill.errors import InputError
+from maskmill.progress import progress
+from maskmill.storage.access import barred, check_readable
 from maskmill.storage.atomic import atomic_path
 
 SCHEMA = 1  # of this layout; a store of another schema is refused
@@ -130,6 +132,27 @@ def merge_maps(shards: Iterable[str | Path], path: str | Path) -> None:
                     maps[image_id] = h5py.ExternalLink(target, f"/maps/{image_id}")
 
 
+def copy_maps(store: "Maps", path: str | Path, change: Callable[[np.ndarray], np.ndarray] | None = None) -> None:
+    """Write a store that holds all maps itself, so that it may be copied or sent alone.
+
+    Args:
+        store: merged or not.
+        change: what each map becomes; None: they stay as they are.
+
+    Raises:
+        InputError: a map is damaged, its shard is missing, or the disk is full.
+    """
+    with atomic_path(path) as temporary, h5py.File(temporary, "w", libver=FORMAT) as file:
+        for name, value in {**store.attributes, "inputs": json.dumps(store.inputs, sort_keys=True)}.items():
+            file.attrs[name] = value
+        del file.attrs["complete"]
+        writer = MapWriter(file)
+        for image_id in progress(store, "export"):
+            array = store[image_id]
+            writer.write(image_id, change(array) if change else array, **store.attributes_of(image_id))
+        file.attrs["complete"] = True
+
+
 def _origin(store: "Maps") -> dict[str, object]:
     """The origin that all shards of a store must share; keys complete the sentence "was made ..."."""
     inputs = json.loads(store.attributes["inputs"])
@@ -148,21 +171,58 @@ class Maps(Mapping):
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        self._file: h5py.File | None = None
+        self._opened: dict[Path, h5py.File] = {}  # this file, and the shards that were read from
         self._process = os.getpid()
 
     @property
     def _handle(self) -> h5py.File:
+        return self._open(self.path)
+
+    def _open(self, path: Path) -> h5py.File:
         if self._process != os.getpid():  # forked: two processes must not share one HDF5 handle
-            self._file, self._process = None, os.getpid()
-        if self._file is None:
-            self._file = open_store(self.path)
-        return self._file
+            self._opened, self._process = {}, os.getpid()
+        if path in self._opened:
+            return self._opened[path]
+        if path == self.path:
+            self._opened[path] = open_store(path)
+        else:
+            self._check_shard(path)
+            # Without the merged store Snakemake makes the shard again; while it exists, it does not.
+            self._opened[path] = open_store(path, delete=f"{path} and {self.path}")
+        return self._opened[path]
+
+    def _check_shard(self, shard: Path) -> None:
+        name = self.path.name
+        check_readable(
+            shard,
+            f"no such shard, and {self.path} only refers to it; copy the shards to the same place beside the store, or "
+            f"copy one file that `maskmill export --maps {name} --store whole.h5` makes where they are; if they are "
+            f"lost, delete {self.path} and run again",
+        )
+
+    def check_first_shard(self) -> None:
+        """Make sure that the maps of a merged store came with it.
+
+        Raises:
+            InputError: the shard with the first map is missing; the line says what to copy.
+        """
+        file = next((self._file_of(image_id) for image_id in self), self.path)
+        if file != self.path:
+            self._check_shard(file)
 
     @property
     def attributes(self) -> dict:
-        """The root attributes: schema, kind, producer, parameters, inputs, versions."""
+        """The root attributes: schema, kind, producer, parameters, inputs, versions. A merged store has those of its
+        first shard."""
         return dict(self._handle.attrs)
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """SHA-256 of the files that the maps of all shards were made from, by file name."""
+        inputs: dict[str, str] = {}
+        for file in self.files or [self.path]:
+            inputs |= json.loads(self._open(file).attrs["inputs"])
+        return inputs
 
     @property
     def kind(self) -> str:
@@ -185,16 +245,11 @@ class Maps(Mapping):
             return dict(self._dataset(image_id).attrs)
 
     def _dataset(self, image_id: str) -> h5py.Dataset:
-        try:
-            return self._handle["maps"][image_id]
-        except KeyError as error:  # h5py raises it for every failure to open an object
-            if image_id not in self:
-                raise KeyError(f"{self.path}: no map for image {image_id!r}") from None
-            if not self._file_of(image_id).exists():
-                raise InputError(
-                    f"{self.path}: the shard that holds {image_id} is missing; delete {self.path} and run again"
-                ) from None
-            raise OSError(error) from None
+        if image_id not in self:
+            raise KeyError(f"{self.path}: no map for image {image_id!r}")
+        # The shard is opened here: HDF5 would look for one that is missing in the current folder too, and its error
+        # does not tell a shard that is locked from one that is damaged.
+        return self._open(self._file_of(image_id))["maps"][image_id]
 
     @property
     def files(self) -> dict[Path, int]:
@@ -204,17 +259,22 @@ class Maps(Mapping):
     def _file_of(self, image_id: str) -> Path:
         """The file that holds a map: this one, or a shard."""
         link = self._handle["maps"].get(image_id, getlink=True)
-        return self.path.parent / link.filename if isinstance(link, h5py.ExternalLink) else self.path
+        if not isinstance(link, h5py.ExternalLink):
+            return self.path
+        shard = self.path.parent / link.filename
+        # The store may be a link to a file elsewhere.
+        return shard if os.path.lexists(shard) else self.path.resolve().parent / link.filename
 
     @contextmanager
     def _damage_named(self, image_id: str) -> Iterator[None]:
         try:
             yield
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, KeyError) as error:  # h5py raises KeyError for every failure to open an object
+            if image_id not in self:
+                raise
             file, reason = self._file_of(image_id), str(error).strip("'\"")
-            # Without the merged store Snakemake makes the shard again; while it exists, it does not.
             files = " and ".join(dict.fromkeys((str(file), str(self.path))))
-            raise InputError(
+            raise barred(file, error) or InputError(
                 f"{file}: the map of {image_id} is damaged ({reason}); delete {files} and run again"
             ) from None
 
@@ -228,9 +288,9 @@ class Maps(Mapping):
         return image_id in self._handle["maps"]
 
     def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        for file in self._opened.values():
+            file.close()
+        self._opened = {}
 
     def __enter__(self) -> "Maps":
         return self
@@ -239,7 +299,7 @@ class Maps(Mapping):
         self.close()
 
     def __getstate__(self) -> dict:
-        return {"path": self.path, "_file": None, "_process": None}
+        return {"path": self.path, "_opened": {}, "_process": None}
 
     def __repr__(self) -> str:
         return f"<{self.kind} maps of {len(self)} images in {self.path}>"
@@ -249,11 +309,13 @@ def open_maps(path: str | Path) -> Maps:
     """Open a map store for reading: `open_maps(path)["2007_000063"]` is that image's array.
 
     Raises:
-        InputError: the file is missing, not a finished map store, of another schema, or a feature store.
+        InputError: the file is missing, cannot be opened now, is not a finished map store, of another schema, or a
+            feature store; or a merged store came without its shards.
     """
     maps = Maps(path)
     if "maps" not in maps._handle:
         raise InputError(f"{path}: holds vectors of samples, one row each, not maps of images; give a map store")
+    maps.check_first_shard()
     return maps
 
 
@@ -290,14 +352,16 @@ def check_origin(store: Maps, source: str | Path) -> None:
         raise InputError(f"{store.path}: was not made with {source} as it is now; delete the store and run snakemake")
 
 
-def open_store(path: Path) -> h5py.File:
+def open_store(path: Path, delete: str = "it") -> h5py.File:
     """Open a finished map store or feature store for reading.
 
+    Args:
+        delete: what the line for a damaged file advises to delete.
+
     Raises:
-        InputError: the file is missing, damaged, not a finished store, or of another schema.
+        InputError: the file is missing, cannot be opened now, is damaged, not a finished store, or of another schema.
     """
-    if not path.exists():
-        raise InputError(f"{path}: no such map store; run snakemake to make it")
+    check_readable(path, "no such map store; run snakemake to make it")
     with ExitStack() as on_error:
         try:
             file = on_error.enter_context(h5py.File(path, "r"))
@@ -305,16 +369,16 @@ def open_store(path: Path) -> h5py.File:
             if "schema" not in attributes:
                 raise InputError(f"{path}: not a map store; give one, or delete it and run again if a rule reads it")
             if not attributes.get("complete", False):
-                raise InputError(f"{path}: an unfinished map store; delete it and run again")
+                raise InputError(f"{path}: an unfinished map store; delete {delete} and run again")
             [len(file[name]) for name in file]  # opening an object shows damage
-        except (OSError, RuntimeError, KeyError):
-            raise InputError(
-                f"{path}: not a readable HDF5 file (cut off by a kill, or damaged?); delete it and run again"
+        except (OSError, RuntimeError, KeyError) as error:
+            raise barred(path, error) or InputError(
+                f"{path}: not a readable HDF5 file (cut off by a kill, or damaged?); delete {delete} and run again"
             ) from None
         if attributes["schema"] != SCHEMA:
             found = attributes["schema"]
             raise InputError(
-                f"{path}: map store of schema {found}, this version reads {SCHEMA}; delete it and run again"
+                f"{path}: map store of schema {found}, this version reads {SCHEMA}; delete {delete} and run again"
             )
         on_error.pop_all()
         return file

@@ -9,6 +9,7 @@ from PIL import Image
 
 from maskmill.data.images import resized
 from maskmill.errors import InputError
+from maskmill.storage.access import check_readable
 
 
 class OnnxModel:
@@ -29,8 +30,7 @@ class OnnxModel:
     """
 
     def __init__(self, path: str | Path, threads: int = 0):
-        if not Path(path).exists():
-            raise InputError(f"{path}: no such model; run snakemake to make it")
+        check_readable(path, "no such model; run snakemake to make it")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # leave the cores to others

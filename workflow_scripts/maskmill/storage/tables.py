@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 
 from maskmill.errors import InputError
+from maskmill.storage.access import barred, check_readable
 from maskmill.storage.atomic import atomic_path
 from maskmill.storage.maps import FORMAT
 
@@ -34,7 +35,7 @@ def read_tables(paths: Iterable[str | Path]) -> dict[str, np.ndarray]:
     dtype str.
 
     Raises:
-        InputError: a file is missing, cut off or damaged.
+        InputError: a file is missing, cannot be opened now, is cut off or damaged.
     """
     parts: dict[str, list[np.ndarray]] = {}
     for path in paths:
@@ -45,11 +46,12 @@ def read_tables(paths: Iterable[str | Path]) -> dict[str, np.ndarray]:
 
 
 def _read(path: str | Path) -> dict[str, np.ndarray]:
+    check_readable(path, "no such table; run snakemake to make it")
     try:
         with h5py.File(path, "r") as file:
             return {name: file[name][()] for name in file}
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such table; run snakemake to make it") from None
     except (OSError, RuntimeError, KeyError) as error:
         reason = str(error).strip("'\"")
-        raise InputError(f"{path}: not a readable HDF5 file, or damaged ({reason}); delete it and run again") from None
+        raise barred(path, error) or InputError(
+            f"{path}: not a readable HDF5 file, or damaged ({reason}); delete it and run again"
+        ) from None

@@ -6,6 +6,7 @@ and resumed sees the same batches, crops and dropout masks, and ends in the same
 
 import logging
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
@@ -213,18 +214,35 @@ def draw_batches(
     """The batches that a training with this seed sees at the given iterations, or the part of one of its processes.
 
     Raises:
-        InputError: the data set has no images.
+        InputError: the data set has no images; later, the shared memory is too small for the batches of the workers.
     """
     if not len(dataset):
         raise InputError("the training split has no images; look at its list in splits/")
     keys = _Keys(dataset, batch_size, seed, iterations, rank, world_size)
-    return DataLoader(
+    return _Loader(
         _Keyed(dataset, seed, stored),
         batch_sampler=keys,
         num_workers=workers,
         pin_memory=pin_memory,
         worker_init_fn=_begin_worker,
     )
+
+
+class _Loader(DataLoader):
+    """Names the shared memory where that ends a worker: containers often have 64 MB of it."""
+
+    def __iter__(self):
+        try:
+            yield from super().__iter__()
+        except RuntimeError as error:
+            said = f"{error} {error.__cause__}"  # a worker that the system ended is told in the cause
+            if not any(text in said for text in ("shared memory", "Bus error", "</torch_")):
+                raise
+            size = shutil.disk_usage("/dev/shm").total >> 20
+            raise InputError(
+                f"training.workers is {self.num_workers}, but the shared memory /dev/shm ({size:,} MB) is too small "
+                "for their batches; give the container more (docker run --shm-size 8g), or set training.workers to 0"
+            ) from None
 
 
 class _Keyed(Dataset):
