@@ -63,7 +63,7 @@ class FromColours(nn.Module):
         return logits_of(self.network, (image - self.mean) / self.std)
 
 
-def export_onnx(network: nn.Module, path: str | Path, about: Mapping) -> None:
+def export_onnx(network: nn.Module, path: str | Path, about: Mapping, only_size: tuple[int, int] | None = None) -> None:
     """Write a segmentation network as ONNX, atomically.
 
     The graph turns `image`, RGB float32 [1, 3, H, W] in 0..1 of any H and W, into `logits`, float32 [1, K, H, W].
@@ -71,6 +71,7 @@ def export_onnx(network: nn.Module, path: str | Path, about: Mapping) -> None:
     Args:
         network: see `deployed`.
         about: metadata that `storage.onnx_models` reads with the graph; JSON must be able to hold its values.
+        only_size: height and width of all images; the export then takes a third of the time. None: any.
     """
     sides = {
         2: torch.export.Dim("height", min=8, max=LARGEST_SIDE),
@@ -81,11 +82,11 @@ def export_onnx(network: nn.Module, path: str | Path, about: Mapping) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # so do the exporter's warnings
         program = torch.onnx.export(
-            FromColours(deepcopy(network).cpu().float().eval()),
-            (torch.zeros(1, 3, 96, 128),),
+            FromColours(deepcopy(network).cpu().float().eval().requires_grad_(False)),
+            (torch.zeros(1, 3, *(only_size or (96, 128))),),
             input_names=["image"],
             output_names=["logits"],
-            dynamic_shapes=(sides,),
+            dynamic_shapes=None if only_size else (sides,),
             dynamo=True,
             verbose=False,
         )
