@@ -1,5 +1,7 @@
 """Functions of the stages that deploy networks: what is segmented, what is exported, what is timed."""
 
+import hashlib
+import json
 import logging
 
 import cv2
@@ -9,10 +11,13 @@ import torch
 from PIL import Image
 
 from maskmill.commands import segment
+from maskmill.data.catalog import CAMVID, CAMVID_COLOURS
 from maskmill.data.images import UNREADABLE, read_image
 from maskmill.errors import InputError
-from maskmill.networks.p2at import P2AT
+from maskmill.networks import deploy
+from maskmill.networks.p2at import P2AT, PlainDecoder
 from maskmill.storage.checkpoints import save_network
+from maskmill.storage.onnx_models import OnnxModel
 from p2at import measure_speed, train_p2at
 from results import export_onnx
 
@@ -125,8 +130,49 @@ def test_an_export_that_differs_from_its_network_is_refused(tmp_path, monkeypatc
             str(tmp_path / "ids.txt"),
             str(tmp_path / "network.safetensors"),
             str(tmp_path / "m.onnx"),
+            scale="sample",
+            seed=0,
         )
     assert not (tmp_path / "m.onnx").exists()
+
+
+def test_an_exported_network_tells_what_it_takes_and_where_it_comes_from(tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    network = PlainDecoder("sample_cnn_light", 11).eval()
+    save_network(tmp_path / "network.safetensors", network)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(tmp_path / "a.png")
+    (tmp_path / "ids.txt").write_text("a")
+    monkeypatch.setattr(export_onnx, "read_index", lambda _: {"a": type("Record", (), {"image": tmp_path / "a.png"})})
+    files = {name: str(tmp_path / name) for name in ("ids.txt", "network.safetensors", "m.onnx")}
+    export_onnx.main("camvid", "index.csv", *files.values(), scale="sample", seed=7, short_side=360, agreement=99)
+    exported = OnnxModel(files["m.onnx"], threads=1)
+    told = {key: json.loads(value) for key, value in exported.session.get_modelmeta().custom_metadata_map.items()}
+    assert told == {
+        **{"dataset": "camvid", "classes": list(CAMVID.classes), "colours": [list(c) for c in CAMVID_COLOURS]},
+        **{"short_side": 360, "scale": "sample", "seed": 7},
+        "checkpoint_sha256": hashlib.sha256((tmp_path / "network.safetensors").read_bytes()).hexdigest(),
+        **{"layout": "NCHW", "colour_order": "RGB", "value_range": [0, 1], "includes_normalisation": True},
+        **{"mean": list(network.backbone.mean), "std": list(network.backbone.std)},
+    }
+    for size in ((1, 3, 40, 51), (3, 3, 33, 64)):
+        pixels = torch.rand(*size)
+        with torch.inference_mode():
+            expected = network((pixels - 0.5) / 0.5).numpy()
+        np.testing.assert_allclose(exported.logits(pixels.numpy()), expected, atol=1e-5)
+    with pytest.raises(ValueError, match=r"pixels in 0\.\.255; give RGB in 0\.\.1"):
+        exported.logits(np.array([0, 255] * 96, np.float32).reshape(1, 3, 8, 8))
+
+
+def test_a_network_exported_for_one_size_gives_the_same_there(tmp_path):
+    torch.manual_seed(0)
+    network, pixels = PlainDecoder("sample_cnn_light", 11).eval(), torch.rand(1, 3, 40, 56)
+    about = {"classes": [], "colours": [], "short_side": None}
+    deploy.export_onnx(network, tmp_path / "m.onnx", about, only_size=(40, 56))
+    exported = OnnxModel(tmp_path / "m.onnx", threads=1)
+    assert exported.session.get_inputs()[0].shape == [1, 3, 40, 56]
+    with torch.inference_mode():
+        expected = network((pixels - 0.5) / 0.5).numpy()
+    np.testing.assert_allclose(exported.logits(pixels.numpy()), expected, atol=1e-5)
 
 
 def test_bfloat16_is_timed_where_the_device_has_it(tmp_path, monkeypatch):
