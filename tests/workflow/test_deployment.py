@@ -3,6 +3,8 @@
 import hashlib
 import json
 import logging
+import re
+import sys
 
 import cv2
 import numpy as np
@@ -78,13 +80,63 @@ def test_an_error_between_frames_leaves_nothing(tmp_path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
-@pytest.mark.parametrize(("told", "used"), [(0, 25), (29.97, 29.97), (90000, 25)])
-def test_a_rate_that_cannot_be_is_25(told, used):
-    class Named:
-        def get(self, _):
-            return told
+class Named:
+    """A video whose container names a number of frames per second."""
 
-    assert segment.frame_rate(Named()) == used
+    def __init__(self, rate: float):
+        self.rate = rate
+
+    def get(self, _):
+        return self.rate
+
+
+@pytest.mark.parametrize(("told", "used"), [(0, 25), (29.97, 29.97), (240, 240)])
+def test_a_rate_that_is_not_named_is_25(told, used):
+    assert segment.frame_rate(Named(told), "clip.mkv") == used
+
+
+@pytest.mark.parametrize("told", [960, 1000, 90000])
+def test_a_rate_that_opencv_would_not_keep_is_refused(told):
+    with pytest.raises(InputError, match=f"clip.mkv: {told} frames per second, which only PyAV can keep; pip install"):
+        segment.frame_rate(Named(told), "clip.mkv")
+
+
+def test_without_pyav_what_is_lost_is_said(tmp_path, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "maskmill.data.videos", None)
+    film(tmp_path / "clip.mjpeg", 5)
+    assert segment.segment_video(tmp_path / "clip.mjpeg", tmp_path / "clip.mp4", same) == (5, 0)
+    assert "clip.mp4: 25 frames per second throughout, no sound, an odd row or column cut off" in caplog.text
+
+
+def test_background_shows_the_image_and_classes_their_colour(tmp_path, monkeypatch):
+    class Network:
+        classes, colours = ["background", "cat"], [[0, 0, 0], [200, 0, 0]]
+
+        def __init__(self, *_):
+            pass
+
+        def labels(self, image, short_side):
+            return np.eye(8, dtype=np.uint8)
+
+    monkeypatch.setattr(segment, "OnnxModel", Network)
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (8, 8), (100, 100, 100)).save(tmp_path / "in/a.png")
+    segment.main("m.onnx", str(tmp_path / "in"), str(tmp_path / "out"), opacity=0.5)
+    shown = np.array(Image.open(tmp_path / "out/a.png"))
+    assert (shown[np.eye(8) == 0] == 100).all() and (shown[np.eye(8) == 1] == (150, 50, 50)).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"opacity": 60}, "--opacity: 60 lies outside 0..1; correct it"),
+        ({"opacity": -0.1}, "--opacity: -0.1 lies outside 0..1; correct it"),
+        ({"short_side": 0}, "--short-side: 0 pixels; give 1 or more"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(options, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        segment.main("m.onnx", "photos", "out", **options)
 
 
 def test_images_of_one_stem_keep_their_suffix(tmp_path):
