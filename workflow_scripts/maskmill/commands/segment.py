@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from maskmill.data.images import image_files, output_names, readable
+from maskmill.data.images import SUFFIXES, image_files, output_names, readable
 from maskmill.errors import InputError
 from maskmill.progress import progress
 from maskmill.reporting.overlay import painted
@@ -48,6 +48,8 @@ def main(
         raise InputError(f"--opacity: {opacity} lies outside 0..1; correct it")
     if short_side is not None and short_side < 1:
         raise InputError(f"--short-side: {short_side} pixels; give 1 or more")
+    if threads < 0:
+        raise InputError(f"--threads: {threads}; give 0 for all cores, or more")
     network = OnnxModel(model, threads)
     colours, background = np.array(network.colours, np.uint8), network.classes[:1] == ["background"]
 
@@ -56,6 +58,8 @@ def main(
 
     if not Path(source).exists():
         raise InputError(f"{source}: no such video or folder of images; correct --source")
+    if Path(source).is_file() and Path(source).suffix.lower() in SUFFIXES and Path(source).suffix.lower() != ".gif":
+        raise InputError(f"{source}: is one image; give the folder that it lies in")
     if Path(output).resolve() == Path(source).resolve():
         raise InputError(f"{output}: overlays would replace the originals; give another --output")
     segment = segment_folder if Path(source).is_dir() else segment_video

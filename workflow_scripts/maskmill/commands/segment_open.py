@@ -99,8 +99,10 @@ def main(
         write(folder, outputs[file], image, labels.byte().cpu().numpy(), opacity)
         foreground.append((backgrounds[-len(THRESHOLDS) :] <= likeliest).float().mean(dim=(1, 2)).cpu().numpy())
         rows += segment_rows(network, pixels, vectors, texts.scale, names, file.name)
+    if not foreground:
+        raise InputError(f"{source}: none of its {len(files)} images can be read; replace them")
     save(folder / "segments.csv", pd.DataFrame(rows))
-    shares = 100 * np.mean(foreground, axis=0) if foreground else np.full(len(THRESHOLDS), np.nan)
+    shares = 100 * np.mean(foreground, axis=0)
     save(folder / "thresholds.csv", pd.DataFrame({"threshold": THRESHOLDS, "foreground": shares}))
     save(folder / "classes.csv", pd.DataFrame({"id": range(len(names) + 1), "name": ["background", *names]}))
     logging.info("%s: %d images, %d skipped as unreadable", output, len(foreground), len(files) - len(foreground))
@@ -155,6 +157,6 @@ def write(folder: Path, name: str, image: np.ndarray, labels: np.ndarray, opacit
 
 
 def save(path: Path, table: pd.DataFrame) -> None:
-    """Write a table as CSV, numbers with 4 decimals."""
+    """Write a table as CSV, numbers with 4 decimals; bytes of a name that are no UTF-8 as \\udc80 and the like."""
     with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.4f")
+        table.to_csv(temporary, index=False, float_format="%.4f", errors="backslashreplace")

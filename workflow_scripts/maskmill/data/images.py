@@ -20,24 +20,30 @@ logger = logging.getLogger(__name__)
 
 
 def image_files(folder: str | Path) -> list[Path]:
-    """The images of a folder, sorted.
+    """The images of a folder, sorted. Hidden files are ignored; a warning counts what else is left out, by suffix.
 
     Raises:
         InputError: there is no such folder, or no image in it.
     """
     if not Path(folder).is_dir():
         raise InputError(f"{folder}: no such folder of images; correct --source")
-    files = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in SUFFIXES)
+    seen = sorted(path for path in Path(folder).iterdir() if not path.name.startswith("."))
+    kinds = {path: "folders" if path.is_dir() else path.suffix.lower() or "without suffix" for path in seen}
+    files = [path for path in seen if kinds[path] in SUFFIXES]
+    left_out = Counter(kind for kind in kinds.values() if kind not in SUFFIXES)
     if not files:
         raise InputError(f"{folder}: no images in it; give a folder with {', '.join(SUFFIXES)}")
+    if left_out:
+        logger.warning("left out: %s: %s", folder, ", ".join(f"{number} {kind}" for kind, number in left_out.items()))
     return files
 
 
 def output_names(files: Sequence[Path]) -> dict[Path, str]:
-    """Names for files that are made from images: the image's name without its suffix, or with it where two images
-    differ only in the suffix."""
+    """Names for files that are made from the images of a folder: the image's name without its suffix, or with it where
+    two images differ only in the suffix."""
     stems = Counter(file.stem for file in files)
-    return {file: file.stem if stems[file.stem] == 1 else file.name for file in files}
+    names = {file: file.stem if stems[file.stem] == 1 else file.name for file in files}
+    return names if len(set(names.values())) == len(files) else {file: file.name for file in files}
 
 
 def readable(files: Iterable[Path]) -> Iterator[tuple[Path, np.ndarray]]:
