@@ -32,7 +32,7 @@ def read_table(path: str) -> pd.DataFrame | None:
         InputError: the file is missing or no CSV.
     """
     try:
-        missing = dict.fromkeys(COLUMNS, [""])  # and nothing else: a class may have the name "NA" or "null"
+        missing = {name: [""] for name in COLUMNS}  # and nothing else: a class may have the name "NA" or "null"
         types = {"class_name": str, "paper_source": str}
         table = pd.read_csv(path, keep_default_na=False, na_values=missing, dtype=types)
     except FileNotFoundError:

@@ -27,8 +27,10 @@ td:last-child {{font-size: 85%}}
 
 
 def read_scores(path: str | Path) -> pd.DataFrame:
-    """Read a CSV of scores, columns metric, class_name and value. An empty value is NaN, where nothing counted; names of
-    classes stay as they are, also "NA" and "null"."""
+    """Read a CSV of scores: columns metric, class_name and value.
+
+    An empty value is NaN: nothing counted there. Names of classes stay as they are, also "NA" and "null".
+    """
     return pd.read_csv(path, keep_default_na=False, na_values={"value": [""]}, dtype={"class_name": str})
 
 
