@@ -16,7 +16,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from maskmill.data.images import UNREADABLE, resized
+from maskmill.data.images import UNREADABLE, resized, rgb
 from maskmill.data.shards import Pair
 from maskmill.errors import InputError
 from maskmill.progress import progress
@@ -115,8 +115,8 @@ def _fetch(url: str, path: Path, attempts: int, timeout: float) -> str | None:
 
 def _save(data: bytes, path: Path) -> str | None:
     try:
-        image = Image.open(io.BytesIO(data)).convert("RGB")
-    except (*UNREADABLE, Image.DecompressionBombError) as error:
+        image = rgb(Image.open(io.BytesIO(data)))
+    except UNREADABLE as error:
         return f"not an image ({error})"
     size = resized(image.height, image.width, SHORT_SIDE)
     if size != (image.height, image.width):
