@@ -41,6 +41,29 @@ def test_links_and_names_that_are_no_utf8_are_read_and_dead_links_counted(tmp_pa
     assert {path.name for path in (tmp_path / "out").iterdir()} == {f"{odd}.png", "link.png"}
 
 
+def test_photographs_are_segmented_as_a_viewer_shows_them_and_conversions_are_counted(tmp_path, caplog):
+    (tmp_path / "in").mkdir()
+    ramp = np.arange(0, 240, 5, dtype=np.uint8).reshape(6, 8)
+    turned = Image.Exif()
+    turned[0x0112] = 6  # the camera was turned by a quarter to the left
+    Image.fromarray(ramp).save(tmp_path / "in/phone.png", exif=turned)
+    Image.fromarray(np.uint16(ramp) * 257).save(tmp_path / "in/deep.png")
+    Image.fromarray(np.float32(ramp) / 255).save(tmp_path / "in/fractions.tif")
+    Image.merge("LA", [Image.fromarray(ramp), Image.new("L", (8, 6))]).save(tmp_path / "in/clear.png")
+    seen = []
+    with caplog.at_level(logging.INFO):
+        written = segment.segment_folder(tmp_path / "in", tmp_path / "out", lambda image: seen.append(image) or image)
+    assert written == (4, 0)
+    for image, expected in zip(seen, (np.full((6, 8), 255), ramp, ramp, np.rot90(ramp, -1)), strict=True):
+        assert (image == expected[..., None]).all()
+    assert set(caplog.messages) == {
+        "1 images turned upright, as EXIF says",
+        "1 images with an alpha channel, laid on white",
+        "1 images of 16 bits, scaled to 8 bits",
+        "1 images of fractions of 0..1, scaled to 8 bits",
+    }
+
+
 def test_one_image_is_no_video(tmp_path, monkeypatch):
     monkeypatch.setattr(segment, "OnnxModel", lambda *_: SimpleNamespace(classes=["a"], colours=[[0, 0, 0]]))
     Image.new("RGB", (8, 6)).save(tmp_path / "a.png")

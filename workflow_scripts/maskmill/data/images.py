@@ -64,12 +64,19 @@ def output_names(files: Sequence[Path]) -> dict[Path, str]:
 
 
 def readable(files: Iterable[Path]) -> Iterator[tuple[Path, np.ndarray]]:
-    """Yield files with their images, uint8 [H, W, 3] RGB; skip unreadable files, with a warning."""
+    """Yield files with their images, uint8 [H, W, 3] RGB; skip unreadable files, with a warning. After the last one,
+    say how many images were converted, see `conversions`."""
+    changes: Counter[str] = Counter()
     for file in files:
         try:
-            yield file, read_image(file)
+            image = read_image(file)
+            changes.update(conversions(file))
         except InputError as error:
             logger.warning("skipped: %s", error)
+            continue
+        yield file, image
+    for change, number in changes.items():
+        logger.info("%d images %s", number, change)
 
 
 def read_image(path: str | Path, short_side: int | None = None) -> np.ndarray:
