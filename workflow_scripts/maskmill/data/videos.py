@@ -5,8 +5,10 @@ This module needs PyAV, which brings its own ffmpeg.
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -61,8 +63,9 @@ def change_frames(source: Path, output: Path, change: Callable[[np.ndarray], np.
             else:
                 picture = change(upright(part))
                 drawn = drawn or new_stream(copy, picture, part, video)
-                seconds = step * (written + skipped) if part.pts is None else part.pts * part.time_base
-                lasts = part.duration * part.time_base if part.duration else step
+                unit = part.time_base or Fraction(0)
+                seconds = step * (written + skipped) if part.pts is None else part.pts * unit
+                lasts = part.duration * unit or step
                 ticks = max(ticks + 1, round(seconds / TICK))
                 frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
                 frame.pts, frame.duration, frame.time_base = ticks, round(lasts / TICK), TICK
@@ -86,10 +89,9 @@ def parts(film: InputContainer, video: VideoStream, sound: list[Stream]) -> Iter
             if packet.dts is not None:  # otherwise it only marks the end
                 yield packet
             continue
-        try:
+        frames: list[Any] = [None]
+        with suppress(av.FFmpegError):
             frames = packet.decode()
-        except av.FFmpegError:
-            frames = [None]
         yield from frames
         bar.update(len(frames))
     bar.close()
