@@ -67,6 +67,8 @@ def test_the_comparison_is_written_whole_where_a_file_is_named(work, tmp_path, c
         ({"first": "views.h5"}, "views.h5: holds vectors of samples"),
         ({"second": "irn/pseudo_labels/1-of-2.h5"}, f"1 images are in one of them only, e.g. {IDS[1]}"),
         ({"second": "none.h5"}, "none.h5: no such map store"),
+        ({"images": -1}, "--images: -1; give 0 or more"),
+        ({"index": "nowhere.csv"}, "nowhere.csv: no such index of images; correct --index"),
     ],
 )
 def test_stores_that_cannot_be_compared_are_one_line(changes, message, work, monkeypatch):
@@ -74,6 +76,12 @@ def test_stores_that_cannot_be_compared_are_one_line(changes, message, work, mon
     with pytest.raises(InputError) as error:
         compare.main(**pair(work) | changes)
     assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_stores_without_maps_are_one_line(tmp_path):
+    path = str(store(tmp_path / "a.h5", "label", {}))
+    with pytest.raises(InputError, match=r"a\.h5: holds no maps; give another store"):
+        compare.main(path, path, dataset="voc")
 
 
 def test_labels_of_an_unknown_data_set_want_its_name(tmp_path):

@@ -72,6 +72,15 @@ def test_a_folder_is_listed_with_one_line_per_store(work, capsys):
     assert about["mars/irn/centroids.h5"][0] == "table"
 
 
+def test_linked_folders_are_listed_once(work, tmp_path, capsys):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/scratch").symlink_to(work / "mars")
+    (tmp_path / "run/again").symlink_to(work / "mars")
+    (tmp_path / "run/loop").symlink_to(tmp_path / "run")
+    paths = [line.split()[0] for line in listed(capsys, tmp_path / "run")]
+    assert [path.rsplit("/", 1)[1] for path in paths] == ["centroids.h5", "pseudo_labels.h5"]
+
+
 def test_without_a_word_the_work_folder_is_listed(work, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(work.parents[2])
     list_stores.main()

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import os
 import shlex
 import shutil
 import subprocess
@@ -98,6 +99,23 @@ def test_a_missing_option_is_named(capsys):
 def test_a_bad_input_is_one_line_and_exit_code_1(tmp_path, capsys):
     assert main(["list", f"{tmp_path}/no.h5"]) == 1
     assert capsys.readouterr().err == f"error: {tmp_path}/no.h5: no such store; give an .h5 file below work/\n"
+
+
+def test_a_path_that_cannot_be_written_is_one_line(work, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["export", str(work / "mars/irn/pseudo_labels.h5"), f"{tmp_path}/file/masks"]) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == f"error: {tmp_path}/file/masks: Not a directory; correct this path, or its permissions"
+    pair = [str(work / path) for path in ("irn/pseudo_labels.h5", "mars/irn/pseudo_labels.h5")]
+    assert main(["compare", *pair, "--output", str(tmp_path)]) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == f"error: {tmp_path}: Is a directory; correct this path, or its permissions"
+
+
+def test_names_that_are_no_utf8_are_printed(work, tmp_path):
+    shutil.copy(work / "cams.h5", os.fsencode(tmp_path) + b"/caf\xe9.h5")
+    done = run_python("-m", "maskmill", "list", tmp_path, cwd=LIBRARY.parent, env=os.environ | {"PYTHONUTF8": "1"})
+    assert (done.returncode, done.stdout.split()[0]) == (0, f"{tmp_path}/caf\\udce9.h5"), done.stderr
 
 
 def test_a_bad_input_behind_a_progress_bar_begins_a_line(work, tmp_path):

@@ -62,12 +62,14 @@ def test_a_folder_may_stand_among_the_stores(work, monkeypatch):
         ({"image": IDS[0], "folder": "none"}, "no such folder"),
         ({"image": IDS[1], "stores": ["cams.h5"]}, f"no map of image {IDS[1]}"),
         ({"image": IDS[0], "stores": ["mars/irn/centroids.h5"]}, "not a map store"),
+        ({"image": IDS[0], "folder": ".", "output": "a.pdf"}, "a.pdf: pictures are written as PNG; name it .png"),
+        ({"image": IDS[0], "folder": ".", "index": "none.csv"}, "none.csv: no such index of images; correct --index"),
         ({"image": IDS[0], "stores": ["cams.h5"], "dataset": "vok"}, "--dataset: 'vok' is not one of voc"),
     ],
 )
 def test_what_cannot_be_shown_is_one_line(options, message, work, monkeypatch):
     monkeypatch.chdir(work)
     with pytest.raises(InputError) as error:
-        show.main(output="picture.png", **options)
+        show.main(**{"output": "picture.png"} | options)
     assert message in str(error.value) and "\n" not in str(error.value)
     assert not (work / "picture.png").exists()

@@ -1,9 +1,21 @@
 """Result tables: columns, names of the data, and published numbers only for the rows that they belong to."""
 
+import json
+
 import pandas as pd
 
 from maskmill.evaluation.papers import PaperValue
-from maskmill.reporting.tables import COLUMNS, data_name, partition_name, result_rows, summary
+from maskmill.reporting.summary import read_table
+from maskmill.reporting.tables import (
+    COLUMNS,
+    aggregates,
+    data_name,
+    partition_name,
+    read_scores,
+    result_rows,
+    summary,
+)
+from results.result_table import main as result_table
 
 SCORES = pd.DataFrame(
     {"metric": ["miou", "fp", "iou"], "class_name": ["", "", "cat"], "value": [50.0, 20.0, 60.0]},
@@ -53,3 +65,32 @@ def test_a_partition_is_named_with_its_protocol_and_both_sizes():
     partition = {"protocol": "voc_blended", "part": "1_8", "published": "published"}
     partition |= {"labelled": {"images": 1323}, "unlabelled": {"images": 9259}}
     assert partition_name(partition) == "; masks: voc_blended 1/8, published, 1323 of 10582"
+
+
+def test_a_score_that_nothing_counted_for_stays_a_number_and_a_class_may_be_called_na(tmp_path):
+    (tmp_path / "scores.csv").write_text("metric,class_name,value\nmiou,,100.0\nfp,,\niou,NA,\niou,null,100.0\n")
+    scores = read_scores(tmp_path / "scores.csv")
+    assert scores["class_name"].tolist() == ["", "", "NA", "null"]
+    assert scores["value"].dtype == float and scores["value"].isna().tolist() == [False, True, True, False]
+
+
+def test_a_table_bears_empty_scores(tmp_path):
+    """A folder whose masks to score on show no class has no score of the classes."""
+    empty = "metric,class_name,value\nmiou,,\nfp,,\nfn,,\n"
+    for name, text in (("supervised", empty), ("cwbass", "metric,class_name,value\nmiou,,50.0\nfp,,\niou,NA,50.0\n")):
+        (tmp_path / f"{name}.csv").write_text(text)
+    splits = {role: {"list": role, "published": "own", "images": 3} for role in ("val", "train")}
+    (tmp_path / "manifest.json").write_text(json.dumps(splits))
+    result_table(
+        *(str(tmp_path / "manifest.json"), [str(tmp_path / f"{name}.csv") for name in ("supervised", "cwbass")]),
+        *(str(tmp_path / "table.csv"), str(tmp_path / "page.html")),
+        method="cwbass",
+        roles={"supervised": "val", "cwbass": "train"},
+        **{"published": False, "dataset": "mine", "drawn": False, "scale": "small", "seed": 0},
+        picture=str(tmp_path / "picture.png"),
+        compared=[["supervised", "cwbass"]],
+    )
+    table = pd.read_csv(tmp_path / "table.csv", keep_default_na=False)
+    assert table["value"].tolist() == ["", "", "", "50.000", "", "50.000"]
+    assert aggregates(table.assign(value=pd.to_numeric(table["value"])))["miou"].tolist()[1:] == [50.0]
+    assert read_table(str(tmp_path / "table.csv"))["metric"].tolist() == ["miou", "fp", "fn", "miou", "fp"]

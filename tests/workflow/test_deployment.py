@@ -1,6 +1,10 @@
 """Functions of the stages that deploy networks: what is segmented, what is exported, what is timed."""
 
+import hashlib
+import json
 import logging
+import re
+import sys
 
 import cv2
 import numpy as np
@@ -9,10 +13,13 @@ import torch
 from PIL import Image
 
 from maskmill.commands import segment
+from maskmill.data.catalog import CAMVID, CAMVID_COLOURS
 from maskmill.data.images import UNREADABLE, read_image
 from maskmill.errors import InputError
-from maskmill.networks.p2at import P2AT
+from maskmill.networks import deploy
+from maskmill.networks.p2at import P2AT, PlainDecoder
 from maskmill.storage.checkpoints import save_network
+from maskmill.storage.onnx_models import OnnxModel
 from p2at import measure_speed, train_p2at
 from results import export_onnx
 
@@ -73,13 +80,63 @@ def test_an_error_between_frames_leaves_nothing(tmp_path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
-@pytest.mark.parametrize(("told", "used"), [(0, 25), (29.97, 29.97), (90000, 25)])
-def test_a_rate_that_cannot_be_is_25(told, used):
-    class Named:
-        def get(self, _):
-            return told
+class Named:
+    """A video whose container names a number of frames per second."""
 
-    assert segment.frame_rate(Named()) == used
+    def __init__(self, rate: float):
+        self.rate = rate
+
+    def get(self, _):
+        return self.rate
+
+
+@pytest.mark.parametrize(("told", "used"), [(0, 25), (29.97, 29.97), (240, 240)])
+def test_a_rate_that_is_not_named_is_25(told, used):
+    assert segment.frame_rate(Named(told), "clip.mkv") == used
+
+
+@pytest.mark.parametrize("told", [960, 1000, 90000])
+def test_a_rate_that_opencv_would_not_keep_is_refused(told):
+    with pytest.raises(InputError, match=f"clip.mkv: {told} frames per second, which only PyAV can keep; pip install"):
+        segment.frame_rate(Named(told), "clip.mkv")
+
+
+def test_without_pyav_what_is_lost_is_said(tmp_path, monkeypatch, caplog):
+    monkeypatch.setitem(sys.modules, "maskmill.data.videos", None)
+    film(tmp_path / "clip.mjpeg", 5)
+    assert segment.segment_video(tmp_path / "clip.mjpeg", tmp_path / "clip.mp4", same) == (5, 0)
+    assert "clip.mp4: 25 frames per second throughout, no sound, an odd row or column cut off" in caplog.text
+
+
+def test_background_shows_the_image_and_classes_their_colour(tmp_path, monkeypatch):
+    class Network:
+        classes, colours = ["background", "cat"], [[0, 0, 0], [200, 0, 0]]
+
+        def __init__(self, *_):
+            pass
+
+        def labels(self, image, short_side):
+            return np.eye(8, dtype=np.uint8)
+
+    monkeypatch.setattr(segment, "OnnxModel", Network)
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (8, 8), (100, 100, 100)).save(tmp_path / "in/a.png")
+    segment.main("m.onnx", str(tmp_path / "in"), str(tmp_path / "out"), opacity=0.5)
+    shown = np.array(Image.open(tmp_path / "out/a.png"))
+    assert (shown[np.eye(8) == 0] == 100).all() and (shown[np.eye(8) == 1] == (150, 50, 50)).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"opacity": 60}, "--opacity: 60 lies outside 0..1; correct it"),
+        ({"opacity": -0.1}, "--opacity: -0.1 lies outside 0..1; correct it"),
+        ({"short_side": 0}, "--short-side: 0 pixels; give 1 or more"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(options, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        segment.main("m.onnx", "photos", "out", **options)
 
 
 def test_images_of_one_stem_keep_their_suffix(tmp_path):
@@ -125,8 +182,49 @@ def test_an_export_that_differs_from_its_network_is_refused(tmp_path, monkeypatc
             str(tmp_path / "ids.txt"),
             str(tmp_path / "network.safetensors"),
             str(tmp_path / "m.onnx"),
+            scale="sample",
+            seed=0,
         )
     assert not (tmp_path / "m.onnx").exists()
+
+
+def test_an_exported_network_tells_what_it_takes_and_where_it_comes_from(tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    network = PlainDecoder("sample_cnn_light", 11).eval()
+    save_network(tmp_path / "network.safetensors", network)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)).save(tmp_path / "a.png")
+    (tmp_path / "ids.txt").write_text("a")
+    monkeypatch.setattr(export_onnx, "read_index", lambda _: {"a": type("Record", (), {"image": tmp_path / "a.png"})})
+    files = {name: str(tmp_path / name) for name in ("ids.txt", "network.safetensors", "m.onnx")}
+    export_onnx.main("camvid", "index.csv", *files.values(), scale="sample", seed=7, short_side=360, agreement=99)
+    exported = OnnxModel(files["m.onnx"], threads=1)
+    told = {key: json.loads(value) for key, value in exported.session.get_modelmeta().custom_metadata_map.items()}
+    assert told == {
+        **{"dataset": "camvid", "classes": list(CAMVID.classes), "colours": [list(c) for c in CAMVID_COLOURS]},
+        **{"short_side": 360, "scale": "sample", "seed": 7},
+        "checkpoint_sha256": hashlib.sha256((tmp_path / "network.safetensors").read_bytes()).hexdigest(),
+        **{"layout": "NCHW", "colour_order": "RGB", "value_range": [0, 1], "includes_normalisation": True},
+        **{"mean": list(network.backbone.mean), "std": list(network.backbone.std)},
+    }
+    for size in ((1, 3, 40, 51), (3, 3, 33, 64)):
+        pixels = torch.rand(*size)
+        with torch.inference_mode():
+            expected = network((pixels - 0.5) / 0.5).numpy()
+        np.testing.assert_allclose(exported.logits(pixels.numpy()), expected, atol=1e-5)
+    with pytest.raises(ValueError, match=r"pixels in 0\.\.255; give RGB in 0\.\.1"):
+        exported.logits(np.array([0, 255] * 96, np.float32).reshape(1, 3, 8, 8))
+
+
+def test_a_network_exported_for_one_size_gives_the_same_there(tmp_path):
+    torch.manual_seed(0)
+    network, pixels = PlainDecoder("sample_cnn_light", 11).eval(), torch.rand(1, 3, 40, 56)
+    about = {"classes": [], "colours": [], "short_side": None}
+    deploy.export_onnx(network, tmp_path / "m.onnx", about, only_size=(40, 56))
+    exported = OnnxModel(tmp_path / "m.onnx", threads=1)
+    assert exported.session.get_inputs()[0].shape == [1, 3, 40, 56]
+    with torch.inference_mode():
+        expected = network((pixels - 0.5) / 0.5).numpy()
+    np.testing.assert_allclose(exported.logits(pixels.numpy()), expected, atol=1e-5)
 
 
 def test_bfloat16_is_timed_where_the_device_has_it(tmp_path, monkeypatch):

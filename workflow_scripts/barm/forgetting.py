@@ -9,6 +9,7 @@ import pandas as pd
 from maskmill.data.catalog import DATASETS
 from maskmill.evaluation.incremental import forgetting_table
 from maskmill.reporting.incremental import draw_forgetting
+from maskmill.reporting.tables import read_scores
 from maskmill.storage.atomic import atomic_path
 from maskmill.workflow import stage
 
@@ -33,7 +34,7 @@ def main(
         variants: names of the variants, in the order of the scores.
         scheme: overlapped or disjoint, for the title.
     """
-    names, tables = DATASETS[dataset].classes, [pd.read_csv(path, keep_default_na=False) for path in scores]
+    names, tables = DATASETS[dataset].classes, [read_scores(path) for path in scores]
     parts = [
         forgetting_table(tables[start : start + len(steps)], names, steps).assign(variant=variant)
         for variant, start in zip(variants, range(0, len(tables), len(steps)), strict=True)

@@ -9,6 +9,7 @@ import ast
 import difflib
 import importlib
 import inspect
+import io
 import logging
 import os
 import shutil
@@ -47,6 +48,8 @@ def main(words: Sequence[str] | None = None) -> int:
         words: the words of the command line after the program's name; default: those of this process.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files may hold bytes that are no UTF-8
     words = sys.argv[1:] if words is None else words
     try:
         run(*words)
@@ -62,6 +65,11 @@ def main(words: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of stdout, such as `head`, has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.filename is None:
+            raise
+        place = error.filename2 or error.filename  # the second one is the target of a renaming
+        code, message = 1, f"error: {place}: {error.strerror}; correct this path, or its permissions"
     logging.error(message)  # after the except clause, which frees the error's frames: a progress bar has ended its line
     return code
 

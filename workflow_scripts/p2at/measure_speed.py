@@ -99,10 +99,12 @@ def prepare(network: nn.Module, way: str, size: list[int], threads: int, folder:
     machine cannot run it."""
     changes = {**UNCHANGED, **WAYS[way]}
     model = deployed(network, fold=changes["folded"], fuse=changes["bn_fused"])
-    facts = cost(network, changes["folded"], changes["bn_fused"], *size)
+    facts = {"parameters_m": parameters(model) / 1e6, "gmacs": gmacs(network, changes["folded"], *size)}
     device, pixels = inference_device(), torch.rand(1, 3, *size)
     if way == "onnxruntime":
-        export_onnx(model, folder / "network.onnx", {"classes": [], "colours": [], "short_side": None})
+        # A file for this size alone is exported sooner, and its latency is that of a file for any size.
+        about = {"classes": [], "colours": [], "short_side": None}
+        export_onnx(model, folder / "network.onnx", about, only_size=(size[0], size[1]))
         exported, array = OnnxModel(folder / "network.onnx", threads), pixels.numpy()
         return lambda: exported.logits(array), {**facts, "device": device_name(exported.on_gpu)}
     facts = {**facts, "device": device_name(device.type == "cuda")}
@@ -129,10 +131,9 @@ def prepare(network: nn.Module, way: str, size: list[int], threads: int, folder:
     return one_pass, facts
 
 
-@lru_cache(maxsize=3)  # counting takes seconds, and several ways cost the same
-def cost(network: nn.Module, folded: bool, fused: bool, height: int, width: int) -> dict[str, float]:
-    model = deployed(network, fold=folded, fuse=fused)
-    return {"parameters_m": parameters(model) / 1e6, "gmacs": macs(model, height, width) / 1e9}
+@lru_cache(maxsize=2)  # counting takes long, several ways cost the same, and batch norms do not count
+def gmacs(network: nn.Module, folded: bool, height: int, width: int) -> float:
+    return macs(deployed(network, fold=folded, fuse=False), height, width) / 1e9
 
 
 def measure(runs: dict[str, Pass], warm_up: int, passes: int, title: str) -> dict[str, list[float]]:

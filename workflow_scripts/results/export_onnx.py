@@ -1,7 +1,8 @@
 """Export a trained segmentation network as ONNX and compare it with the network on real images.
 
 In: index, id list, checkpoint.
-Out: an ONNX file, with batch norms and other constants folded; see `maskmill.networks.deploy.export_onnx`.
+Out: an ONNX file, with batch norms and other constants folded; see `maskmill.networks.deploy.export_onnx`. Its metadata
+    name the classes, their colours, the input that the network takes, and the training that it comes from.
 """
 
 import logging
@@ -20,6 +21,7 @@ from maskmill.networks.deploy import FromColours, deployed, export_onnx
 from maskmill.networks.segmentation import load_segmentation
 from maskmill.progress import progress
 from maskmill.storage.atomic import atomic_path
+from maskmill.storage.maps import sha256
 from maskmill.storage.onnx_models import OnnxModel
 from maskmill.workflow import stage
 
@@ -32,6 +34,8 @@ def main(
     ids: str,
     checkpoint: str,
     model: str,
+    scale: str,
+    seed: int,
     images: int = 8,
     agreement: float = 99.99,
     short_side: int | None = None,
@@ -42,6 +46,8 @@ def main(
     Args:
         checkpoint: safetensors file of a trained segmentation network.
         model: ONNX file to write.
+        scale: scale of the training, for the metadata: sample, small or paper.
+        seed: seed of the training, for the metadata.
         images: number of images to compare on, evenly spaced in the list.
         agreement: percent of the images' pixels that must keep their class.
         threads: threads of onnxruntime.
@@ -52,6 +58,9 @@ def main(
         "classes": about.classes,
         "colours": colours_of(about).tolist(),
         "short_side": short_side,
+        "scale": scale,
+        "seed": seed,
+        "checkpoint_sha256": sha256(checkpoint),
     }
     image_ids, records = read_ids(ids), read_index(index)
     image_ids = image_ids[:: max(1, len(image_ids) // images)][:images]

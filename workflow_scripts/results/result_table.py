@@ -11,7 +11,7 @@ import pandas as pd
 
 from maskmill.evaluation.papers import PAPERS
 from maskmill.reporting.classes import draw_classes
-from maskmill.reporting.tables import data_name, partition_name, result_rows, summary, summary_page
+from maskmill.reporting.tables import data_name, partition_name, read_scores, result_rows, summary, summary_page
 from maskmill.storage.atomic import atomic_path, write_text
 from maskmill.workflow import stage
 
@@ -66,7 +66,7 @@ def main(
         data, same_split = data_name(dataset, splits[role], drawn=drawn)
         parts.append(
             result_rows(
-                pd.concat([pd.read_csv(path, keep_default_na=False) for path in (score, cost_of.get(variant)) if path]),
+                pd.concat([read_scores(path) for path in (score, cost_of.get(variant)) if path]),
                 variant=variant,
                 constants={"method": method, "dataset": dataset, "scale": scale, "seed": seed},
                 data=data + data_suffix,

@@ -78,6 +78,8 @@ def main(
         classes: names of the classes that scores are restricted to, as `data.<dataset>.classes` in the configuration;
             default: all
     """
+    if images < 0:
+        raise InputError(f"--images: {images}; give 0 or more")
     index_file = index or find_index(first)
     data = dataset_of(dataset, index_file)
     if data is None:
@@ -101,7 +103,9 @@ def main(
 
 
 def check_same_images(first: Maps, second: Maps) -> None:
-    """Raises InputError where two stores hold maps of different images."""
+    """Raises InputError where two stores hold maps of different images, or none."""
+    if not len(first):
+        raise InputError(f"{first.path}: holds no maps; give another store")
     unmatched = sorted(set(first) ^ set(second))
     if unmatched:
         where = first if unmatched[0] in first else second

@@ -8,13 +8,17 @@ A store: its kind, size, number of maps, and what made it. With `image`: that im
 range and, for labels, the share of the pixels that each class has. A folder: one line per store below it.
 """
 
+import logging
 import re
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 from maskmill.data.work_folder import class_name, dataset_of, find_index
 from maskmill.errors import InputError
 from maskmill.storage.describe import as_text, describe_map, describe_store
+
+logger = logging.getLogger(__name__)
 
 
 def main(store: str = "work", image: str | None = None, dataset: str | None = None) -> None:
@@ -66,9 +70,29 @@ def outline(file: Path) -> tuple[str, str, str]:
 
 
 def store_files(folder: str | Path) -> list[Path]:
-    """The stores below a folder in the order of their paths; of a merged store and its shards, the merged one."""
+    """The stores below a folder, also in linked ones, in the order of their paths; of a merged store and its shards,
+    the merged one."""
     return [
         path
-        for path in sorted(Path(folder).rglob("*.h5"))
+        for path in sorted(file for place in folders_of(folder) for file in place.glob("*.h5"))
         if not (re.fullmatch(r"\d+-of-\d+", path.stem) and path.parent.with_suffix(".h5").exists())
     ]
+
+
+def folders_of(top: str | Path) -> Iterator[Path]:
+    """A folder and all below it, each once, whatever links lead to it; a link is followed last."""
+    seen: set[Path] = set()
+    waiting = [Path(top)]
+    while waiting:
+        place = waiting.pop(0)
+        if place.resolve() in seen:
+            continue
+        seen.add(place.resolve())
+        yield place
+        try:
+            below = [path for path in place.iterdir() if path.is_dir()]
+        except OSError as error:
+            logger.warning("left out: %s: %s", place, error.strerror)
+            continue
+        links = [path for path in below if path.is_symlink()]
+        waiting = [path for path in below if path not in links] + waiting + links

@@ -16,9 +16,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from maskmill.data.images import image_files, output_names, readable
+from maskmill.data.images import SUFFIXES, image_files, output_names, readable
 from maskmill.errors import InputError
 from maskmill.progress import progress
+from maskmill.reporting.overlay import painted
 from maskmill.storage.atomic import atomic_path
 from maskmill.storage.onnx_models import OnnxModel
 
@@ -43,15 +44,22 @@ def main(
         opacity: of the colours, 0 (invisible) to 1
         threads: number of CPU threads; 0: all cores
     """
+    if not 0 <= opacity <= 1:
+        raise InputError(f"--opacity: {opacity} lies outside 0..1; correct it")
+    if short_side is not None and short_side < 1:
+        raise InputError(f"--short-side: {short_side} pixels; give 1 or more")
+    if threads < 0:
+        raise InputError(f"--threads: {threads}; give 0 for all cores, or more")
     network = OnnxModel(model, threads)
-    colours = np.array(network.colours, np.uint8)
+    colours, background = np.array(network.colours, np.uint8), network.classes[:1] == ["background"]
 
     def overlay(image: np.ndarray) -> np.ndarray:
-        painted = colours[network.labels(image, short_side)]
-        return cv2.addWeighted(image, 1 - opacity, painted, opacity, 0)
+        return painted(image, network.labels(image, short_side), colours, opacity, background=background)
 
     if not Path(source).exists():
         raise InputError(f"{source}: no such video or folder of images; correct --source")
+    if Path(source).is_file() and Path(source).suffix.lower() in SUFFIXES and Path(source).suffix.lower() != ".gif":
+        raise InputError(f"{source}: is one image; give the folder that it lies in")
     if Path(output).resolve() == Path(source).resolve():
         raise InputError(f"{output}: overlays would replace the originals; give another --output")
     segment = segment_folder if Path(source).is_dir() else segment_video
@@ -74,21 +82,41 @@ def segment_folder(source: Path, output: Path, overlay: Overlay) -> tuple[int, i
 
 def segment_video(source: Path, output: Path, overlay: Overlay) -> tuple[int, int]:
     """Write a video of overlays; returns the numbers of frames written and skipped."""
-    if output.suffix != ".mp4":
+    if output.suffix.lower() != ".mp4":
         raise InputError(f"{output}: videos are written as MP4; name it .mp4")
+    try:
+        from maskmill.data.videos import change_frames
+    except ImportError:
+        change_frames = change_frames_with_opencv
+    written, skipped = change_frames(source, output, overlay)
+    if skipped:
+        logger.warning("skipped: %s: %d of %d frames cannot be read", source, skipped, written + skipped)
+    return written, skipped
+
+
+def change_frames_with_opencv(source: Path, output: Path, change: Overlay) -> tuple[int, int]:
+    """`data.videos.change_frames` without PyAV: at a constant rate, without sound, with even sides.
+
+    Raises:
+        InputError: no frame can be read, or the rate is none that a constant one can stand for.
+    """
     video = cv2.VideoCapture(str(source))
     total, written, skipped = max(int(video.get(cv2.CAP_PROP_FRAME_COUNT)), 0), 0, 0
-    with atomic_path(output) as temporary, mp4_writer(temporary, frame_rate(video)) as write:
+    rate = frame_rate(video, source)
+    with atomic_path(output) as temporary, mp4_writer(temporary, rate) as write:
         for frame in progress(frames(video, total), source.name, unit="frame", total=total):
             if frame is None:
                 skipped += 1
                 continue
-            write(overlay(frame))
+            write(change(frame))
             written += 1
         if not written:
             raise InputError(f"{source}: no frame of it can be read; convert it, or give a folder of images")
-    if skipped:
-        logger.warning("skipped: %s: %d of %d frames cannot be read", source, skipped, written + skipped)
+    logger.warning(
+        "%s: %g frames per second throughout, no sound, an odd row or column cut off, since PyAV is not installed; "
+        "to keep times, sound and size: pip install av",
+        *(output, rate),
+    )
     return written, skipped
 
 
@@ -114,10 +142,19 @@ def frames(video: cv2.VideoCapture, total: int) -> Iterator[np.ndarray | None]:
             failed += 1
 
 
-def frame_rate(video: cv2.VideoCapture) -> float:
-    """Frames per second; 25 where the container names none, or one that cannot be true."""
+def frame_rate(video: cv2.VideoCapture, source: Path) -> float:
+    """Frames per second; 25 where the container names no rate.
+
+    Raises:
+        InputError: the rate is above 240, which containers name in place of a variable one.
+    """
     rate = video.get(cv2.CAP_PROP_FPS)
-    return rate if 0 < rate <= 240 else 25.0
+    if rate > 240:
+        raise InputError(
+            f"{source}: {rate:g} frames per second, which only PyAV can keep; pip install av, or convert the video to "
+            "a constant rate of at most 240"
+        )
+    return rate if rate > 0 else 25.0
 
 
 @contextmanager

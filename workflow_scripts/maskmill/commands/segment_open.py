@@ -17,11 +17,11 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from maskmill.data.catalog import voc_palette
 from maskmill.data.images import image_files, output_names, readable
@@ -31,6 +31,7 @@ from maskmill.methods.zero_shot import class_vectors, pixel_segments, segment_af
 from maskmill.networks.device import inference_device
 from maskmill.networks.open_vocabulary import image_logits, load_open_vocabulary, load_texts, resized_input
 from maskmill.progress import progress
+from maskmill.reporting.overlay import painted
 from maskmill.storage.atomic import atomic_path
 
 THRESHOLDS = np.arange(0.05, 1.0, 0.05)
@@ -98,8 +99,10 @@ def main(
         write(folder, outputs[file], image, labels.byte().cpu().numpy(), opacity)
         foreground.append((backgrounds[-len(THRESHOLDS) :] <= likeliest).float().mean(dim=(1, 2)).cpu().numpy())
         rows += segment_rows(network, pixels, vectors, texts.scale, names, file.name)
+    if not foreground:
+        raise InputError(f"{source}: none of its {len(files)} images can be read; replace them")
     save(folder / "segments.csv", pd.DataFrame(rows))
-    shares = 100 * np.mean(foreground, axis=0) if foreground else np.full(len(THRESHOLDS), np.nan)
+    shares = 100 * np.mean(foreground, axis=0)
     save(folder / "thresholds.csv", pd.DataFrame({"threshold": THRESHOLDS, "foreground": shares}))
     save(folder / "classes.csv", pd.DataFrame({"id": range(len(names) + 1), "name": ["background", *names]}))
     logging.info("%s: %d images, %d skipped as unreadable", output, len(foreground), len(files) - len(foreground))
@@ -149,13 +152,11 @@ def write(folder: Path, name: str, image: np.ndarray, labels: np.ndarray, opacit
     """Write the mask of an image, uint8 [H, W], and the image with its classes laid over it."""
     (folder / "masks").mkdir(parents=True, exist_ok=True)
     write_mask(folder / f"masks/{name}.png", labels)
-    painted = cv2.addWeighted(image, 1 - opacity, voc_palette()[labels], opacity, 0)
-    painted[labels == 0] = image[labels == 0]
     with atomic_path(folder / f"overlays/{name}.png") as path:
-        path.write_bytes(cv2.imencode(".png", painted[..., ::-1])[1].tobytes())
+        Image.fromarray(painted(image, labels, voc_palette(), opacity, background=True)).save(path, format="PNG")
 
 
 def save(path: Path, table: pd.DataFrame) -> None:
-    """Write a table as CSV, numbers with 4 decimals."""
+    """Write a table as CSV, numbers with 4 decimals; bytes of a name that are no UTF-8 as \\udc80 and the like."""
     with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.4f")
+        table.to_csv(temporary, index=False, float_format="%.4f", errors="backslashreplace")

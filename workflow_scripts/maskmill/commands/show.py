@@ -49,6 +49,8 @@ def main(
         index: CSV with one row per image; default: that of the work folder that the first store is in
         dataset: name of the data set whose classes the labels have; default: that of the work folder
     """
+    if Path(output).suffix.lower() != ".png":
+        raise InputError(f"{output}: pictures are written as PNG; name it .png")
     if bool(stores) == bool(folder):
         raise InputError("give either --stores, the map stores to show, or --folder, where to look for them")
     paths = [folder] if folder else stores

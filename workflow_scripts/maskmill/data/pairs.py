@@ -21,7 +21,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from maskmill.data.download import repeats, retry_after
-from maskmill.data.images import UNREADABLE, resized
+from maskmill.data.images import UNREADABLE, resized, rgb
 from maskmill.data.shards import Pair
 from maskmill.errors import InputError
 from maskmill.progress import progress
@@ -208,8 +208,8 @@ def _fetch(url: str, path: Path, timeout: float) -> Failure | None:
 
 def _save(data: bytes, path: Path) -> str | None:
     try:
-        image = Image.open(io.BytesIO(data)).convert("RGB")
-    except (*UNREADABLE, Image.DecompressionBombError) as error:
+        image = rgb(Image.open(io.BytesIO(data)))
+    except UNREADABLE as error:
         return f"not an image ({error})"
     size = resized(image.height, image.width, SHORT_SIDE)
     if size != (image.height, image.width):

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from maskmill.data.images import UNREADABLE
+from maskmill.data.images import UNREADABLE, rgb
 from maskmill.errors import InputError
 from maskmill.storage.access import barred, check_readable
 from maskmill.storage.atomic import atomic_path, write_text
@@ -191,7 +191,7 @@ class Shards(Sequence):
                 f"{shard}: sample {key} is damaged; the shard or its index has changed since, "
                 f"delete it and {index_path(shard)} and run again"
             )
-        return key, np.array(Image.open(io.BytesIO(data)).convert("RGB")), caption
+        return key, np.array(rgb(Image.open(io.BytesIO(data)))), caption
 
 
 def index_path(shard: str | Path) -> Path:
@@ -240,7 +240,7 @@ def _members(path: str | Path, skipped: list[list[str]]) -> Iterable[tuple[tarfi
 def _damage(data: bytes) -> str | None:
     """The reason why an image cannot be decoded; None if it can."""
     try:
-        Image.open(io.BytesIO(data)).load()
-    except (*UNREADABLE, Image.DecompressionBombError) as error:
+        rgb(Image.open(io.BytesIO(data)))
+    except UNREADABLE as error:
         return f"damaged image ({error})"
     return None

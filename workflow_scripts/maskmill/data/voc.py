@@ -14,12 +14,12 @@ from typing import TypeVar
 from xml.etree import ElementTree
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from tqdm import tqdm
 
 from maskmill.data.catalog import VOC, Dataset, Layout, Split, class_ids, voc_palette
 from maskmill.data.download import check, move_folder, unpack
-from maskmill.data.images import IGNORE, read_mask
+from maskmill.data.images import IGNORE, TURNED, conversions, image_size, read_mask
 from maskmill.data.index import Record, read_ids
 from maskmill.errors import InputError
 from maskmill.storage.atomic import atomic_path, write_text
@@ -201,9 +201,11 @@ def index_images(
 
     def record(image_id: str) -> Record:
         image, mask = files(image_id)
-        height, width = _size(image)
-        if mask and _size(mask) != (height, width):
-            raise InputError(f"{mask}: height and width are {_size(mask)}, its image's {height, width}; replace it")
+        height, width = image_size(image)
+        if mask and image_size(mask) != (height, width):
+            turned = TURNED in conversions(image)
+            fix = "turn it as its image, which EXIF turns" if turned else "replace it"
+            raise InputError(f"{mask}: height and width are {image_size(mask)}, its image's {height, width}; {fix}")
         return Record(image_id, image, mask, height, width, tags(image_id, mask), tuple(splits_of[image_id]))
 
     return in_threads(record, sorted(splits_of), threads, "index")
@@ -267,15 +269,6 @@ def _image_path(root: Path, image_id: str, dataset: Dataset) -> Path:
 def _mask_path(root: Path, image_id: str, dataset: Dataset) -> Path | None:
     paths = (root / folder / f"{image_id}.png" for folder in _layout(dataset).masks)
     return next((path for path in paths if path.exists()), None)
-
-
-def _size(path: Path) -> tuple[int, int]:
-    """Height and width from the file's header, without decoding the image."""
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise InputError(f"{path}: truncated or not an image ({error}); replace the file and run again") from None
 
 
 def _tags(root: Path, image_id: str, mask: Path | None, dataset: Dataset) -> tuple[int, ...]:

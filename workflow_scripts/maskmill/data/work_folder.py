@@ -21,8 +21,10 @@ def dataset_of(name: str | None, index: str | Path | None) -> Dataset | None:
     """A data set by its name or, without one, by the folder of an index; None where that is not a data set's folder.
 
     Raises:
-        InputError: there is no data set of this name; the message is of an option `--dataset`.
+        InputError: there is no data set of this name, or no such index; the message is of an option.
     """
+    if index and not Path(index).is_file():
+        raise InputError(f"{index}: no such index of images; correct --index")
     known = (*DATASETS, OWN) if index else tuple(DATASETS)
     if name and name not in known:
         raise InputError(f"--dataset: {name!r} is not one of {', '.join(known)}")

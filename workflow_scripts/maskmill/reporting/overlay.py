@@ -38,6 +38,13 @@ def overlay(image: np.ndarray, labels: np.ndarray, opacity: float = 0.6, *, data
     Raises:
         ValueError: image and labels differ in height or width, or the opacity is out of range.
     """
+    return painted(image, labels, label_colours(dataset), opacity, background=dataset.has_background)
+
+
+def painted(
+    image: np.ndarray, labels: np.ndarray, colours: np.ndarray, opacity: float, *, background: bool
+) -> np.ndarray:
+    """`overlay` in any colours: uint8 [K, 3] RGB, row k for class id k. With `background`, class 0 shows the image."""
     if image.shape[:2] != labels.shape:
         raise ValueError(
             f"image of {image.shape[:2]} pixels, labels of {labels.shape} (height, width); read the image at the "
@@ -46,5 +53,5 @@ def overlay(image: np.ndarray, labels: np.ndarray, opacity: float = 0.6, *, data
     if not 0 <= opacity <= 1:
         raise ValueError(f"opacity is {opacity}; choose a number in 0..1")
     transparency = round(1 - opacity, 6)  # 0.3 for 0.7, which 1 - 0.7 is not quite
-    painted = (transparency * image + opacity * label_colours(dataset)[labels]).astype(np.uint8)
-    return np.where((labels > 0)[..., None], painted, image) if dataset.has_background else painted
+    mixed = (transparency * image + (opacity * colours)[labels]).astype(np.uint8)
+    return np.where((labels > 0)[..., None], mixed, image) if background else mixed

@@ -32,7 +32,9 @@ def read_table(path: str) -> pd.DataFrame | None:
         InputError: the file is missing or no CSV.
     """
     try:
-        table = pd.read_csv(path, dtype={"class_name": str, "paper_source": str})
+        missing = {name: [""] for name in COLUMNS}  # and nothing else: a class may have the name "NA" or "null"
+        types = {"class_name": str, "paper_source": str}
+        table = pd.read_csv(path, keep_default_na=False, na_values=missing, dtype=types)
     except FileNotFoundError:
         raise InputError(f"{path}: no such table; make it with snakemake, or leave it out") from None
     except ValueError:  # what pandas raises for files that are no CSV

@@ -2,6 +2,7 @@
 
 import html
 from collections.abc import Mapping
+from pathlib import Path
 
 import pandas as pd
 
@@ -23,6 +24,14 @@ td:last-child {{font-size: 85%}}
 {rows}
 </body></html>
 """
+
+
+def read_scores(path: str | Path) -> pd.DataFrame:
+    """Read a CSV of scores: columns metric, class_name and value.
+
+    An empty value is NaN: nothing counted there. Names of classes stay as they are, also "NA" and "null".
+    """
+    return pd.read_csv(path, keep_default_na=False, na_values={"value": [""]}, dtype={"class_name": str})
 
 
 def result_rows(
@@ -95,7 +104,7 @@ def partition_name(partition: dict) -> str:
 def aggregates(table: pd.DataFrame) -> pd.DataFrame:
     """The scores over several classes, one row per variant: columns variant, data, images, and one per metric."""
     rows = table[table["class_name"].fillna("") == ""]
-    wide = rows.pivot_table(index=["variant", "data", "images"], columns="metric", values="value", sort=False)
+    wide = rows.set_index(["variant", "data", "images", "metric"])["value"].unstack(sort=False)
     wide.columns.name = None
     return wide.reset_index()
 

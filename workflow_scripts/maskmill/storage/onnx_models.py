@@ -49,8 +49,16 @@ class OnnxModel:
         self.on_gpu = "CUDAExecutionProvider" in self.session.get_providers()
 
     def logits(self, pixels: np.ndarray) -> np.ndarray:
-        """Logits, float32 [1, K, H, W], of an image RGB float32 [1, 3, H, W] in 0..1; the file holds the
-        normalisation."""
+        """Logits, float32 [B, K, H, W], of images RGB float32 [B, 3, H, W] in 0..1; the file holds the normalisation.
+
+        Raises:
+            ValueError: values are outside 0..1, as those of 0..255 and of normalised images are.
+        """
+        if pixels.min() < 0 or pixels.max() > 1:
+            raise ValueError(
+                f"pixels in {pixels.min():g}..{pixels.max():g}; give RGB in 0..1, which is 0..255 divided by 255, "
+                "without normalisation"
+            )
         return self.session.run(["logits"], {"image": pixels})[0]
 
     def labels(self, image: np.ndarray, short_side: int | None = None) -> np.ndarray:
