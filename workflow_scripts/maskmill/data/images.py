@@ -1,6 +1,7 @@
 """Reading images and masks, with errors that name the file."""
 
 import logging
+import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -92,7 +93,7 @@ def rgb(image: Image.Image) -> Image.Image:
     Raises:
         ValueError: the grey values have no known range, or Pillow cannot convert this kind of image.
     """
-    ImageOps.exif_transpose(image, in_place=True)
+    _turn(image)
     if _deep_grey(image):
         image = Image.fromarray(to_8_bits(np.asarray(image))[0])
     if image.has_transparency_data:
@@ -201,8 +202,8 @@ def open_image(path: str | Path) -> Image.Image:
         image.info["deep colour"] = _deep_colour(image)
         if image.info["deep colour"] and image.format == "TIFF" and _orientation(image) > 1:  # OpenCV fails
             raise InputError(f"{path}: a turned TIFF with colours of 16 bits cannot be read; save it as PNG")
+        _turn(image)
         image.load()
-        ImageOps.exif_transpose(image, in_place=True)
         return image
 
 
@@ -265,7 +266,17 @@ def _orientation(image: Image.Image) -> int:
     """EXIF's orientation, from the file's header; 1 is upright."""
     if image.format == "PNG" and not image.info.keys() & {"exif", "Raw profile type exif", "xmp"}:
         return 1  # Pillow would decode the whole image to look behind it
-    return image.getexif().get(ExifTags.Base.Orientation, 1)
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except (OSError, SyntaxError, ValueError, struct.error):  # broken EXIF in a sound image
+        return 1
+    return orientation if orientation in range(2, 9) else 1
+
+
+def _turn(image: Image.Image) -> None:
+    """Turn an image whose header is read upright; TIFF files are turned as Pillow decodes them."""
+    if image.format != "TIFF" and _orientation(image) > 1:
+        ImageOps.exif_transpose(image, in_place=True)
 
 
 def _deep_grey(image: Image.Image) -> bool:
