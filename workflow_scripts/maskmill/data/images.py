@@ -248,10 +248,10 @@ def _eight_bits(image: Image.Image, path: str | Path) -> tuple[np.ndarray, str]:
         import cv2  # takes a moment to import, and few images need it
 
         # Upright, as `open_image`. IMREAD_COLOR_RGB would give wrong values for TIFF (OpenCV 5.0).
-        values = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-        if values is None:
+        colours = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+        if colours is None:
             raise InputError(f"{path}: colours of 16 bits in a form that OpenCV cannot read; save it with 8 bits")
-        values = values[..., ::-1]
+        values = colours[..., ::-1]
     try:
         return to_8_bits(values)
     except ValueError as error:
@@ -285,4 +285,4 @@ def _deep_grey(image: Image.Image) -> bool:
 
 def _deep_colour(image: Image.Image) -> bool:
     """Whether the file, not decoded yet, has colours of 16 bits, of which Pillow keeps 8."""
-    return not _deep_grey(image) and any(";16" in str(tile.args) for tile in image.tile)
+    return not _deep_grey(image) and any(";16" in str(tile.args) for tile in getattr(image, "tile", ()))

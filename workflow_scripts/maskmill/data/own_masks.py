@@ -38,7 +38,9 @@ def look_at(masks: Mapping[str, Path], num_classes: int, threads: int) -> dict[s
         counts = np.bincount(mask_ids(image, path, num_classes).ravel(), minlength=256)
         palette = np.reshape(image.getpalette("RGB") or [], (-1, 3)) if image.mode == "P" else np.empty((0, 3))
         colours = {
-            number: tuple(map(int, palette[number])) for number in np.flatnonzero(counts) if number < len(palette)
+            number: tuple(map(int, palette[number]))
+            for number in np.flatnonzero(counts).tolist()
+            if number < len(palette)
         }
         return Mask(counts, colours, image.mode == "1")
 
@@ -78,7 +80,7 @@ def sum_up_masks(folder: str | Path, masks: Sequence[Mask], learned: Sequence[Ma
     counts = np.array([mask.counts for mask in masks])
     pixels, images = counts.sum(axis=0), (counts > 0).sum(axis=0)
     names, shares = dict(enumerate(classes)) | {IGNORE: "ignore"}, 100 * pixels / pixels.sum()
-    parts = [f"{i} {names[i]!r} in {images[i]} ({shares[i]:.1f} %)" for i in np.flatnonzero(pixels)]
+    parts = [f"{i} {names[i]!r} in {images[i]} ({shares[i]:.1f} %)" for i in np.flatnonzero(pixels).tolist()]
     logger.info("%s: ids, number of masks and share of pixels: %s", folder, ", ".join(parts))
     taught = np.sum([mask.counts for mask in learned or masks], axis=0)
     absent = [name for number, name in enumerate(classes) if not taught[number]]
