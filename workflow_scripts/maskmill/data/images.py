@@ -267,7 +267,7 @@ def _orientation(image: Image.Image) -> int:
     if image.format == "PNG" and not image.info.keys() & {"exif", "Raw profile type exif", "xmp"}:
         return 1  # Pillow would decode the whole image to look behind it
     try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
+        orientation: int = image.getexif().get(ExifTags.Base.Orientation, 1)
     except (OSError, SyntaxError, ValueError, struct.error):  # broken EXIF in a sound image
         return 1
     return orientation if orientation in range(2, 9) else 1
