@@ -43,7 +43,8 @@ def write_photos(folder: Path) -> None:
         if number < 6:
             val.append(name)
         else:
-            rows.append(f"{name}.jpg,{'; '.join(classes[class_id - 1] for class_id in np.unique(mask) if class_id)}")
+            named = [classes[class_id - 1] for class_id in np.unique(mask) if class_id]
+            rows.append(f"{name}.jpg,{'; '.join(named) if number < 23 else ''}")  # the last one shows no class
     (folder / "tags.csv").write_text("\n".join([*rows, ""]))
     (folder / "val.txt").write_text("\n".join([*val, ""]))
     (folder / "mine.yaml").write_text(MINE)

@@ -116,6 +116,24 @@ def test_an_image_is_upright_as_exif_says(suffix, orientation, tmp_path):
     assert conversions(path) == ["turned upright, as EXIF says"]
 
 
+@pytest.mark.parametrize(
+    "exif", [b"Exif\0\0", b"Exif\0\0no TIFF at all", b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12", b"\xff"]
+)
+@pytest.mark.parametrize("suffix", ["jpg", "webp"])
+def test_broken_exif_leaves_a_sound_image_as_it_is(exif, suffix, tmp_path):
+    path = tmp_path / f"photo.{suffix}"
+    Image.new("RGB", (6, 8), (200, 0, 0)).save(path, exif=exif)
+    assert read_image(path).shape == (8, 6, 3) and image_size(path) == (8, 6) and conversions(path) == []
+
+
+@pytest.mark.parametrize("orientation", [0, 1, 9])
+def test_an_orientation_that_exif_does_not_know_turns_nothing(orientation, tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.new("RGB", (6, 8)).save(tmp_path / "photo.jpg", exif=exif)
+    assert read_image(tmp_path / "photo.jpg").shape == (8, 6, 3) and conversions(tmp_path / "photo.jpg") == []
+
+
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 def test_a_mask_is_upright_too(suffix, tmp_path):
     upright = turned(tmp_path / f"mask.{suffix}", 6, "L")

@@ -1,23 +1,31 @@
 """A user's own images: names, sources of tags, splits; and mistakes in the files."""
 
 import json
+import os
+import shutil
+import unicodedata
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from data.index_own import main as index_own
 from data.validation_own import main as validation_own
 from few_masks.partition_own import main as partition_own
+from mars.debiased_centroids import main as debiased_centroids
 from mars.image_centroids import main as image_centroids
 from maskmill.data.catalog import find_dataset
+from maskmill.data.datasets import check_tags
+from maskmill.data.images import HEIF, read_mask
 from maskmill.data.index import read_ids, read_index
 from maskmill.data.own import find_images, id_of, read_own, read_tags, training_masks
-from maskmill.data.voc import write_mask
+from maskmill.data.voc import list_text, write_mask
 from maskmill.errors import InputError
 from maskmill.storage.maps import create_maps, merge_maps, open_maps
-from maskmill.storage.tables import read_tables
+from maskmill.storage.tables import read_tables, write_table
+from maskmill.workflow.user_files import own_digests
 
 CLASSES = ("background", "cat", "traffic light")
 CAT, LIGHT = 1, 2
@@ -127,6 +135,9 @@ def test_which_training_images_have_masks_is_known_before_anything_runs(own):
         ("image,tags\na,cat,traffic light\n", "tags.csv: line 2: has 3 columns; separate tags by semicolons"),
         ("image;tags\na;cat\n", "tags.csv: columns are ['image;tags'], not ['image', 'tags']; correct the first line"),
         ("", "tags.csv: columns are None, not ['image', 'tags']"),
+        ('image,tags\na,cat\n\n"c.png,cat\nday 2/b,cat\n', 'tags.csv: line 4: opens a quote (") and does not close it'),
+        ('"image,tags\na,cat\n', 'tags.csv: line 1: opens a quote (") and does not close it; correct the line'),
+        pytest.param("image,tags\na," + "x" * 200_000, "tags.csv: line 2: field larger than field limit", id="long"),
     ],
 )
 def test_a_wrong_table_of_tags_is_refused_with_the_line_that_is_wrong(own, text, line):
@@ -206,6 +217,302 @@ def test_an_empty_folder_and_missing_files_are_named(own):
     assert refused(own, masks=own / "away").startswith("away: no such folder; set data.mine.masks")
     (own / "tags.csv").write_bytes("image,tags\nä,cat\n".encode("latin-1"))
     assert refused(own) == "tags.csv: is not in UTF-8; save it again in that encoding"
+
+
+# What is read, and what is left out
+
+
+@pytest.fixture
+def said(own, caplog):
+    """Reads the images and returns the lines of the log."""
+
+    def read_and_listen(**changes) -> list[str]:
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            read(own, **changes)
+        return [message.replace(f"{own}/", "") for message in caplog.messages]
+
+    return read_and_listen
+
+
+def test_what_was_read_is_summed_up_in_numbers(said):
+    assert said() == [
+        "photos: 4 files: 2 .jpg, 1 .png, 1 .webp",
+        "tags of the 3 training images: 'cat' 3, 'traffic light' 1",
+        "masks: 2 files: 2 .png",
+        "masks: ids, number of masks and share of pixels: 0 'background' in 2 (50.0 %), 1 'cat' in 1 (12.5 %), "
+        "2 'traffic light' in 1 (12.5 %), 255 'ignore' in 2 (25.0 %)",
+        "warning: masks: no mask of a training image shows 'cat'",
+        "warning: the tags of 1 images are not what their masks show, and the tags count; the first is day 2_b: tags "
+        "'cat', mask 'traffic light'",
+    ]
+
+
+def test_files_of_other_kinds_are_counted(own, said):
+    for name in ("photos/x.HEIC", "photos/day 2/y.cr2", "photos/z.cr2", "photos/LICENSE", "masks/a.jpg"):
+        (own / name).write_bytes(b"")
+    lines = said()
+    assert "; left out: 2 .cr2, " in lines[0] and "1 without suffix" in lines[0]
+    assert HEIF or lines[0].endswith("(with the package pillow-heif, HEIC is read)")
+    assert "masks: 2 files: 2 .png; left out: 1 .jpg" in lines
+
+
+def test_images_that_are_changed_are_counted(own, said):
+    for name, values in (("deep", 4095), ("deeper", 60000)):
+        Image.fromarray(np.full((6, 8), values, np.uint16)).save(own / f"photos/{name}.tif")
+    turned(own / "photos/turned.jpg", (6, 8))
+    Image.new("RGBA", (8, 6)).save(own / "photos/c.png")
+    assert said(tags=None)[1:6] == [
+        "photos: 1 images with an alpha channel, laid on white",
+        "photos: 1 images of 12 bits, scaled to 8 bits",
+        "photos: 1 images of 16 bits, scaled to 8 bits",
+        "photos: 1 images turned upright, as EXIF says",
+        "warning: photos: images of several depths may differ in brightness; save all with 8 bits",
+    ]
+
+
+def test_a_class_that_nothing_shows_is_named(own, said):
+    (own / "tags.csv").write_text("image,tags\na,cat\nday 2/b,cat\nc,\n")
+    line = "warning: no training image has the tag 'traffic light'; remove the class, or add images"
+    assert line in said() and line not in said(tags=None)
+
+
+def turned(path, size) -> None:
+    """Save an image that EXIF turns by 90 degrees; the upright one has this height and width."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.new("RGB", size).save(path, exif=exif)  # stored: as high as the upright image is wide
+
+
+def test_a_photograph_is_as_large_as_exif_turns_it_and_so_is_its_mask(own):
+    turned(own / "photos/d.webp", (6, 8))  # height 6, width 8, as its mask
+    records, _ = read(own)
+    assert {record.image_id: (record.height, record.width) for record in records}["d"] == (6, 8)
+    turned(own / "photos/d.webp", (8, 6))
+    assert refused(own) == (
+        "masks/d.png: height and width are (6, 8), its image's (8, 6); turn it as its image, which EXIF turns"
+    )
+
+
+@pytest.mark.parametrize("suffix", ["tif", "TIFF", "bmp"])
+def test_masks_may_be_in_other_files_that_change_no_id(own, suffix):
+    ids = read_mask(own / "masks/d.png", 3)
+    (own / "masks/d.png").unlink()
+    Image.fromarray(ids).save(own / f"masks/d.{suffix}")
+    records, _ = read(own)
+    assert records[2].mask == own / f"masks/d.{suffix}" and records[2].classes == (CAT,)
+
+
+def test_linked_folders_are_read_and_no_circle_is_followed(own):
+    (own / "photos/day 2").rename(own / "elsewhere")
+    (own / "photos/day 2").symlink_to(own / "elsewhere")
+    (own / "elsewhere/back").symlink_to(own / "photos")
+    assert list(find_images(own / "photos")) == ["a", "c", "d", "day 2_b"]
+    assert training_masks(own / "masks", None) == {"day 2_b", "d"}
+
+
+def test_a_folder_with_an_images_name_is_no_image_and_a_broken_link_is_named(own):
+    (own / "photos/album.jpg").mkdir()
+    assert list(find_images(own / "photos")) == ["a", "c", "d", "day 2_b"]
+    (own / "photos/e.jpg").symlink_to(own / "away.jpg")
+    assert refused(own).startswith("photos/e.jpg: no such image; restore it")
+
+
+def test_a_folder_that_may_not_be_listed_is_named(own, monkeypatch):
+    scandir = os.scandir
+
+    def refuse(folder):
+        if Path(folder).name == "day 2":
+            raise PermissionError(13, "Permission denied", str(folder))  # chmod does not stop root
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert refused(own) == "photos/day 2: cannot be listed (Permission denied); correct the name or its permissions"
+    assert training_masks(own / "masks", own / "val.txt") == set(), "the stage reports it, not the plan"
+    assert own_digests(own / "photos", own / "masks", None, None)
+
+
+# Names
+
+
+def test_an_accent_of_one_or_two_characters_is_the_same_name(own):
+    one, two = (unicodedata.normalize(form, "caf\u00e9") for form in ("NFC", "NFD"))
+    assert one != two and id_of(one) == id_of(two)
+    (own / "photos/a.jpg").rename(own / f"photos/{two}.jpg")
+    (own / "tags.csv").write_text(f"image,tags\n{one}.jpg,{two}\nday 2/b,\nc,\n")
+    records, _ = read_own(own / "photos", ("background", one), tags=own / "tags.csv")
+    assert {r.image_id: r.classes for r in records}[one] == (1,)
+    Image.new("RGB", (8, 6)).save(own / f"photos/{one}.jpg")
+    assert "has the same id as" in refused(own, tags=None)
+
+
+def test_spaces_around_a_name_and_windows_paths_are_no_part_of_an_id(own, tmp_path):
+    (own / "photos/c.png").rename(own / "photos/c .png")
+    (own / "tags.csv").write_text("image,tags\nday 2\\b.JPG,cat\nc ,cat\n")
+    records, splits = read(own, masks=None, val=None)
+    assert {r.image_id: r.classes for r in records}["day 2_b"] == (CAT,)
+    (tmp_path / "ids.txt").write_text(list_text(splits["train"]))
+    assert (
+        read_ids(tmp_path / "ids.txt") == splits["train"] == [r.image_id for r in records] == ["a", "c", "d", "day 2_b"]
+    )
+
+
+def test_a_name_that_no_list_can_hold_is_refused(own):
+    (own / "photos/two\nlines.jpg").write_bytes(b"")
+    assert "two\\nlines.jpg': its name has a line break" in refused(own)
+    (own / "photos/two\nlines.jpg").unlink()
+    with open(os.fsencode(own) + b"/photos/caf\xe9.jpg", "wb"):
+        assert refused(own) == "photos/caf\\xe9.jpg: its name is not in UTF-8; rename it"
+        assert own_digests(own / "photos", None, None, None), "the stage reports it, not the plan"
+
+
+@pytest.mark.parametrize("key", ["tags", "val"])
+def test_a_list_that_cannot_be_read_is_named(own, key, monkeypatch):
+    (own / "folder").mkdir()
+    line = "folder: cannot be read (Is a directory); correct its name or permissions"
+    assert refused(own, **{key: own / "folder"}) == line
+
+    def refuse(path, **_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    file = {"tags": "tags.csv", "val": "val.txt"}[key]
+    line = f"{file}: cannot be read (Permission denied); correct its name or permissions"
+    assert refused(own, **{"tags": None, "val": None, key: own / file}) == line
+
+
+# Masks that cannot be meant
+
+
+def save_masks(own, values: dict, **palette) -> None:
+    """Masks of the images a, c and d, one row of ids each, with the colours of a palette."""
+    shutil.rmtree(own / "masks")
+    (own / "masks").mkdir()
+    for name, ids in values.items():
+        image = Image.fromarray(np.array([ids], np.uint8).repeat(6, axis=0).repeat(8 // len(ids), axis=1))
+        if name in palette:
+            image.putpalette(np.array(palette[name], np.uint8).tobytes())
+        image.save(own / f"masks/{name}.png")
+
+
+@pytest.mark.parametrize(("ids", "held"), [([0, 255], "0 and 255"), ([0, 0], "0"), ([255, 255], "255")])
+def test_masks_that_show_no_class_are_refused(own, ids, held):
+    save_masks(own, {"a": ids, "d": [0, 0] if held == "0" else ids})
+    assert refused(own) == (
+        f"masks: 2 masks hold {held} alone; 0 is background and 255 ignore, so they show no class; save 'cat' as 1, "
+        "and so on"
+    )
+
+
+def test_a_mask_of_one_bit_shows_the_first_class_unless_others_have_eight_bits(own):
+    shutil.rmtree(own / "masks")
+    (own / "masks").mkdir()
+    for name in ("a", "d"):
+        Image.fromarray(np.eye(6, 8, dtype=bool)).save(own / f"masks/{name}.png")
+    records, _ = read(own, tags=None)
+    assert [record.classes for record in records] == [(CAT,), (), (CAT,), ()]
+    Image.fromarray(np.eye(6, 8, dtype=np.uint8)).save(own / "masks/a.png")
+    assert refused(own).startswith(
+        "masks/d.png: has one bit a pixel, as 1 of 2 masks, so white may be class 1 or ignore"
+    )
+
+
+BLACK, RED, GREEN, PINK = (0, 0, 0), (128, 0, 0), (0, 128, 0), (255, 0, 200)
+LOST = "a program has renumbered the palette: restore the ids, or save all masks as grey PNG if theirs are right"
+
+
+def test_a_palette_that_an_optimiser_renumbered_is_refused(own):
+    palette = [BLACK, PINK, (0, 200, 0)]
+    save_masks(own, {"a": [0, 1, 2, 0], "d": [0, 1]}, a=palette, d=[BLACK, palette[2]])
+    assert refused(own) == f"masks/d.png: id 1 has the colour (0, 200, 0), which is id 2 in masks/a.png; {LOST}"
+    save_masks(own, {"a": [0, 1], "d": [0, 1]}, a=[BLACK, PINK], d=[BLACK, palette[2]])
+    assert refused(own) == f"masks/d.png: id 1 has the colour (0, 200, 0), but (255, 0, 200) in masks/a.png; {LOST}"
+    save_masks(own, {"a": [0, 1], "d": [0, 1]}, a=[BLACK, GREEN], d=[BLACK, GREEN])
+    assert refused(own) == f"masks/a.png: id 1 has the colour (0, 128, 0), id 2 in VOC's palette; {LOST}"
+
+
+def test_palettes_that_agree_and_grey_masks_are_read(own):
+    for first, second in (([BLACK, RED, GREEN], [BLACK, RED]), ([PINK, BLACK, RED], [PINK, BLACK])):
+        save_masks(own, {"a": [0, 1, 2, 0], "d": [0, 1], "c": [0, 2]}, a=first, d=second)  # c is grey
+        records, _ = read(own, tags=None)
+        assert [record.classes for record in records] == [(CAT, LIGHT), (LIGHT,), (CAT,), ()]
+
+
+def test_programs_may_differ_in_the_colour_of_ignore(own):
+    white, grey = (np.zeros((256, 3), np.uint8) for _ in range(2))
+    for palette, colour in ((white, 255), (grey, 200)):
+        palette[1], palette[255] = RED, colour
+    save_masks(own, {"a": [0, 1, 255, 0], "d": [1, 255]}, a=white, d=grey)
+    records, _ = read(own, tags=None)
+    assert records[0].classes == (CAT,)
+
+
+def test_masks_whose_classes_begin_at_0_are_said_to_be_shifted(own, said):
+    save_masks(own, {"a": [0, 255, 255, 1], "d": [255, 0]})
+    lines = said(tags=None)
+    assert (
+        "masks: ids, number of masks and share of pixels: 0 'background' in 2 (37.5 %), 1 'cat' in 1 (12.5 %), "
+        "255 'ignore' in 2 (50.0 %)"
+    ) in lines
+    assert lines[-1] == (
+        "warning: masks: more pixels are ignore (255) than background (0); if 255 is your background, all ids are one "
+        "too low: classes begin at 1"
+    )
+
+
+def test_a_folder_without_masks_is_named_with_what_it_holds(own):
+    shutil.rmtree(own / "masks")
+    (own / "masks").mkdir()
+    end = "save class ids there as <image>.png, or set data.mine.masks to null"
+    assert refused(own) == f"masks: no masks in it; {end}"
+    (own / "masks/d.jpg").write_bytes(b"")
+    assert refused(own) == f"masks: no masks in it, but 1 .jpg; {end}"
+
+
+# Images that show none of the classes
+
+
+def test_an_empty_field_means_no_class_and_a_missing_line_means_unknown(own):
+    (own / "tags.csv").write_text("image,tags\na,\n")
+    records, splits = read(own)
+    assert {r.image_id: (r.classes, "untagged" in r.splits) for r in records} == {
+        "a": ((), False),
+        "c": ((), True),
+        "d": ((CAT,), False),
+        "day 2_b": ((LIGHT,), False),
+    }
+    assert set(splits) == {"train", "labelled_train", "val"}
+    training = [record for record in records if "train" in record.splits]
+    with pytest.raises(InputError, match=r"c.png: the image has no tags to learn from \(1 of 3 images have none\)"):
+        check_tags(training, CLASSES, "add")
+    check_tags([record for record in training if record.image_id != "c"], CLASSES, "add")
+
+
+def test_a_class_in_all_training_images_is_warned_of(own, caplog):
+    (own / "tags.csv").write_text("image,tags\na,cat\nc,cat;traffic light\nd,cat\nday 2/b,cat\n")
+    records, _ = read(own, masks=None, val=None)
+    caplog.clear()
+    check_tags(records, CLASSES, "add")
+    assert caplog.messages == [
+        "warning: all 4 training images show 'cat', so nothing teaches what it is not; add images without it, with an "
+        "empty field where they show no class"
+    ]
+    (own / "tags.csv").write_text("image,tags\na,\nc,cat\nd,cat\nday 2/b,cat\n")
+    records, _ = read(own, masks=None, val=None)
+    caplog.clear()
+    check_tags(records, CLASSES, "add")
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize(
+    ("classes", "line"),
+    [([1, 1], "no image has background in its pseudo label, which MARS"), ([0, 0], "no image has an object in its")],
+)
+def test_mars_says_what_its_pseudo_labels_lack(tmp_path, classes, line):
+    table = {"centroids": np.ones((2, 3), np.float32), "classes": np.array(classes, np.uint8)}
+    write_table(tmp_path / "centroids.h5", table)
+    with pytest.raises(InputError, match=line):
+        debiased_centroids("voc", "index.csv", [str(tmp_path / "centroids.h5")], "debiased.h5", 0.4, False)
 
 
 # The stages

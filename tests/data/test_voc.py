@@ -371,3 +371,13 @@ def test_manifest_counts_images_and_classes(root):
         "tvmonitor",
     }
     assert json.loads(json.dumps(made)) == made
+
+
+def test_a_root_whose_masks_show_no_class_is_refused(tmp_path):
+    masks = {"a": mask_of(0, 255, 255), "b": mask_of(255)}
+    root = make_root(tmp_path / "own", masks, {"train": ["a"], "val": ["b"]})
+    with pytest.raises(InputError) as error:
+        build_index(root, {"train": ["a"], "val": ["b"]})
+    assert one_line(error).startswith(
+        f"{root}: none of the 2 images shows a class; masks hold class ids, and 255 means"
+    )

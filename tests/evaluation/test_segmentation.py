@@ -6,7 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import jaccard_score
 
+from maskmill.data.index import Record, write_index
+from maskmill.data.voc import write_mask
 from maskmill.evaluation.segmentation import SeedCurve, confusion, scores
+from maskmill.storage.maps import create_maps
+from results.evaluate import main as evaluate
 
 NAMES = ["background", "a", "b", "c"]
 
@@ -138,3 +142,21 @@ def test_an_image_without_classes_is_background_at_every_threshold():
     curve.add(np.array([[0, 2], [2, 255]], np.uint8), np.zeros((0, 2, 2)), np.array([], int))
     for number in range(2):
         assert curve.matrix(number).tolist() == [[1, 0, 0], [0, 0, 0], [2, 0, 0]]
+
+
+def test_a_score_of_background_alone_is_warned_of(tmp_path, caplog):
+    image, mask = tmp_path / "a.jpg", tmp_path / "a.png"
+    write_mask(mask, np.array([[0, 255]], np.uint8))
+    write_index(tmp_path / "index.csv", [Record("a", image, mask, 1, 2, (), ("val",))])
+    (tmp_path / "val.txt").write_text("a\n")
+    with create_maps(tmp_path / "labels.h5", "label", producer="test") as store:
+        store.write("a", np.array([[0, 0]], np.uint8))
+    files = [str(tmp_path / name) for name in ("index.csv", "val.txt", "labels.h5", "scores.csv", "confusion.csv")]
+    evaluate("voc", *files)
+    assert caplog.messages == [
+        f"warning: no mask shows a class in the images of {files[1]}: the score is of background alone"
+    ]
+    write_mask(mask, np.array([[0, 3]], np.uint8))
+    caplog.clear()
+    evaluate("voc", *files)
+    assert caplog.messages == []

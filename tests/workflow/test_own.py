@@ -65,6 +65,7 @@ def test_labels_of_all_training_images_show_their_tags_alone(own):
         assert sorted(labels) == sorted(ids)
         for image_id in ids:
             assert set(np.unique(labels[image_id])) <= {0, 254, 255, *records[image_id].classes}
+    assert records["second day_IMG 23"].classes == (), "an empty field: none of the classes"
 
 
 def test_another_tag_or_mask_is_another_index(own, tmp_path):

@@ -4,6 +4,7 @@ In: index, id list, and what the backbone starts from: published weights, the tr
 checkpoint of `BASSeeds`.
 """
 
+import logging
 from dataclasses import replace
 
 import torch
@@ -11,6 +12,7 @@ import torch
 from maskmill.data.catalog import find_dataset
 from maskmill.data.datasets import check_tags
 from maskmill.data.index import read_ids, read_index
+from maskmill.errors import InputError
 from maskmill.methods.bas import draw_class, seed_losses
 from maskmill.networks.bas import BASSeeds, parameter_groups
 from maskmill.networks.classifier import Classifier
@@ -53,10 +55,16 @@ def main(
             "weight" alone) or intended (biases learn).
         schedule: official (poly over the iterations that four devices would count) or intended (over all of them).
     """
-    num_classes = find_dataset(dataset, index).num_classes
+    about = find_dataset(dataset, index)
+    num_classes = about.num_classes
     indexed = read_index(index)
-    records = [indexed[image_id] for image_id in read_ids(ids)]
-    check_tags(records, f"remove such ids from {ids}")  # BAS draws one of each image's classes
+    all_records = [indexed[image_id] for image_id in read_ids(ids)]
+    check_tags(all_records, about.classes, f"remove such ids from {ids}")
+    records = [record for record in all_records if record.classes]  # BAS draws one of each image's classes
+    if not records:
+        raise InputError(f"{ids}: no image shows a class, so BAS has nothing to learn from; add tags")
+    if len(records) < len(all_records):
+        logging.info("BAS learns from %d of %d images; the others show no class", len(records), len(all_records))
     torch.manual_seed(run.seed)
     model = BASSeeds(num_classes=num_classes - 1, pretrained=next(iter(weights), None), **network)
     for trained in classifier:

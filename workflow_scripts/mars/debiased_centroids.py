@@ -26,7 +26,15 @@ def main(dataset: str, index: str, shards: list[str], debiased: str, alpha: floa
     table = read_tables(shards)
     centroids, classes = table.pop("centroids"), table["classes"]
     if not (classes == 0).any():
-        raise InputError(f"{shards[0]}: no image has background in its pseudo label; look at the provider's masks")
+        raise InputError(
+            f"{shards[0]}: no image has background in its pseudo label, which MARS tells objects by; add images that "
+            "show none of the classes, or look at the masks in mars.external"
+        )
+    if not classes.any():
+        raise InputError(
+            f"{shards[0]}: no image has an object in its pseudo label; look at the tags, or at the masks in "
+            "mars.external, whose objects have the ids 1, 2, ..."
+        )
     distances = background_distance(centroids, mean_background(centroids[classes == 0]))
     vectors, selected = debiased_centroids(
         centroids,

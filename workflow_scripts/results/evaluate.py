@@ -64,6 +64,8 @@ def main(
         matrix += confusion(truth, labels, num_classes)
         if boundary:
             near_outlines += boundary_counts(truth, labels, num_classes)
+    if about.has_background and not matrix[1:].any():
+        logging.warning("warning: no mask shows a class in the images of %s: the score is of background alone", ids)
     averaged = averaged_ids(about, classes)
     things = [i for i in averaged or range(num_classes) if i]
     if not background:

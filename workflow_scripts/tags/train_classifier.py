@@ -6,7 +6,7 @@ In: index, id list, optionally the backbone's weights. Out: a checkpoint of `Cla
 import torch
 from torch.nn import functional as F
 
-from maskmill.data.catalog import OWN, find_dataset
+from maskmill.data.catalog import find_dataset
 from maskmill.data.datasets import check_tags
 from maskmill.data.index import read_ids, read_index
 from maskmill.networks.classifier import Classifier
@@ -32,11 +32,11 @@ def main(
     Args:
         lr_backbone, lr_head: learning rates of the backbone and of the classifier on it at the first iteration.
     """
-    num_classes = find_dataset(dataset, index).num_classes
+    about = find_dataset(dataset, index)
+    num_classes = about.num_classes
     indexed = read_index(index)
     records = [indexed[image_id] for image_id in read_ids(ids)]
-    if dataset == OWN:  # every image of the other data sets has tags or a mask
-        check_tags(records, "complete the table data.mine.tags, or remove the image")
+    check_tags(records, about.classes, "complete the table data.mine.tags, or remove the image")
     torch.manual_seed(run.seed)
     model = Classifier(num_classes=num_classes - 1, pretrained=next(iter(weights), None), **network)
     images = training_images(records, augmentation, model.backbone, num_classes=num_classes, short_side=short_side)

@@ -1,5 +1,6 @@
 """Training data of most networks: images of the index with their tags and, optionally, labels from a map store."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -8,9 +9,11 @@ import torch
 from torch import Tensor
 
 from maskmill.data.images import read_image, read_mask
-from maskmill.data.index import Record
+from maskmill.data.index import UNTAGGED, Record
 from maskmill.data.transforms import Augmentation
 from maskmill.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 
 class TrainingImages:
@@ -88,16 +91,25 @@ class Masks(Mapping):
         return len(self.files)
 
 
-def check_tags(records: list[Record], fix: str) -> None:
-    """Make sure that every image has tags.
+def check_tags(records: list[Record], class_names: Sequence[str], fix: str) -> None:
+    """Make sure that of every image it is known what it shows, and warn of classes that every image shows.
+
+    Args:
+        class_names: in the order of the mask ids.
 
     Raises:
-        InputError: one has none; the message ends with `fix`.
+        InputError: nobody said what an image shows; the message ends with `fix`.
     """
-    without = [record for record in records if not record.classes]
+    without = [record for record in records if UNTAGGED in record.splits]
     if without:
         count = f"{len(without)} of {len(records)} images have none"
         raise InputError(f"{without[0].image}: the image has no tags to learn from ({count}); {fix}")
+    for number in sorted(set.intersection(*(set(record.classes) for record in records))):
+        logger.warning(
+            "warning: all %d training images show %r, so nothing teaches what it is not; add images without it, with "
+            "an empty field where they show no class",
+            *(len(records), class_names[number]),
+        )
 
 
 def tags(record: Record, num_classes: int) -> Tensor:

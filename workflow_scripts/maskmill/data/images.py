@@ -1,6 +1,7 @@
 """Reading images and masks, with errors that name the file."""
 
 import logging
+import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -105,7 +106,7 @@ def rgb(image: Image.Image) -> Image.Image:
     Raises:
         ValueError: the grey values have no known range, or Pillow cannot convert this kind of image.
     """
-    ImageOps.exif_transpose(image, in_place=True)
+    _turn(image)
     if _deep_grey(image):
         image = Image.fromarray(to_8_bits(np.asarray(image))[0])
     if image.has_transparency_data:
@@ -214,8 +215,8 @@ def open_image(path: str | Path) -> Image.Image:
         image.info["deep colour"] = _deep_colour(image)
         if image.info["deep colour"] and image.format == "TIFF" and _orientation(image) > 1:  # OpenCV fails
             raise InputError(f"{path}: a turned TIFF with colours of 16 bits cannot be read; save it as PNG")
+        _turn(image)
         image.load()
-        ImageOps.exif_transpose(image, in_place=True)
         return image
 
 
@@ -260,10 +261,10 @@ def _eight_bits(image: Image.Image, path: str | Path) -> tuple[np.ndarray, str]:
         import cv2  # takes a moment to import, and few images need it
 
         # Upright, as `open_image`. IMREAD_COLOR_RGB would give wrong values for TIFF (OpenCV 5.0).
-        values = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-        if values is None:
+        colours = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+        if colours is None:
             raise InputError(f"{path}: colours of 16 bits in a form that OpenCV cannot read; save it with 8 bits")
-        values = values[..., ::-1]
+        values = colours[..., ::-1]
     try:
         return to_8_bits(values)
     except ValueError as error:
@@ -278,7 +279,17 @@ def _orientation(image: Image.Image) -> int:
     """EXIF's orientation, from the file's header; 1 is upright."""
     if image.format == "PNG" and not image.info.keys() & {"exif", "Raw profile type exif", "xmp"}:
         return 1  # Pillow would decode the whole image to look behind it
-    return image.getexif().get(ExifTags.Base.Orientation, 1)
+    try:
+        orientation: int = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except (OSError, SyntaxError, ValueError, struct.error):  # broken EXIF in a sound image
+        return 1
+    return orientation if orientation in range(2, 9) else 1
+
+
+def _turn(image: Image.Image) -> None:
+    """Turn an image whose header is read upright; TIFF files are turned as Pillow decodes them."""
+    if image.format != "TIFF" and _orientation(image) > 1:
+        ImageOps.exif_transpose(image, in_place=True)
 
 
 def _deep_grey(image: Image.Image) -> bool:
@@ -287,4 +298,4 @@ def _deep_grey(image: Image.Image) -> bool:
 
 def _deep_colour(image: Image.Image) -> bool:
     """Whether the file, not decoded yet, has colours of 16 bits, of which Pillow keeps 8."""
-    return not _deep_grey(image) and any(";16" in str(tile.args) for tile in image.tile)
+    return not _deep_grey(image) and any(";16" in str(tile.args) for tile in getattr(image, "tile", ()))

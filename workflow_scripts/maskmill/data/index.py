@@ -10,6 +10,7 @@ from maskmill.errors import InputError
 from maskmill.storage.atomic import write_text
 
 COLUMNS = ("image_id", "image", "mask", "height", "width", "classes", "split")
+UNTAGGED = "untagged"  # the split of images of which nobody said what they show; an image without tags shows no class
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Record:
         mask: file of its mask; None where there is none or it may not be read.
         height, width: of the file, pixels.
         classes: the tags, as mask ids in rising order, without background.
-        splits: names of the splits that the image belongs to.
+        splits: names of the splits that the image belongs to, and `UNTAGGED`.
     """
 
     image_id: str

@@ -6,18 +6,26 @@ and with "_" for "/", because map stores and lists have no folders.
 
 import csv
 import io
+import logging
+import unicodedata
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+
+import numpy as np
 
 from maskmill.data.catalog import class_ids
-from maskmill.data.images import SUFFIXES, read_mask
-from maskmill.data.index import Record
+from maskmill.data.images import IGNORE, SUFFIXES, conversions
+from maskmill.data.index import UNTAGGED, Record
+from maskmill.data.own_files import MASK_SUFFIXES, but_others, by_id, id_of, listed, some, sum_up_files
+from maskmill.data.own_masks import check_masks, look_at, sum_up_masks, warn_of_contradictions
 from maskmill.data.partitions import others
-from maskmill.data.voc import index_images, refuse_twins, tags_from_mask
+from maskmill.data.voc import in_threads, index_images, refuse_twins
 from maskmill.errors import InputError
 
 TAG_COLUMNS = ("image", "tags")
-MASK_SUFFIXES = (".png",)
+
+logger = logging.getLogger(__name__)
 
 
 def read_own(
@@ -32,13 +40,15 @@ def read_own(
     """Read a user's own images.
 
     The split `val` has the images of the list `val`, `train` all others, and `labelled_train` those of `train` that
-    have a mask. The tags of an image come from the table, or from its mask where the table has none.
+    have a mask. The tags of an image come from the table, or from its mask where the table has none. An image that the
+    table names with an empty field shows none of the classes; one that it does not name, and that has no mask, is in
+    the split `UNTAGGED` of its record. The log sums up what was read, left out and converted.
 
     Args:
         images: folder of images, at any depth.
         classes: names in the order of the mask ids, from 0, which is background.
         tags: CSV file, see `read_tags`.
-        masks: folder with <image>.png: class ids, 255 = ignore.
+        masks: folder with <image>.png (or TIFF, BMP): class ids, 255 = ignore.
         val: list of images, one per line; they need masks.
 
     Returns:
@@ -47,8 +57,10 @@ def read_own(
     Raises:
         InputError: a file or folder is missing, empty or unreadable; two images have the same id; the tags, a mask or
             the list name an image that does not exist; a class is unknown; a mask has another size than its image or
-            an id out of range; an image of `val` has no mask; or no image is left to train on.
+            an id out of range; the masks show no class, or have lost their ids; an image of `val` has no mask; or no
+            image is left to train on.
     """
+    classes = [unicodedata.normalize("NFC", name) for name in classes]
     files = find_images(images, masks)
     mask_of = find_masks(masks, files) if masks else {}
     tagged = read_tags(tags, files, classes) if tags else {}
@@ -57,12 +69,24 @@ def read_own(
     if not train:
         raise InputError(f"{val}: names all images of {images}; leave some to train on")
     splits = {"train": train, "labelled_train": [i for i in train if i in mask_of], "val": scored}
-
-    def tags_of(image_id: str, mask: Path | None) -> tuple[int, ...]:
-        from_mask = tags_from_mask(read_mask(mask, len(classes))) if mask else ()
-        return tagged.get(image_id) or from_mask
-
-    return index_images(splits, lambda i: (files[i], mask_of.get(i)), tags_of, threads=threads), splits
+    seen = look_at(mask_of, len(classes), threads) if masks else {}
+    if masks:
+        check_masks(masks, {mask_of[image_id]: mask for image_id, mask in seen.items()}, classes)
+    shown = {i: tuple(c for c in np.flatnonzero(mask.counts).tolist() if 0 < c < IGNORE) for i, mask in seen.items()}
+    records = index_images(
+        splits | {UNTAGGED: [i for i in train if i not in tagged and i not in mask_of]},
+        lambda i: (files[i], mask_of.get(i)),
+        lambda i, _: tagged.get(i) or shown.get(i, ()),
+        threads=threads,
+    )
+    changed = in_threads(conversions, list(files.values()), threads, "images")
+    sum_up_files(images, files.values(), SUFFIXES, Counter(change for changes in changed for change in changes))
+    _sum_up_tags([record for record in records if "train" in record.splits], classes)
+    if masks:
+        sum_up_files(masks, mask_of.values(), MASK_SUFFIXES, Counter())
+        sum_up_masks(masks, list(seen.values()), [seen[i] for i in splits["labelled_train"]], classes)
+    warn_of_contradictions(tagged, shown, classes)
+    return records, splits
 
 
 def find_images(folder: str | Path, masks: str | Path | None = None) -> dict[str, Path]:
@@ -80,9 +104,12 @@ def find_images(folder: str | Path, masks: str | Path | None = None) -> dict[str
         raise InputError(f"{folder}: no such folder; set data.mine.images to a folder of images")
     if masks and Path(masks).resolve().is_relative_to(folder.resolve()):
         raise InputError(f"{masks}: lies within data.mine.images, so masks would be taken for images; move it")
-    images = _by_id(folder, SUFFIXES)
+    images = by_id(folder, SUFFIXES)
     if not images:
-        raise InputError(f"{folder}: no images in it; set data.mine.images to a folder with {', '.join(SUFFIXES)}")
+        raise InputError(
+            f"{folder}: no images in it{but_others(folder, SUFFIXES)}; "
+            f"set data.mine.images to a folder with {', '.join(SUFFIXES)}"
+        )
     return images
 
 
@@ -90,12 +117,17 @@ def find_masks(folder: str | Path, images: Mapping[str, Path]) -> dict[str, Path
     """The masks below a folder by the id of their image.
 
     Raises:
-        InputError: there is no such folder, or a mask of an image that does not exist.
+        InputError: there is no such folder or no mask in it, or a mask of an image that does not exist.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; set data.mine.masks to a folder of masks, or to null")
-    masks = _by_id(folder, MASK_SUFFIXES)
+    masks = by_id(folder, MASK_SUFFIXES)
+    if not masks:
+        raise InputError(
+            f"{folder}: no masks in it{but_others(folder, MASK_SUFFIXES)}; "
+            f"save class ids there as <image>.png, or set data.mine.masks to null"
+        )
     for image_id, mask in masks.items():
         if image_id not in images:
             raise InputError(f"{mask}: no image has this name without its suffix; rename the mask, or remove it")
@@ -111,13 +143,16 @@ def read_tags(path: str | Path, images: Collection[str], classes: Sequence[str])
         classes: names in the order of the mask ids, from 0, which is background.
 
     Returns:
-        Mask ids in rising order, by image id.
+        Mask ids in rising order, by image id; none where the field is empty.
 
     Raises:
-        InputError: the file is missing or has other columns; or a line names an image that does not exist or occurs
-            twice, or an unknown class.
+        InputError: the file is unreadable or has other columns; or a line names an image that does not exist or occurs
+            twice, or an unknown class, or opens a quote that it does not close.
     """
-    table = csv.DictReader(io.StringIO(_read_text(path), newline=""))
+    known = [unicodedata.normalize("NFC", name) for name in classes[1:]]
+    text = _read_text(path)
+    _refuse_open_quotes(path, text)
+    table = csv.DictReader(io.StringIO(text, newline=""))
     if tuple(table.fieldnames or ()) != TAG_COLUMNS:
         raise InputError(f"{path}: columns are {table.fieldnames}, not {list(TAG_COLUMNS)}; correct the first line")
     tags: dict[str, tuple[int, ...]] = {}
@@ -128,9 +163,9 @@ def read_tags(path: str | Path, images: Collection[str], classes: Sequence[str])
         image_id = _known_id(row["image"], images, where)
         if image_id in tags:
             raise InputError(f"{where} names image {row['image']!r} again; keep one line per image")
-        names = [name.strip() for name in (row["tags"] or "").split(";")]
+        names = [name.strip() for name in unicodedata.normalize("NFC", row["tags"] or "").split(";")]
         try:
-            ids = class_ids(filter(None, names), classes[1:])
+            ids = class_ids(filter(None, names), known)
         except InputError as error:
             raise InputError(f"{where} {error}") from None
         tags[image_id] = tuple(sorted({number + 1 for number in ids}))
@@ -166,25 +201,25 @@ def training_masks(masks: str | Path | None, val: str | Path | None) -> set[str]
         scored = _read_text(val).splitlines() if val else []
     except InputError:
         scored = []
-    if not masks:
-        return set()
-    ids = {id_of(path.relative_to(masks).as_posix()) for path in visible_files(masks, MASK_SUFFIXES)}
+    ids = (
+        set(map(id_of, (path.relative_to(masks).as_posix() for path in listed(masks, MASK_SUFFIXES))))
+        if masks
+        else set()
+    )
     return ids - set(map(id_of, scored))
 
 
-def visible_files(folder: str | Path, suffixes: Sequence[str]) -> list[Path]:
-    """Files with one of the suffixes (given in lower case) below a folder, sorted; hidden files are ignored."""
-    return [
-        path
-        for path in sorted(Path(folder).rglob("*"))
-        if path.suffix.lower() in suffixes and not any(p.startswith(".") for p in path.relative_to(folder).parts)
-    ]
-
-
-def id_of(name: str) -> str:
-    """The id of an image from its path below the folder, with or without suffix."""
-    path = PurePosixPath(name.strip())
-    return "_".join((path.with_suffix("") if path.suffix.lower() in SUFFIXES else path).parts)
+def _sum_up_tags(records: Sequence[Record], classes: Sequence[str]) -> None:
+    """What the training images are tagged with."""
+    images = Counter(number for record in records for number in record.classes)
+    unknown = sum(UNTAGGED in record.splits for record in records)
+    none = sum(not record.classes for record in records) - unknown
+    parts = [f"{name!r} {images[number]}" for number, name in enumerate(classes) if images[number]]
+    parts += [f"none of the classes {none}"] * (none > 0) + [f"not known {unknown}"] * (unknown > 0)
+    logger.info("tags of the %d training images: %s", len(records), ", ".join(parts))
+    absent = [name for number, name in enumerate(classes) if number and not images[number]]
+    if absent and images:
+        logger.warning("warning: no training image has the tag %s; remove the class, or add images", some(absent))
 
 
 def _known_id(name: str, images: Collection[str], where: str) -> str:
@@ -193,14 +228,16 @@ def _known_id(name: str, images: Collection[str], where: str) -> str:
     return id_of(name)
 
 
-def _by_id(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
-    """`visible_files` by the id of their image, sorted by id."""
-    files: dict[str, Path] = {}
-    for path in visible_files(folder, suffixes):
-        twin = files.setdefault(id_of(path.relative_to(folder).as_posix()), path)
-        if twin != path:
-            raise InputError(f"{path}: has the same id as {twin.relative_to(folder)}; rename or remove one of them")
-    return dict(sorted(files.items()))
+def _refuse_open_quotes(path: str | Path, text: str) -> None:
+    """Refuse a field over several lines: a quote that is not closed swallows the lines behind it."""
+    reader, line = csv.reader(io.StringIO(text, newline="")), 1
+    try:
+        for row in reader:
+            if any("\n" in field or "\r" in field for field in row):
+                raise InputError(f'{path}: line {line}: opens a quote (") and does not close it; correct the line')
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise InputError(f"{path}: line {line}: {error}; correct the line") from None
 
 
 def _read_text(path: str | Path) -> str:
@@ -211,3 +248,5 @@ def _read_text(path: str | Path) -> str:
         raise InputError(f"{path}: no such file; correct its name in data.mine") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: is not in UTF-8; save it again in that encoding") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); correct its name or permissions") from None

@@ -166,15 +166,21 @@ def build_index(
 
     Raises:
         InputError: an image is missing, has neither annotation nor mask, or a mask of another size; a file is
-            unreadable; a class is unknown; or a mask id is out of range.
+            unreadable; a class is unknown; a mask id is out of range; or no image shows a class.
     """
     root = Path(root)
-    return index_images(
+    records = index_images(
         splits,
         lambda image_id: (_image_path(root, image_id, dataset), _mask_path(root, image_id, dataset)),
         lambda image_id, mask: _tags(root, image_id, mask, dataset),
         threads=threads,
     )
+    if not any(record.classes for record in records):
+        raise InputError(
+            f"{root}: none of the {len(records)} images shows a class; masks hold class ids, and 255 means ignore: "
+            "save the objects of masks of 0 and 255 as 1, 2, ..."
+        )
+    return records
 
 
 def index_images(

@@ -6,15 +6,18 @@ from pathlib import Path
 
 from maskmill.data.catalog import DATASETS
 from maskmill.data.images import SUFFIXES
-from maskmill.data.own import MASK_SUFFIXES, visible_files
+from maskmill.data.own_files import MASK_SUFFIXES, listed
 
 
 def content_digest(path: str | Path | None) -> str | None:
-    """SHA-256 of a file; None where there is none."""
+    """SHA-256 of a file; None where there is none, or none that may be read."""
     if path is None or not Path(path).is_file():
         return None
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except PermissionError:  # the stage that reads the file reports it
+        return None
 
 
 def names_digest(paths: Iterable[Path]) -> str:
@@ -48,10 +51,10 @@ def own_digests(
 
     Images count by path, size and time, since there may be many; masks and tables count by content.
     """
-    pictures = visible_files(images, SUFFIXES) if images else []
-    annotated = visible_files(masks, MASK_SUFFIXES) if masks else []
+    pictures = listed(images, SUFFIXES) if images else []
+    annotated = listed(masks, MASK_SUFFIXES) if masks else []
     return [
-        _digest(f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in pictures),
+        _digest(f"{path} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in pictures if path.exists()),
         _digest(f"{path} {content_digest(path)}" for path in annotated),
         content_digest(tags),
         content_digest(val),
@@ -59,4 +62,4 @@ def own_digests(
 
 
 def _digest(lines: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
