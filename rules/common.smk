@@ -7,20 +7,30 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-ROOT = Path(workflow.basedir)
+ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parent  # also where another Snakefile includes it
 sys.path.insert(0, str(ROOT / "workflow_scripts"))  # the library of this checkout, whichever one is installed
 from maskmill.data.catalog import DATASETS, OWN
 from maskmill.errors import InputError
 from maskmill.workflow.digest import parameters_of
 from maskmill.workflow.plan import Plan, share_library
-from maskmill.workflow.settings import load_settings, merged, part_name, typed
+from maskmill.workflow.settings import load_settings, merged, part_name, with_words
 from maskmill.workflow.tables import Row, Scoring, Table
 from maskmill.workflow.warm import ADDRESS, start_scripts_warm
 
 share_library(ROOT / "workflow_scripts")
+
+
+def given() -> dict:
+    """What the user gave. --config concerns the whole call, so that a module with a configuration of its own has none."""
+    if config is not workflow.modifier_stack[0].globals["config"]:
+        return config
+    command_line = workflow.config_settings
+    return with_words(config, command_line.config, command_line.config_args)
+
+
 # What the user gave on the command line becomes the whole configuration, for rules and scripts alike.
 try:
-    config.update(load_settings(ROOT, typed(config)))
+    config.update(load_settings(ROOT, given()))
     PLAN = Plan(
         planning=workflow.is_main_process, settings=config, rules=[ROOT / "Snakefile", *ROOT.glob("rules/*.smk")]
     )

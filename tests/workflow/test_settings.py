@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from snakemake.cli import parse_config
+from snakemake.settings.types import ConfigSettings
 
 from maskmill.data.catalog import DATASETS, OWN, VOC
 from maskmill.errors import InputError
@@ -17,7 +19,7 @@ from maskmill.workflow.settings import (
     method_settings,
     part_name,
     read_yaml,
-    typed,
+    with_words,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,14 +53,45 @@ def test_mappings_are_merged_key_by_key_and_all_else_is_replaced():
     assert base["a"]["c"] == [1, 2] and base["e"] == {"f": 1}, "both stay as they are"
 
 
-def test_nested_values_of_the_command_line_get_their_types():
-    given = {
-        "mars": {"alpha": "0.5", "normalise_centroids": "true", "external": "null", "provider": "irn"},
-        "x": ["1", 2],
+def given(tmp_path, text: str, *words: str) -> dict:
+    """What a file and --config give, as Snakemake hands it over."""
+    (tmp_path / "mine.yaml").write_text(text)
+    read = ConfigSettings(config=parse_config(words), configfiles=[tmp_path / "mine.yaml"], config_args=words)
+    return with_words(read.overwrite_config, read.config, words)
+
+
+def test_nested_values_of_the_command_line_get_their_types(tmp_path):
+    words = ["mars={alpha: 0.5, normalise_centroids: true, external: null, provider: irn}", "xs=[1, 2, 1/8]", "seed=1"]
+    mars = {"alpha": 0.5, "normalise_centroids": True, "external": None, "provider": "irn"}
+    assert given(tmp_path, "{}", *words) == {"mars": mars, "xs": [1, 2, "1/8"], "seed": 1}
+
+
+TEXTS = ["no", "12:30", "@home", "*x*", "null", "a: b", "photos #2", "1e-3", "0.5", " ", "{}", "", "C:\\photos\\new"]
+
+
+def test_quoted_text_is_text_in_a_file_and_on_the_command_line(tmp_path):
+    """What a user quotes is no number, no truth value and no comment, however it reads without quotes."""
+    quoted = yaml.safe_dump({"mine": {"classes": TEXTS}}, default_style='"', width=1000).strip()
+    assert given(tmp_path, yaml.safe_dump({"data": {"mine": {"classes": TEXTS}}})) == {
+        "data": {"mine": {"classes": TEXTS}}
     }
-    expected = {"mars": {"alpha": 0.5, "normalise_centroids": True, "external": None, "provider": "irn"}, "x": [1, 2]}
-    assert typed(given) == expected
-    assert typed({"part": "1/8"}) == {"part": "1/8"}
+    flow = yaml.safe_dump({"mine": {"classes": TEXTS}}, default_style='"', default_flow_style=True, width=10000).strip()
+    for text in (quoted, flow):
+        assert given(tmp_path, "{}", f"data={text}") == {"data": {"mine": {"classes": TEXTS}}}
+
+
+def test_the_command_line_lies_over_the_files_key_by_key(tmp_path):
+    text = "{mars: {alpha: 0.2, gamma: 1}, mgd: {epochs: {732: 40, 92: 9}}, bas: 3, irn: {radius: 1}}"
+    words = ["mars={alpha: 0.4}", "mgd={epochs: {732: 50}}", "bas={beta: 1}", "irn=5"]
+    expected = {"mars": {"alpha": 0.4, "gamma": 1}, "mgd": {"epochs": {732: 50, 92: 9}}, "bas": {"beta": 1}, "irn": 5}
+    assert given(tmp_path, text, *words) == expected
+
+
+@pytest.mark.parametrize("word", ["data={mine: {classes: [@home]}}", "mars={alpha: 0.5", "mars={provider: *irn}"])
+def test_a_word_that_is_no_yaml_is_named(tmp_path, word):
+    with pytest.raises(InputError) as raised:
+        given(tmp_path, "{}", word)
+    assert str(raised.value) == f"config: --config {word}: not YAML; put names with special characters in quotes"
 
 
 def test_a_scale_lies_over_the_papers_values_and_the_user_over_both():
@@ -166,6 +199,31 @@ def test_a_partition_has_a_name_that_is_no_path():
         ("mars: {kmeans: cosine}", "mars.kmeans: 'cosine' is not one of ['spherical', 'euclidean']; see rules/config"),
         ("mars: null", "mars: None is not of type 'object'; see rules/config.schema.yaml"),
         ("data: [voc]", "data: ['voc'] is not of type 'object'; see rules/config.schema.yaml"),
+        ("mars: {alpha: '0.5'}", "mars.alpha: '0.5' is not of type 'number'; remove its quotes; "),
+        (
+            "seed: 1e3",
+            "seed: '1e3' is not of type 'integer'; remove its quotes; a number with an exponent needs a point",
+        ),
+        (
+            "mars: {normalise_centroids: 'no'}",
+            "mars.normalise_centroids: 'no' is not of type 'boolean'; remove its quotes",
+        ),
+        (
+            "data: {mine: {classes: [no]}}",
+            "data.mine.classes.0: False is not of type 'string'; put it in quotes, since ",
+        ),
+        (
+            "data: {mine: {classes: [12:30]}}",
+            "data.mine.classes.0: 750 is not of type 'string'; put it in quotes, since ",
+        ),
+        (
+            "data: {mine: {images: 2023}}",
+            "data.mine.images: 2023 is not of type 'string', 'null'; put it in quotes, since ",
+        ),
+        (
+            "deeplab: {variants: {1: {rates: [1]}}}",
+            "deeplab.variants: 1 is not of type 'string'; put it in quotes, since ",
+        ),
         ("deeplab: {variants: {aspp: {rates: [1]}}}", "deeplab.variants.aspp: 'scales' is a required property"),
     ],
 )

@@ -61,13 +61,39 @@ def read_yaml(path: Path) -> dict:
     return yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
-def typed(value):
-    """A value of --config with its types. Snakemake hands over nested values as text; this reads them as YAML."""
-    if isinstance(value, dict):
-        return {key: typed(nested) for key, nested in value.items()}
-    if isinstance(value, list):
-        return [typed(item) for item in value]
-    return yaml.safe_load(value) if isinstance(value, str) else value
+def with_words(settings: dict, untyped: dict, words: Iterable[str]) -> dict:
+    """Settings with the values of --config read as YAML. Files are YAML already: their strings stay as they are.
+
+    Args:
+        settings: what Snakemake made of the files and of --config. It hands over nested values of --config as text,
+            without their quotes.
+        untyped: what it made of --config alone.
+        words: the words of --config, such as "mars={alpha: 0.5}".
+
+    Raises:
+        InputError: a word is no YAML.
+    """
+    changes: dict = {}
+    for word in words:
+        key, _, text = word.partition("=")
+        try:
+            changes = merged(changes, {key: yaml.safe_load(text)})
+        except yaml.YAMLError:
+            raise InputError(
+                f"config: --config {word}: not YAML; put names with special characters in quotes"
+            ) from None
+    return merged(_without(settings, untyped), changes)
+
+
+def _without(settings: dict, given: dict) -> dict:
+    """The settings without the values that `given` has too, mapping by mapping."""
+    rest = {}
+    for key, value in settings.items():
+        if key not in given:
+            rest[key] = value
+        elif isinstance(value, dict) and isinstance(given[key], dict):
+            rest[key] = _without(value, given[key])
+    return rest
 
 
 def merged(base: dict, changes: dict) -> dict:
@@ -154,7 +180,18 @@ def check_settings(settings: dict, schema: dict) -> None:
         if error.validator == "additionalProperties":
             known = error.schema.get("properties", {})
             raise unknown_key(where, next(key for key in error.instance if key not in known), known)
-        raise InputError(f"config: {where}: {error.message}; see {SCHEMA}")
+        raise InputError(f"config: {where}: {error.message}; {_cure(error)}")
+
+
+def _cure(error: jsonschema.ValidationError) -> str:
+    """What to do about a value that the schema refuses; quotes are what is missing or too many where types differ."""
+    wanted = error.validator_value if error.validator == "type" else []
+    types = {wanted} if isinstance(wanted, str) else set(wanted)
+    if "string" in types and not isinstance(error.instance, (dict, list)):
+        return "put it in quotes, since YAML reads no, yes, null, numbers, dates and times as something else than text"
+    if isinstance(error.instance, str) and types & {"number", "integer", "boolean"}:
+        return "remove its quotes; a number with an exponent needs a point, as in 1.0e-3"
+    return f"see {SCHEMA}"
 
 
 def check_names(settings: dict) -> None:
