@@ -1,5 +1,6 @@
 """The result table of every registered method with its picture, and the summary of all tables."""
 
+from maskmill.workflow.row_settings import row_settings
 from maskmill.workflow.user_files import content_digest
 
 
@@ -23,6 +24,17 @@ def row_roles(method: str):
 def rows_with_costs(method: str):
     """The names of the rows that have a file of costs."""
     return lambda wildcards: [row.name for row in TABLES[method].rows(wildcards.dataset) if row.cost is not None]
+
+
+def settings_of_rows(method: str):
+    """Each row and the digest of the settings behind it; of other methods' sections, few count."""
+
+    def digests(wildcards) -> dict[str, str]:
+        rows = [row.name for row in TABLES[method].rows(wildcards.dataset)]
+        others = {*TABLES, "localization"} - {method, *TABLES[method].builds_on}
+        return row_settings(config, method, wildcards.dataset, rows, others)
+
+    return digests
 
 
 def finished_tables(wildcards) -> list[str]:
@@ -70,6 +82,7 @@ for method, table in TABLES.items():
                 "results/result_table.py",
                 method=method,
                 roles=row_roles(method),
+                settings=settings_of_rows(method),
                 rows_with_costs=rows_with_costs(method),
                 published=table.published,
                 note=table.note,

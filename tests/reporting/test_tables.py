@@ -8,7 +8,7 @@ from maskmill.reporting.tables import COLUMNS, data_name, partition_name, result
 SCORES = pd.DataFrame(
     {"metric": ["miou", "fp", "iou"], "class_name": ["", "", "cat"], "value": [50.0, 20.0, 60.0]},
 )
-CONSTANTS = {"method": "mars", "dataset": "voc", "scale": "small", "seed": 0}
+CONSTANTS = {"method": "mars", "dataset": "voc", "scale": "small", "seed": 0, "settings": "s1"}
 
 
 def rows(**changes):

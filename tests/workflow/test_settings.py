@@ -11,6 +11,7 @@ from snakemake.settings.types import ConfigSettings
 
 from maskmill.data.catalog import DATASETS, OWN, VOC
 from maskmill.errors import InputError
+from maskmill.workflow.row_settings import row_settings
 from maskmill.workflow.settings import (
     CHECKS,
     DATA_DEFAULTS,
@@ -144,6 +145,47 @@ def test_small_serves_any_data_set_and_the_animals_are_an_example():
 def test_an_example_adds_a_row_to_a_table():
     ablations = load((ROOT / "examples/two_settings.yaml").read_text())["cwbass"]["ablations"]
     assert [name for name, changes in ablations.items() if changes is not None] == ["cwbass", "squared"]
+
+
+# Telling apart
+
+
+def digests(text: str, method="mars", dataset="voc", rows=("label/mars",), others=("cwbass", "mgd")) -> list[str]:
+    return list(row_settings(load(text), method, dataset, rows, others).values())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "{seed: 3, shards: 2, training: {workers: 2}, resources: {gpu: 1}, gallery: {images: 2}}",
+        "{data: {voc: {root: /data/VOC2012}, coco: {short_side: 64}}}",
+        "{cwbass: {lr: 3}, mgd: {epochs: {732: 3, 1/8: 4}}}",
+        "{mars: {ablations: []}}",
+        "{irn: {datasets: {coco: {crop_size: 64}}}}",
+    ],
+)
+def test_what_changes_no_score_is_no_other_setting(change):
+    assert digests("{}") == digests(change)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *("mars: {alpha: 0.2}", "max_iterations: 3", "evaluation: {counted: all}", "student_init: random"),
+        *("data: {voc: {short_side: 64}}", "data: {sample: {size: 64}}", "irn: {datasets: {voc: {crop_size: 64}}}"),
+    ],
+)
+def test_what_changes_scores_is_another_setting(change):
+    assert digests("{}") != digests(change)
+
+
+def test_a_row_knows_its_own_entry_alone():
+    names = {"rows": ("light_cached", "mobile_cached", "teacher_deep"), "method": "mgd", "others": ()}
+    before, after = digests("{}", **names), digests("mgd: {students: {mobile: null, light: {lr: 3}}}", **names)
+    assert before[0] != after[0] and before[2] == after[2]
+    assert before[1] != after[1] and len(set(before)) == 3
+    other = digests("cwbass: {ablations: {squared: {gamma: 2}}}", method="cwbass", rows=("cwbass",), others=())
+    assert other == digests("{}", method="cwbass", rows=("cwbass",), others=())
 
 
 # Defaults
