@@ -241,6 +241,11 @@ def test_a_partition_has_a_name_that_is_no_path():
         ("mars: {kmeans: cosine}", "mars.kmeans: 'cosine' is not one of ['spherical', 'euclidean']; see rules/config"),
         ("mars: null", "mars: None is not of type 'object'; see rules/config.schema.yaml"),
         ("data: [voc]", "data: ['voc'] is not of type 'object'; see rules/config.schema.yaml"),
+        ("mixreorg: {thresholds: [5, 95, 5]}", "mixreorg.thresholds.0: 5 is greater than the maximum of 1; see rules/"),
+        (
+            "zeroseg: {templates: [a photo]}",
+            r"zeroseg.templates.0: 'a photo' does not match '\\{\\}'; see rules/config",
+        ),
         ("mars: {alpha: '0.5'}", "mars.alpha: '0.5' is not of type 'number'; remove its quotes; "),
         (
             "seed: 1e3",
@@ -278,7 +283,13 @@ FAULTS = {
         ("data: {voc: {classes: [cat, hors]}}", "data.voc.classes: unknown class 'hors'; did you mean 'horse'?"),
         ("data: {mine: {classes: [background]}}", "data.mine.classes has 'background', which is mask id 0 by itself"),
     ],
-    "check_tags": [("pairs: {tags: {dataset: cub}}", "pairs.tags.dataset 'cub' is not one of voc, context, ")],
+    "check_tags": [
+        ("pairs: {tags: {dataset: cub}}", "pairs.tags.dataset 'cub' is not one of voc, context, "),
+        (
+            "pairs: {tags: {left_out: [sheeps]}}",
+            "pairs.tags.left_out: voc has no class 'sheeps'; did you mean 'sheep'?",
+        ),
+    ],
     "check_deeplab": [
         ("deeplab: {init: coco}", "deeplab.init is coco, but weights from COCO are published for Caffe's networks"),
         ("deeplab: {crf_search: {variant: aspp}}", "deeplab.crf_search.variant 'aspp' is not one of deeplab.variants"),
@@ -326,6 +337,24 @@ FAULTS = {
             "barm: {tasks: {voc: [pets]}, protocols: {pets: [[cat], [dgo]]}}",
             "barm.protocols.pets: unknown class 'dgo'; did you mean 'dog'?",
         ),
+    ],
+    "check_zero_shot": [
+        ("mixreorg: {stride: 97}", "mixreorg.stride is 97, above mixreorg.window (96): no window would see the pixels"),
+        ("zeroseg: {window: 100}", "zeroseg.window is 100, not whole patches of 16; correct it"),
+        ("mixreorg: {window: 90, stride: 9}", "mixreorg.window is 90, not whole patches of 16; correct it"),
+        (
+            "mixreorg: {datasets: {mine: {threshold: 0.9}}}",
+            "mixreorg.datasets has 'mine', but mixreorg makes tables of voc, context, coco, ade20k alone; remove it",
+        ),
+        (
+            "zeroseg: {datasets: {voc: {names: {diningtabel: table}}}}",
+            "zeroseg.datasets.voc.names: voc has no class 'diningtabel'; did you mean 'diningtable'?",
+        ),
+        ("zeroseg: {datasets: {voc: {names: {cat: Dog}}}}", "zeroseg.datasets.voc.names: two classes are called 'dog'"),
+    ],
+    "check_curves": [
+        ("mixreorg: {thresholds: [0.5, 0.5, 0.1]}", "mixreorg.thresholds is [0.5, 0.5, 0.1], which holds none; give"),
+        ("cams: {thresholds: [0, 1, 0]}", "cams.thresholds is [0, 1, 0], which holds none; give first, end and step"),
     ],
     "check_mars": [
         ("mars: {provider: external}", "mars.provider is external; set mars.external to the folder with <image id>.png")

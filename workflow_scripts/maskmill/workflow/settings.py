@@ -218,6 +218,7 @@ def check_tags(settings: dict) -> None:
     tagged = settings["pairs"]["tags"]["dataset"]
     if tagged not in DATASETS:
         raise InputError(f"config: pairs.tags.dataset {tagged!r} is not one of {', '.join(DATASETS)}; correct it")
+    _check_members("pairs.tags.left_out", settings["pairs"]["tags"]["left_out"], tagged)
 
 
 def check_deeplab(settings: dict) -> None:
@@ -283,6 +284,54 @@ def check_barm(settings: dict) -> None:
             task_steps(DATASETS[dataset], task, settings["barm"]["protocols"])
 
 
+def check_zero_shot(settings: dict) -> None:
+    for method in ("mixreorg", "zeroseg"):
+        section, known = settings[method], [name for name in DATASETS if name in settings[method]["datasets"]]
+        if section["stride"] > section["window"]:
+            raise InputError(
+                f"config: {method}.stride is {section['stride']}, above {method}.window ({section['window']}): no "
+                "window would see the pixels between; make it smaller"
+            )
+        network = section["network"]
+        patch = network.get("encoder", network)["patch_size"]
+        if section["window"] % patch:
+            raise InputError(
+                f"config: {method}.window is {section['window']}, not whole patches of {patch}; correct it"
+            )
+        if OWN in section["datasets"]:
+            raise InputError(
+                f"config: {method}.datasets has {OWN!r}, but {method} makes tables of {', '.join(known)} alone; remove "
+                "it, and label images of your own with maskmill segment-open"
+            )
+        for dataset in known:
+            names = section["datasets"][dataset].get("names", {})
+            _check_members(f"{method}.datasets.{dataset}.names", names, dataset)
+            words = [names.get(name, name).strip().casefold() for name in DATASETS[dataset].classes]
+            twice = next((word for word in words if words.count(word) > 1), None)
+            if twice is not None:
+                raise InputError(
+                    f"config: {method}.datasets.{dataset}.names: two classes are called {twice!r}; rename one"
+                )
+
+
+def _check_members(where: str, names: Iterable[str], dataset: str) -> None:
+    """Refuse names that are no classes of a data set."""
+    for name in names:
+        if name not in DATASETS[dataset].classes:
+            close = difflib.get_close_matches(str(name), DATASETS[dataset].classes, n=1)
+            fix = f"did you mean {close[0]!r}?" if close else "correct it"
+            raise InputError(f"config: {where}: {dataset} has no class {name!r}; {fix}")
+
+
+def check_curves(settings: dict) -> None:
+    for section in ("cams", "localization", "mixreorg", "zeroseg"):
+        first, end, step = settings[section]["thresholds"]
+        if not (first < end and step > 0):
+            raise InputError(
+                f"config: {section}.thresholds is {[first, end, step]}, which holds none; give first, end and step"
+            )
+
+
 def check_mars(settings: dict) -> None:
     if settings["mars"]["provider"] == "external" and not settings["mars"]["external"]:
         raise InputError("config: mars.provider is external; set mars.external to the folder with <image id>.png")
@@ -297,5 +346,7 @@ CHECKS: tuple[Callable[[dict], None], ...] = (
     check_p2at,
     check_partitions,
     check_barm,
+    check_zero_shot,
+    check_curves,
     check_mars,
 )
