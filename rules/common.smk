@@ -40,6 +40,11 @@ except InputError as error:
 SCALE = config["scale"]
 if workflow.is_main_process and (SCALE == "sample" or ADDRESS in os.environ):
     start_scripts_warm()
+# Keys of `maskmill.networks.weights.WEIGHTS`, which this file does not import, since torch takes seconds.
+PUBLISHED = (
+    *("resnet18", "resnet34", "resnet50", "resnet50_v2", "resnet101", "wide_resnet50_2", "mobilenet_v2", "vgg16"),
+    *("inception_v3", "efficientnet_lite0", "dino_vitb8"),
+)
 PUBLISHED_WEIGHTS = "downloads/weights/{network}.safetensors"
 WITH_BACKGROUND = [*(name for name in DATASETS if DATASETS[name].has_background), OWN]
 
@@ -179,16 +184,25 @@ def drawn(dataset: str) -> bool:
 
 
 def pretrained(backbone: str, wanted: bool = True) -> list[str]:
-    """The published weights that a backbone starts from, as a list of no or one file.
+    """The published weights that a backbone starts from, as a list of no or one file; a file of the user's may lie there.
 
     Backbones that differ from another one only in stem or length share its weights.
     """
+    if not wanted:
+        return []
     same_weights = {
         "resnet18_deep": "resnet18",
         "resnet101_deep": "resnet101",
         "efficientnet_lite0_light": "efficientnet_lite0",
     }
-    return [PUBLISHED_WEIGHTS.format(network=same_weights.get(backbone, backbone))] if wanted else []
+    network = same_weights.get(backbone, backbone)
+    file = PUBLISHED_WEIGHTS.format(network=network)
+    if network not in PUBLISHED and not Path(file).exists():
+        raise WorkflowError(
+            f"config: no weights of {backbone} are published; put yours at {file}, or let it start without "
+            "(pretrained: false; init: none or random)"
+        )
+    return [file]
 
 
 def starting_points(init: str, backbone: str) -> dict[str, list[str]]:

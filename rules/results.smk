@@ -47,6 +47,16 @@ def finished_contents(wildcards) -> list[str]:
     return [content_digest(path) for path in finished_tables(wildcards)]
 
 
+# What a data set changes counts in its table alone. IRN's labels are those of MARS and BAS.
+for method, table in {**TABLES, "irn": TABLES["mars"]}.items():
+    for dataset in config.get(method, {}).get("datasets", {}):
+        if dataset not in table.datasets:
+            raise WorkflowError(
+                f"config: {method}.datasets has {dataset!r}, but tables are made of {', '.join(table.datasets)} alone; "
+                "remove it"
+            )
+
+
 for method, table in TABLES.items():
 
     rule:

@@ -1,10 +1,12 @@
 import os
+import re
+from pathlib import Path
 
 import pytest
 import torch
 
 from maskmill.errors import InputError
-from maskmill.networks.weights import convert
+from maskmill.networks.weights import WEIGHTS, convert
 
 
 class Command:
@@ -38,3 +40,9 @@ def test_something_else_than_tensors_is_refused(tmp_path):
     torch.save([1, 2], tmp_path / "a.pth")
     with pytest.raises(InputError, match=r"a\.pth: holds something other than named tensors"):
         convert("resnet18", tmp_path / "a.pth")
+
+
+def test_the_rules_know_which_weights_are_published():
+    text = (Path(__file__).resolve().parents[2] / "rules/common.smk").read_text()
+    names = re.search(r"^PUBLISHED = \((.*?)^\)", text, re.DOTALL | re.MULTILINE)
+    assert set(re.findall(r'"(\w+)"', names[1])) == set(WEIGHTS)

@@ -241,6 +241,11 @@ def test_a_partition_has_a_name_that_is_no_path():
         ("mars: {kmeans: cosine}", "mars.kmeans: 'cosine' is not one of ['spherical', 'euclidean']; see rules/config"),
         ("mars: null", "mars: None is not of type 'object'; see rules/config.schema.yaml"),
         ("data: [voc]", "data: ['voc'] is not of type 'object'; see rules/config.schema.yaml"),
+        ("barm: {datasets: {voc: {eval_policy: full}}}", "unknown key 'barm.datasets.voc.eval_policy'; choose from "),
+        (
+            "zeroseg: {variants: {chance: {match: true, multi_scale: true}}}",
+            "zeroseg.variants: 'chance' should not be ",
+        ),
         ("mixreorg: {thresholds: [5, 95, 5]}", "mixreorg.thresholds.0: 5 is greater than the maximum of 1; see rules/"),
         (
             "zeroseg: {templates: [a photo]}",
@@ -338,14 +343,38 @@ FAULTS = {
             "barm.protocols.pets: unknown class 'dgo'; did you mean 'dog'?",
         ),
     ],
+    "check_students": [
+        (
+            "mgd: {students: {tiny: {network: {backbone: resnet50}}}}",
+            "mgd.students.tiny has no lambda_1, lambda_2, lr; add what it lacks",
+        ),
+        (
+            "mgd: {students: {tiny: {network: {width: 8}, lr: 1, lambda_1: 1, lambda_2: 1}}}",
+            "mgd.students.tiny has no backbone; add what it lacks",
+        ),
+    ],
+    "check_starts": [
+        (
+            "bas: {network: {backbone: resnet50}}",
+            "bas.network.backbone is resnet50, but bas.init is classifier: it starts from the classifier, a sample_cnn",
+        ),
+        (
+            "student: {network: {backbone: resnet50}}",
+            "student.network.backbone is resnet50, but student_init is classifier",
+        ),
+        (
+            "irn: {network: {backbone: resnet50}}",
+            "irn.network.backbone is resnet50, but irn.pretrained is false: it starts",
+        ),
+        (
+            "mixreorg: {network: {encoder: {stem: resnet50}}}",
+            "mixreorg.network.encoder.stem is resnet50, but stem_init is tiny_clip, a sample_cnn; set it",
+        ),
+    ],
     "check_zero_shot": [
         ("mixreorg: {stride: 97}", "mixreorg.stride is 97, above mixreorg.window (96): no window would see the pixels"),
         ("zeroseg: {window: 100}", "zeroseg.window is 100, not whole patches of 16; correct it"),
         ("mixreorg: {window: 90, stride: 9}", "mixreorg.window is 90, not whole patches of 16; correct it"),
-        (
-            "mixreorg: {datasets: {mine: {threshold: 0.9}}}",
-            "mixreorg.datasets has 'mine', but mixreorg makes tables of voc, context, coco, ade20k alone; remove it",
-        ),
         (
             "zeroseg: {datasets: {voc: {names: {diningtabel: table}}}}",
             "zeroseg.datasets.voc.names: voc has no class 'diningtabel'; did you mean 'diningtable'?",

@@ -268,6 +268,43 @@ def check_rows(settings: dict) -> None:
                 raise InputError(f"config: unknown key {key!r}; {method}.{group} has no {new!r}, name it there")
 
 
+def check_students(settings: dict) -> None:
+    """A teacher or a student that config.yaml does not have needs all that a training takes."""
+    for group, needed in (("teachers", {"network", "lr"}), ("students", {"network", "lr", "lambda_1", "lambda_2"})):
+        for name, entry in settings["mgd"][group].items():
+            if entry is None:
+                continue
+            missing = sorted(needed - entry.keys()) or sorted({"backbone"} - entry["network"].keys())
+            if missing:
+                raise InputError(f"config: mgd.{group}.{name} has no {', '.join(missing)}; add what it lacks")
+
+
+def check_starts(settings: dict) -> None:
+    """What starts from the trained classifier has its backbone."""
+    trained = settings["classifier"]["network"]["backbone"]
+    starts = (
+        ("irn", not settings["irn"]["pretrained"], "irn.pretrained is false"),
+        ("bas", settings["bas"]["init"] == "classifier", "bas.init is classifier"),
+        ("student", settings["student_init"] == "classifier", "student_init is classifier"),
+    )
+    for section, starts_there, reason in starts:
+        backbone = settings[section]["network"]["backbone"]
+        if starts_there and backbone != trained:
+            raise InputError(
+                f"config: {section}.network.backbone is {backbone}, but {reason}: it starts from the classifier, "
+                f"a {trained}; give both the same backbone"
+            )
+    stem = settings["tiny_clip"]["network"]["backbone"]
+    for method, network in (
+        ("mixreorg.network.encoder", settings["mixreorg"]["network"]["encoder"]),
+        ("zeroseg.network", settings["zeroseg"]["network"]),
+    ):
+        if settings[method.split(".")[0]]["stem_init"] == "tiny_clip" and network["stem"] != stem:
+            raise InputError(
+                f"config: {method}.stem is {network['stem']}, but stem_init is tiny_clip, a {stem}; set it"
+            )
+
+
 def check_p2at(settings: dict) -> None:
     if method_settings(settings, "p2at", "cityscapes")["init"] == "cityscapes":
         raise InputError("config: p2at.init is cityscapes for Cityscapes itself; set it to imagenet or none there")
@@ -286,7 +323,7 @@ def check_barm(settings: dict) -> None:
 
 def check_zero_shot(settings: dict) -> None:
     for method in ("mixreorg", "zeroseg"):
-        section, known = settings[method], [name for name in DATASETS if name in settings[method]["datasets"]]
+        section = settings[method]
         if section["stride"] > section["window"]:
             raise InputError(
                 f"config: {method}.stride is {section['stride']}, above {method}.window ({section['window']}): no "
@@ -298,12 +335,7 @@ def check_zero_shot(settings: dict) -> None:
             raise InputError(
                 f"config: {method}.window is {section['window']}, not whole patches of {patch}; correct it"
             )
-        if OWN in section["datasets"]:
-            raise InputError(
-                f"config: {method}.datasets has {OWN!r}, but {method} makes tables of {', '.join(known)} alone; remove "
-                "it, and label images of your own with maskmill segment-open"
-            )
-        for dataset in known:
+        for dataset in (name for name in DATASETS if name in section["datasets"]):
             names = section["datasets"][dataset].get("names", {})
             _check_members(f"{method}.datasets.{dataset}.names", names, dataset)
             words = [names.get(name, name).strip().casefold() for name in DATASETS[dataset].classes]
@@ -343,6 +375,8 @@ CHECKS: tuple[Callable[[dict], None], ...] = (
     check_deeplab,
     check_localization,
     check_rows,
+    check_students,
+    check_starts,
     check_p2at,
     check_partitions,
     check_barm,
