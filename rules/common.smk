@@ -8,6 +8,8 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 
 ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parent  # also where another Snakefile includes it
+if set("{}") & set(str(ROOT)):
+    raise WorkflowError(f"config: {ROOT}: Snakemake takes braces in this folder's name for wildcards; rename it")
 sys.path.insert(0, str(ROOT / "workflow_scripts"))  # the library of this checkout, whichever one is installed
 from maskmill.data.catalog import DATASETS, OWN
 from maskmill.errors import InputError
@@ -138,7 +140,13 @@ def settings_for(script: str, *sections: str, but: tuple[str, ...] = (), **own) 
     known = setting_names(sections)
     taken = [name for name in parameters_of(script) if name not in own and name not in but]
     of_sections = {name: setting_in(sections, name) for name in taken if name in known}
-    return {name: shared[name] for name in taken if name in shared} | of_sections | own | {"code": PLAN.code(script)}
+    values = {name: shared[name] for name in taken if name in shared} | of_sections | own | {"code": PLAN.code(script)}
+    return {name: as_it_is(value) for name, value in values.items()}
+
+
+def as_it_is(value):
+    """A parameter whose braces Snakemake leaves alone, as in a class called {cat}: what functions return is no pattern."""
+    return (lambda wildcards: value) if isinstance(value, (str, list)) and "{" in str(value) else value
 
 
 def setting_names(sections: tuple[str, ...]) -> set[str]:

@@ -92,7 +92,7 @@ def test_the_command_line_lies_over_the_files_key_by_key(tmp_path):
 def test_a_word_that_is_no_yaml_is_named(tmp_path, word):
     with pytest.raises(InputError) as raised:
         given(tmp_path, "{}", word)
-    assert str(raised.value) == f"config: --config {word}: not YAML; put names with special characters in quotes"
+    assert str(raised.value) == f"config: --config {word}: not YAML; put names with special characters in single quotes"
 
 
 def test_a_scale_lies_over_the_papers_values_and_the_user_over_both():
@@ -384,6 +384,21 @@ FAULTS = {
     "check_curves": [
         ("mixreorg: {thresholds: [0.5, 0.5, 0.1]}", "mixreorg.thresholds is [0.5, 0.5, 0.1], which holds none; give"),
         ("cams: {thresholds: [0, 1, 0]}", "cams.thresholds is [0, 1, 0], which holds none; give first, end and step"),
+    ],
+    "check_paths": [
+        (
+            r"data: {mine: {images: C:\photos}}",
+            r"data.mine.images is 'C:\photos', but folders are divided by slashes here; write 'C:/photos'",
+        ),
+        (
+            r'data: {voc: {root: "C:\new"}}',
+            r"data.voc.root 'C:\new' holds a line break or a tab, as YAML reads \n and \t in",
+        ),
+        (
+            "partitions: {voc: {labelled: 'a{b}.txt'}}",
+            "partitions.voc.labelled is 'a{b}.txt', but Snakemake takes braces",
+        ),
+        ("zeroseg: {teacher_weights: '{a}.pt'}", "zeroseg.teacher_weights is '{a}.pt', but Snakemake takes braces for"),
     ],
     "check_mars": [
         ("mars: {provider: external}", "mars.provider is external; set mars.external to the folder with <image id>.png")

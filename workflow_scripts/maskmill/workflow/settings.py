@@ -4,6 +4,7 @@ Whatever is wrong raises an InputError before any job runs; its message is one l
 """
 
 import difflib
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -80,7 +81,7 @@ def with_words(settings: dict, untyped: dict, words: Iterable[str]) -> dict:
             changes = merged(changes, {key: yaml.safe_load(text)})
         except yaml.YAMLError:
             raise InputError(
-                f"config: --config {word}: not YAML; put names with special characters in quotes"
+                f"config: --config {word}: not YAML; put names with special characters in single quotes"
             ) from None
     return merged(_without(settings, untyped), changes)
 
@@ -364,6 +365,37 @@ def check_curves(settings: dict) -> None:
             )
 
 
+# Settings that hold a path, by the last part of their keys; and those that Snakemake has as inputs of rules.
+PATHS = {
+    *("root", "images", "masks", "tags", "val", "external", "boxes", "list", "lists", "nltk_data"),
+    *("caffe_weights", "teacher_weights", "weights", "order", "labelled", "unlabelled"),
+}
+INPUTS = {"caffe_weights", "teacher_weights", "weights", "order", "labelled", "unlabelled"}
+
+
+def check_paths(settings: dict) -> None:
+    for where, path in _paths(settings):
+        if any(sign < " " for sign in path):
+            raise InputError(
+                f"config: {where} {path!r} holds a line break or a tab, as YAML reads \\n and \\t in double quotes; "
+                "write slashes, or single quotes"
+            )
+        if "\\" in path and os.sep == "/" and not Path(path).exists():
+            other = path.replace("\\", "/")
+            raise InputError(f"config: {where} is '{path}', but folders are divided by slashes here; write '{other}'")
+        if where.split(".")[-1] in INPUTS and set("{}") & set(path):
+            raise InputError(f"config: {where} is '{path}', but Snakemake takes braces for wildcards; rename the file")
+
+
+def _paths(section: dict, where: str = "") -> Iterator[tuple[str, str]]:
+    """The dotted keys and values of settings that hold a path on this machine."""
+    for key, value in section.items():
+        if isinstance(value, dict):
+            yield from _paths(value, f"{where}{key}.")
+        elif isinstance(value, str) and key in PATHS and "://" not in value:
+            yield f"{where}{key}", value
+
+
 def check_mars(settings: dict) -> None:
     if settings["mars"]["provider"] == "external" and not settings["mars"]["external"]:
         raise InputError("config: mars.provider is external; set mars.external to the folder with <image id>.png")
@@ -382,5 +414,6 @@ CHECKS: tuple[Callable[[dict], None], ...] = (
     check_barm,
     check_zero_shot,
     check_curves,
+    check_paths,
     check_mars,
 )
