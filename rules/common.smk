@@ -1,13 +1,16 @@
 """What three or more rules files use: the configuration, paths, parameters by name, the methods' register."""
 
 import os
+import signal
 import sys
 from functools import cache, reduce
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parent  # also where another Snakefile includes it
+ROOT = Path(
+    workflow.current_basedir.get_path_or_uri(secret_free=True)
+).parent  # also where another Snakefile includes it
 if set("{}") & set(str(ROOT)):
     raise WorkflowError(f"config: {ROOT}: Snakemake takes braces in this folder's name for wildcards; rename it")
 sys.path.insert(0, str(ROOT / "workflow_scripts"))  # the library of this checkout, whichever one is installed
@@ -38,6 +41,29 @@ try:
     )
 except InputError as error:
     raise WorkflowError(str(error))
+
+
+def explain_sigterm() -> None:
+    """Say what a SIGTERM does before Snakemake does it: it waits for the jobs that run, without a word."""
+    wait = signal.getsignal(signal.SIGTERM)
+
+    def explained(number, frame):
+        print(
+            "config: Snakemake was told to end (SIGTERM): it starts nothing more and waits for the jobs that run, be it "
+            f"hours; to end them now: kill -KILL {os.getpid()}, then the same command with --unlock and once more with "
+            "--rerun-incomplete, where trainings go on from their last state",
+            file=sys.stderr,
+            flush=True,
+        )
+        wait(number, frame)
+
+    if callable(wait):
+        signal.signal(signal.SIGTERM, explained)
+
+
+onstart:
+    explain_sigterm()
+
 
 SCALE = config["scale"]
 if workflow.is_main_process and (SCALE == "sample" or ADDRESS in os.environ):

@@ -120,7 +120,9 @@ rule costs:
 def check_targets() -> None:
     """Refuse a result that no rule makes, with the nearest one that a rule does; Snakemake offers none."""
     tables = [f"results/{method}_{dataset}_miou.csv" for method, table in TABLES.items() for dataset in table.datasets]
-    named = [word for word in sys.argv[1:] if re.fullmatch(r"results/[^/]+\.(csv|png)", word)]  # no other place has it yet
+    named = [
+        word for word in sys.argv[1:] if re.fullmatch(r"results/[^/]+\.(csv|png)", word)
+    ]  # no other place has it yet
     for file in named:
         if Path(file).exists() or any(rule.is_producer(file) for rule in workflow.rules):
             continue

@@ -1,6 +1,7 @@
 """Names that Snakemake would read as patterns, and workflows of others that take this one in."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -49,3 +50,18 @@ def test_braces_in_names_of_ones_own_are_no_wildcards(project):
     project.run("work/sample/mine/index.csv", *OWN, configfile=None)
     names = (project.folder / "work/sample/mine/classes.txt").read_text().splitlines()
     assert "{dataset}" in names and "mine" not in names
+
+
+def test_a_sigterm_is_answered_in_one_line_that_says_how_to_end_now(project):
+    target = "work/sample/voc/classifier/classifier.safetensors"
+    running = project.start(target, fault="train_classifier.py torch:Tensor.backward 2 hold")
+    try:
+        project.wait_until_held(running)
+        os.kill(running.pid, signal.SIGTERM)
+        line = next(line for line in running.stdout if "SIGTERM" in line)
+        assert f"waits for the jobs that run, be it hours; to end them now: kill -KILL {running.pid}, then" in line
+        assert running.poll() is None
+        os.kill(running.pid, signal.SIGKILL)  # the held training cannot end by itself
+    finally:
+        project.output_of(running, timeout=60)
+    assert running.returncode != 0

@@ -1,6 +1,6 @@
 """A digest of the settings behind a row of a result table, so that a mean is taken over one setting alone."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 from maskmill.workflow.plan import settings_digest
@@ -42,7 +42,7 @@ def _of_dataset(section: Any, dataset: str) -> Any:
     return merged(_without(section, {"datasets"}), section.get("datasets", {}).get(dataset) or {})
 
 
-def _without(section: dict, keys: set[str | None]) -> dict:
+def _without(section: dict, keys: Container) -> dict:
     return {key: value for key, value in section.items() if key not in keys}
 
 
