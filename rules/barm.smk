@@ -116,6 +116,12 @@ def previous_step(wildcards) -> str:
     return step_file(*place, "network.safetensors", wildcards.scheme)
 
 
+def barm_weights(wildcards) -> list[str]:
+    """The published weights that step 0 starts from."""
+    settings = section("barm", wildcards.dataset)
+    return pretrained(settings["network"]["backbone"], settings["pretrained"])
+
+
 def of_steps(variants: list[str], name: str):
     """A file of each step, one variant after the other."""
 
@@ -180,7 +186,7 @@ rule train_joint:
     input:
         index=work("{dataset}/index.csv"),
         lists=lists_up_to,
-        weights=pretrained(config["barm"]["network"]["backbone"], config["barm"]["pretrained"]),
+        weights=barm_weights,
     output:
         checkpoint=f"{BARM}/joint/step{{t}}/network.safetensors",
     log:

@@ -5,6 +5,7 @@ The folder of a set of boxes is work/{scale}/{boxset}. The evaluation and the pi
 
 from maskmill.data.download import described
 from maskmill.data.localization import BOXSETS
+from maskmill.workflow.row_settings import row_settings
 from maskmill.workflow.user_files import content_digest
 
 BOXSET = work("{boxset}")
@@ -300,6 +301,9 @@ rule bas_localization_table:
             dataset=lambda wildcards: wildcards.boxset,
             method="bas",
             roles=dict.fromkeys(LOCALIZATION_VARIANTS, "val"),
+            settings=lambda wildcards: row_settings(
+                config, "localization", wildcards.boxset, LOCALIZATION_VARIANTS, others=TABLES
+            ),
             published=True,
             network=config["localization"]["network"]["backbone"],
             drawn=lambda wildcards: drawn(wildcards.boxset),

@@ -1,31 +1,70 @@
 """What three or more rules files use: the configuration, paths, parameters by name, the methods' register."""
 
 import os
+import signal
 import sys
 from functools import cache, reduce
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-ROOT = Path(workflow.basedir)
+ROOT = Path(
+    workflow.current_basedir.get_path_or_uri(secret_free=True)
+).parent  # also where another Snakefile includes it
+if set("{}") & set(str(ROOT)):
+    raise WorkflowError(f"config: {ROOT}: Snakemake takes braces in this folder's name for wildcards; rename it")
 sys.path.insert(0, str(ROOT / "workflow_scripts"))  # the library of this checkout, whichever one is installed
 from maskmill.data.catalog import DATASETS, OWN
 from maskmill.errors import InputError
+from maskmill.networks.weights import WEIGHTS
 from maskmill.workflow.digest import parameters_of
 from maskmill.workflow.plan import Plan, share_library
-from maskmill.workflow.settings import load_settings, merged, part_name, typed
+from maskmill.workflow.settings import load_settings, merged, part_name, with_words
 from maskmill.workflow.tables import Row, Scoring, Table
 from maskmill.workflow.warm import ADDRESS, start_scripts_warm
 
 share_library(ROOT / "workflow_scripts")
+
+
+def given() -> dict:
+    """What the user gave. --config concerns the whole call, so that a module with a configuration of its own has none."""
+    if config is not workflow.modifier_stack[0].globals["config"]:
+        return config
+    command_line = workflow.config_settings
+    return with_words(config, command_line.config, command_line.config_args)
+
+
 # What the user gave on the command line becomes the whole configuration, for rules and scripts alike.
 try:
-    config.update(load_settings(ROOT, typed(config)))
+    config.update(load_settings(ROOT, given()))
     PLAN = Plan(
         planning=workflow.is_main_process, settings=config, rules=[ROOT / "Snakefile", *ROOT.glob("rules/*.smk")]
     )
 except InputError as error:
     raise WorkflowError(str(error))
+
+
+def explain_sigterm() -> None:
+    """Say what a SIGTERM does before Snakemake does it: it waits for the jobs that run, without a word."""
+    wait = signal.getsignal(signal.SIGTERM)
+
+    def explained(number, frame):
+        print(
+            "config: Snakemake was told to end (SIGTERM): it starts nothing more and waits for the jobs that run, be it "
+            f"hours; to end them now: kill -KILL {os.getpid()}, then the same command with --unlock and once more with "
+            "--rerun-incomplete, where trainings go on from their last state",
+            file=sys.stderr,
+            flush=True,
+        )
+        wait(number, frame)
+
+    if callable(wait):
+        signal.signal(signal.SIGTERM, explained)
+
+
+onstart:
+    explain_sigterm()
+
 
 SCALE = config["scale"]
 if workflow.is_main_process and (SCALE == "sample" or ADDRESS in os.environ):
@@ -123,7 +162,13 @@ def settings_for(script: str, *sections: str, but: tuple[str, ...] = (), **own) 
     known = setting_names(sections)
     taken = [name for name in parameters_of(script) if name not in own and name not in but]
     of_sections = {name: setting_in(sections, name) for name in taken if name in known}
-    return {name: shared[name] for name in taken if name in shared} | of_sections | own | {"code": PLAN.code(script)}
+    values = {name: shared[name] for name in taken if name in shared} | of_sections | own | {"code": PLAN.code(script)}
+    return {name: as_it_is(value) for name, value in values.items()}
+
+
+def as_it_is(value):
+    """A parameter whose braces Snakemake leaves alone, as in a class called {cat}: what functions return is no pattern."""
+    return (lambda wildcards: value) if isinstance(value, (str, list)) and "{" in str(value) else value
 
 
 def setting_names(sections: tuple[str, ...]) -> set[str]:
@@ -169,16 +214,25 @@ def drawn(dataset: str) -> bool:
 
 
 def pretrained(backbone: str, wanted: bool = True) -> list[str]:
-    """The published weights that a backbone starts from, as a list of no or one file.
+    """The published weights that a backbone starts from, as a list of no or one file; a file of the user's may lie there.
 
     Backbones that differ from another one only in stem or length share its weights.
     """
+    if not wanted:
+        return []
     same_weights = {
         "resnet18_deep": "resnet18",
         "resnet101_deep": "resnet101",
         "efficientnet_lite0_light": "efficientnet_lite0",
     }
-    return [PUBLISHED_WEIGHTS.format(network=same_weights.get(backbone, backbone))] if wanted else []
+    network = same_weights.get(backbone, backbone)
+    file = PUBLISHED_WEIGHTS.format(network=network)
+    if network not in WEIGHTS and not Path(file).exists():
+        raise WorkflowError(
+            f"config: no weights of {backbone} are published; put yours at {file}, or let it start without "
+            "(pretrained: false; init: none or random)"
+        )
+    return [file]
 
 
 def starting_points(init: str, backbone: str) -> dict[str, list[str]]:

@@ -1,4 +1,10 @@
-"""Pictures of the losses of trainings and of scores over thresholds, and the table of what the stages cost."""
+"""Pictures of the losses of trainings and of scores over thresholds, and the table of what the stages cost.
+
+This file comes last, since it knows all that rules make.
+"""
+
+import difflib
+import re
 
 
 def requested_tables(wildcards) -> list[str]:
@@ -109,3 +115,22 @@ rule costs:
         ),
     script:
         "../workflow_scripts/results/costs.py"
+
+
+def check_targets() -> None:
+    """Refuse a result that no rule makes, with the nearest one that a rule does; Snakemake offers none."""
+    tables = [f"results/{method}_{dataset}_miou.csv" for method, table in TABLES.items() for dataset in table.datasets]
+    named = [
+        word for word in sys.argv[1:] if re.fullmatch(r"results/[^/]+\.(csv|png)", word)
+    ]  # no other place has it yet
+    for file in named:
+        if Path(file).exists() or any(rule.is_producer(file) for rule in workflow.rules):
+            continue
+        known = [*tables, *MORE_TARGETS, "results/costs.csv", "results/summary.csv"]
+        close = difflib.get_close_matches(file, known, n=1)
+        fix = f"did you mean {close[0]}?" if close else f"choose from {', '.join(known)}"
+        raise WorkflowError(f"config: no rule makes {file}; {fix}")
+
+
+if workflow.is_main_process:
+    check_targets()

@@ -63,6 +63,7 @@ TABLES["mars"] = Table(
     curves={"CAM": work("{dataset}/seed_miou.csv")},
     extras=mars_extras,
     published=PROVIDER == "irn",
+    builds_on=("bas",) if PROVIDER == "bas" else (),
     note=f"; labels of {PROVIDER}",
     exported=lambda dataset: work(f"{dataset}/students/{PROVIDER}/{{network}}/student.safetensors"),
 )

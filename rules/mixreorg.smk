@@ -29,6 +29,7 @@ TABLES["mixreorg"] = Table(
     trainings=lambda dataset: [work(f"pairs/mixreorg/{row}/network.safetensors") for row in MIXREORG_ROWS],
     curves={row: work(f"{{dataset}}/mixreorg/{row}/thresholds.csv") for row in MIXREORG_ROWS},
     extras=threshold_picture("mixreorg"),
+    builds_on=("zeroseg",),  # whose names of classes stand in the captions made of tags
 )
 SCORINGS["mixreorg"] = Scoring(background=finds_background("mixreorg"), foreground=foreground_store)
 

@@ -1,5 +1,6 @@
 """The result table of every registered method with its picture, and the summary of all tables."""
 
+from maskmill.workflow.row_settings import row_settings
 from maskmill.workflow.user_files import content_digest
 
 
@@ -25,6 +26,17 @@ def rows_with_costs(method: str):
     return lambda wildcards: [row.name for row in TABLES[method].rows(wildcards.dataset) if row.cost is not None]
 
 
+def settings_of_rows(method: str):
+    """Each row and the digest of the settings behind it; of other methods' sections, few count."""
+
+    def digests(wildcards) -> dict[str, str]:
+        rows = [row.name for row in TABLES[method].rows(wildcards.dataset)]
+        others = {*TABLES, "localization"} - {method, *TABLES[method].builds_on}
+        return row_settings(config, method, wildcards.dataset, rows, others)
+
+    return digests
+
+
 def finished_tables(wildcards) -> list[str]:
     """The result tables that are there, of whatever scale and seed."""
     return sorted(str(path) for end in ("miou", "localization") for path in Path("results").glob(f"*_{end}.csv"))
@@ -33,6 +45,16 @@ def finished_tables(wildcards) -> list[str]:
 def finished_contents(wildcards) -> list[str]:
     """Digests of those tables."""
     return [content_digest(path) for path in finished_tables(wildcards)]
+
+
+# What a data set changes counts in its table alone. IRN's labels are those of MARS and BAS.
+for method, table in {**TABLES, "irn": TABLES["mars"]}.items():
+    for dataset in config.get(method, {}).get("datasets", {}):
+        if dataset not in table.datasets:
+            raise WorkflowError(
+                f"config: {method}.datasets has {dataset!r}, but tables are made of {', '.join(table.datasets)} alone; "
+                "remove it"
+            )
 
 
 for method, table in TABLES.items():
@@ -70,6 +92,7 @@ for method, table in TABLES.items():
                 "results/result_table.py",
                 method=method,
                 roles=row_roles(method),
+                settings=settings_of_rows(method),
                 rows_with_costs=rows_with_costs(method),
                 published=table.published,
                 note=table.note,

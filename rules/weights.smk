@@ -1,5 +1,6 @@
 """Published weights, converted to safetensors once and shared by all scales."""
 
+from maskmill.data.download import described
 from maskmill.networks.weights import WEIGHTS
 
 
@@ -21,7 +22,7 @@ rule prepare_weights:
     benchmark:
         "benchmarks/downloads/prepare_weights_{network}.tsv"
     wildcard_constraints:
-        network="resnet18|resnet34|resnet50|resnet50_v2|resnet101|wide_resnet50_2|mobilenet_v2|vgg16|inception_v3|efficientnet_lite0|dino_vitb8",
+        network="|".join(WEIGHTS),
     localrule: True
     conda:
         "../envs/maskmill.yaml"

@@ -19,7 +19,7 @@ PAPER = (69.8, "MARS, VOC val; not comparable")
 
 def table(values, seed=0, paper=(None, None), metric="miou", file="table.csv", **changes):
     """The aggregates of a result table whose variants have these values."""
-    constants = MGD | changes | {"seed": seed, "metric": metric, "class_name": None, "file": file}
+    constants = {"settings": "s1"} | MGD | changes | {"seed": seed, "metric": metric, "class_name": None, "file": file}
     rows = [constants | {"variant": variant, "value": value} for variant, value in values.items()]
     return pd.DataFrame(rows).assign(paper_value=paper[0], paper_source=paper[1] or "")[[*COLUMNS, "file"]]
 
@@ -44,11 +44,38 @@ def test_seeds_are_averaged_and_each_ones_value_is_kept():
         {"data": "sample scenes val; labels: SegNet ids"},
         {"images": 6},
         {"paper": PAPER},
+        {"settings": "s2"},
     ],
 )
 def test_nothing_but_seeds_is_averaged(other):
     found = summarise([light(40, 30, file="a"), light(20, 10, seed=1, file="b", **other)])
     assert found["value"].tolist() == [40, 20] and found["seeds"].tolist() == [(0,), (1,)]
+
+
+def test_rows_of_other_settings_stand_in_lines_of_their_own_and_are_named(caplog):
+    """Also of the same seed: two values of alpha are no repetition."""
+    found = summarise(
+        [light(40, 30, file="a"), light(20, 10, file="b", settings="s2"), light(50, 20, seed=1, file="c")]
+    )
+    assert found[["settings", "seeds", "value"]].values.tolist() == [["s1", (0, 1), 45], ["s2", (0,), 20]]
+    assert caplog.messages == ["mgd voc light_cached: not averaged over 2 settings: s1 in a and c; s2 in b"]
+    assert "(150 images); settings s2 |" in as_markdown(found)
+    assert "settings s" not in as_markdown(found.head(1))
+
+
+def test_another_setting_of_the_baseline_alone_is_another_line():
+    other = pd.concat([table({"light_cached": 20}, seed=1), table({"light_supervised": 10}, seed=1, settings="s2")])
+    found = summarise([light(40, 30), other])
+    assert found[["settings", "gain"]].values.tolist() == [["s1", 10], ["s1/s2", 10]]
+
+
+def test_a_table_that_does_not_tell_its_settings_is_averaged_with_a_warning(tmp_path, caplog):
+    for seed in (0, 1):
+        light(40, 30, seed=seed).drop(columns=["file", "settings"]).to_csv(tmp_path / f"{seed}.csv", index=False)
+    found = summarise([read_table(str(tmp_path / f"{seed}.csv")) for seed in (0, 1)])
+    assert found["seeds"].tolist() == [(0, 1)]
+    line = "0.csv: does not tell its settings, so that other settings may be averaged; make it again"
+    assert caplog.messages[0] == f"{tmp_path}/{line}" and len(caplog.messages) == 2
 
 
 def test_a_row_and_its_baseline_are_of_one_run():
@@ -116,7 +143,7 @@ def test_rows_and_baselines_are_named_as_the_configuration_names_them():
 
 def test_lists_are_joined_by_spaces_in_csv_and_a_mean_stands_before_its_values_in_markdown():
     found = summarise([light(40, 30, file="a", paper=PAPER), light(41, 31, seed=1, file="b", paper=PAPER)])
-    line = "light_cached,light_supervised,miou,0 1,40.000 41.000,30.000 31.000,40.500,30.500,10.000,69.8"
+    line = "light_cached,light_supervised,miou,s1,0 1,40.000 41.000,30.000 31.000,40.500,30.500,10.000,69.8"
     assert line in as_csv(found)
     cells = [
         *("mgd voc", "sample: sample scenes val (150 images)", "light_cached", "light_supervised", "miou"),

@@ -20,7 +20,7 @@ from results.result_table import main as result_table
 SCORES = pd.DataFrame(
     {"metric": ["miou", "fp", "iou"], "class_name": ["", "", "cat"], "value": [50.0, 20.0, 60.0]},
 )
-CONSTANTS = {"method": "mars", "dataset": "voc", "scale": "small", "seed": 0}
+CONSTANTS = {"method": "mars", "dataset": "voc", "scale": "small", "seed": 0, "settings": "s1"}
 
 
 def rows(**changes):

@@ -158,3 +158,25 @@ def test_archive_with_another_checksum(project):
     line = project.fail("downloads/voc/VOC2012/.complete", "--config", "scale=paper")
     assert archive.name in line and "6cd6e144f989b92b3379bac3b3de84fd" in line
     assert not (project.folder / "downloads/voc/VOC2012").exists() and not project.partial_files()
+
+
+def test_a_result_that_no_rule_makes_is_named_with_the_nearest_one(project):
+    line = project.fail("results/mars_vok_miou.csv", "-n")
+    assert line == "config: no rule makes results/mars_vok_miou.csv; did you mean results/mars_voc_miou.csv?"
+
+
+def test_a_data_set_that_a_method_has_no_table_of_is_refused(project):
+    line = project.fail(INDEX, "-n", "--config", "zeroseg={datasets: {mine: {threshold: 0.5}}}")
+    assert line == (
+        "config: zeroseg.datasets has 'mine', but tables are made of voc, context, coco, ade20k alone; remove it"
+    )
+
+
+def test_a_backbone_without_published_weights_needs_a_file_or_another_start(project):
+    change = ["scale=paper", "student={network: {backbone: sample_cnn}}"]
+    line = project.fail(INDEX, "-n", "--config", *change)
+    file = "downloads/weights/sample_cnn.safetensors"
+    assert line.startswith(f"config: no weights of sample_cnn are published; put yours at {file}, or let it start ")
+    (project.folder / file).parent.mkdir(parents=True)
+    (project.folder / file).touch()
+    project.run("work/paper/voc/index.csv", "-n", "--config", *change)

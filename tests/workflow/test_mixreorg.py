@@ -260,7 +260,7 @@ def test_groups_divide_the_batch_of_every_device():
 def test_two_classes_of_one_name_in_the_prompts_are_refused(tmp_path):
     save_network(tmp_path / "network.safetensors", GroupViT(**SMALL))
     arguments = (str(tmp_path / "network.safetensors"), str(tmp_path / "classes.safetensors"))
-    with pytest.raises(InputError, match="two classes are called 'cat' in the prompts; give each a name of its own"):
+    with pytest.raises(InputError, match="the network reads 'cat' and 'cat' alike"):
         embed_classes.main(*arguments, {1: "cat", 2: "red", 7: "cat"}, ["a {}"])
     assert not (tmp_path / "classes.safetensors").exists()
     embed_classes.main(*arguments, {1: "cat", 7: "red"}, ["a {}"])

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from snakemake.cli import get_argument_parser
 from snakemake_executor_plugin_slurm.partitions import Partition, PartitionLimits
 from snakemake_executor_plugin_slurm.validation import validate_slurm_extra
 
@@ -74,3 +75,10 @@ def test_the_plugin_takes_the_profile_s_way_to_ask_for_one_node():
 )
 def test_a_training_pauses_before_the_time_limit_of_a_job_that_is_run_again(setting, save, resources, minutes):
     assert stage._max_minutes({"max_minutes": setting, "save_minutes": save}, resources) == minutes
+
+
+def test_the_partitions_are_found_from_every_folder(tmp_path, monkeypatch):
+    """Snakemake looks for the file beside the profile that names it."""
+    monkeypatch.chdir(tmp_path)
+    arguments = get_argument_parser([str(PROFILE)]).parse_args(["--profile", str(PROFILE)])
+    assert Path(arguments.slurm_partition_config) == PROFILE / "partitions.yaml"

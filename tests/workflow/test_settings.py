@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from snakemake.cli import parse_config
+from snakemake.settings.types import ConfigSettings
 
 from maskmill.data.catalog import DATASETS, OWN, VOC
 from maskmill.errors import InputError
+from maskmill.workflow.row_settings import row_settings
 from maskmill.workflow.settings import (
     CHECKS,
     DATA_DEFAULTS,
@@ -17,7 +20,7 @@ from maskmill.workflow.settings import (
     method_settings,
     part_name,
     read_yaml,
-    typed,
+    with_words,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,14 +54,45 @@ def test_mappings_are_merged_key_by_key_and_all_else_is_replaced():
     assert base["a"]["c"] == [1, 2] and base["e"] == {"f": 1}, "both stay as they are"
 
 
-def test_nested_values_of_the_command_line_get_their_types():
-    given = {
-        "mars": {"alpha": "0.5", "normalise_centroids": "true", "external": "null", "provider": "irn"},
-        "x": ["1", 2],
+def given(tmp_path, text: str, *words: str) -> dict:
+    """What a file and --config give, as Snakemake hands it over."""
+    (tmp_path / "mine.yaml").write_text(text)
+    read = ConfigSettings(config=parse_config(words), configfiles=[tmp_path / "mine.yaml"], config_args=words)
+    return with_words(read.overwrite_config, read.config, words)
+
+
+def test_nested_values_of_the_command_line_get_their_types(tmp_path):
+    words = ["mars={alpha: 0.5, normalise_centroids: true, external: null, provider: irn}", "xs=[1, 2, 1/8]", "seed=1"]
+    mars = {"alpha": 0.5, "normalise_centroids": True, "external": None, "provider": "irn"}
+    assert given(tmp_path, "{}", *words) == {"mars": mars, "xs": [1, 2, "1/8"], "seed": 1}
+
+
+TEXTS = ["no", "12:30", "@home", "*x*", "null", "a: b", "photos #2", "1e-3", "0.5", " ", "{}", "", "C:\\photos\\new"]
+
+
+def test_quoted_text_is_text_in_a_file_and_on_the_command_line(tmp_path):
+    """What a user quotes is no number, no truth value and no comment, however it reads without quotes."""
+    quoted = yaml.safe_dump({"mine": {"classes": TEXTS}}, default_style='"', width=1000).strip()
+    assert given(tmp_path, yaml.safe_dump({"data": {"mine": {"classes": TEXTS}}})) == {
+        "data": {"mine": {"classes": TEXTS}}
     }
-    expected = {"mars": {"alpha": 0.5, "normalise_centroids": True, "external": None, "provider": "irn"}, "x": [1, 2]}
-    assert typed(given) == expected
-    assert typed({"part": "1/8"}) == {"part": "1/8"}
+    flow = yaml.safe_dump({"mine": {"classes": TEXTS}}, default_style='"', default_flow_style=True, width=10000).strip()
+    for text in (quoted, flow):
+        assert given(tmp_path, "{}", f"data={text}") == {"data": {"mine": {"classes": TEXTS}}}
+
+
+def test_the_command_line_lies_over_the_files_key_by_key(tmp_path):
+    text = "{mars: {alpha: 0.2, gamma: 1}, mgd: {epochs: {732: 40, 92: 9}}, bas: 3, irn: {radius: 1}}"
+    words = ["mars={alpha: 0.4}", "mgd={epochs: {732: 50}}", "bas={beta: 1}", "irn=5"]
+    expected = {"mars": {"alpha": 0.4, "gamma": 1}, "mgd": {"epochs": {732: 50, 92: 9}}, "bas": {"beta": 1}, "irn": 5}
+    assert given(tmp_path, text, *words) == expected
+
+
+@pytest.mark.parametrize("word", ["data={mine: {classes: [@home]}}", "mars={alpha: 0.5", "mars={provider: *irn}"])
+def test_a_word_that_is_no_yaml_is_named(tmp_path, word):
+    with pytest.raises(InputError) as raised:
+        given(tmp_path, "{}", word)
+    assert str(raised.value) == f"config: --config {word}: not YAML; put names with special characters in single quotes"
 
 
 def test_a_scale_lies_over_the_papers_values_and_the_user_over_both():
@@ -111,6 +145,47 @@ def test_small_serves_any_data_set_and_the_animals_are_an_example():
 def test_an_example_adds_a_row_to_a_table():
     ablations = load((ROOT / "examples/two_settings.yaml").read_text())["cwbass"]["ablations"]
     assert [name for name, changes in ablations.items() if changes is not None] == ["cwbass", "squared"]
+
+
+# Telling apart
+
+
+def digests(text: str, method="mars", dataset="voc", rows=("label/mars",), others=("cwbass", "mgd")) -> list[str]:
+    return list(row_settings(load(text), method, dataset, rows, others).values())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "{seed: 3, shards: 2, training: {workers: 2}, resources: {gpu: 1}, gallery: {images: 2}}",
+        "{data: {voc: {root: /data/VOC2012}, coco: {short_side: 64}}}",
+        "{cwbass: {lr: 3}, mgd: {epochs: {732: 3, 1/8: 4}}}",
+        "{mars: {ablations: []}}",
+        "{irn: {datasets: {coco: {crop_size: 64}}}}",
+    ],
+)
+def test_what_changes_no_score_is_no_other_setting(change):
+    assert digests("{}") == digests(change)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *("mars: {alpha: 0.2}", "max_iterations: 3", "evaluation: {counted: all}", "student_init: random"),
+        *("data: {voc: {short_side: 64}}", "data: {sample: {size: 64}}", "irn: {datasets: {voc: {crop_size: 64}}}"),
+    ],
+)
+def test_what_changes_scores_is_another_setting(change):
+    assert digests("{}") != digests(change)
+
+
+def test_a_row_knows_its_own_entry_alone():
+    names = {"rows": ("light_cached", "mobile_cached", "teacher_deep"), "method": "mgd", "others": ()}
+    before, after = digests("{}", **names), digests("mgd: {students: {mobile: null, light: {lr: 3}}}", **names)
+    assert before[0] != after[0] and before[2] == after[2]
+    assert before[1] != after[1] and len(set(before)) == 3
+    other = digests("cwbass: {ablations: {squared: {gamma: 2}}}", method="cwbass", rows=("cwbass",), others=())
+    assert other == digests("{}", method="cwbass", rows=("cwbass",), others=())
 
 
 # Defaults
@@ -166,6 +241,41 @@ def test_a_partition_has_a_name_that_is_no_path():
         ("mars: {kmeans: cosine}", "mars.kmeans: 'cosine' is not one of ['spherical', 'euclidean']; see rules/config"),
         ("mars: null", "mars: None is not of type 'object'; see rules/config.schema.yaml"),
         ("data: [voc]", "data: ['voc'] is not of type 'object'; see rules/config.schema.yaml"),
+        ("barm: {datasets: {voc: {eval_policy: full}}}", "unknown key 'barm.datasets.voc.eval_policy'; choose from "),
+        (
+            "zeroseg: {variants: {chance: {match: true, multi_scale: true}}}",
+            "zeroseg.variants: 'chance' should not be ",
+        ),
+        ("mixreorg: {thresholds: [5, 95, 5]}", "mixreorg.thresholds.0: 5 is greater than the maximum of 1; see rules/"),
+        (
+            "zeroseg: {templates: [a photo]}",
+            r"zeroseg.templates.0: 'a photo' does not match '\\{\\}'; see rules/config",
+        ),
+        ("mars: {alpha: '0.5'}", "mars.alpha: '0.5' is not of type 'number'; remove its quotes; "),
+        (
+            "seed: 1e3",
+            "seed: '1e3' is not of type 'integer'; remove its quotes; a number with an exponent needs a point",
+        ),
+        (
+            "mars: {normalise_centroids: 'no'}",
+            "mars.normalise_centroids: 'no' is not of type 'boolean'; remove its quotes",
+        ),
+        (
+            "data: {mine: {classes: [no]}}",
+            "data.mine.classes.0: False is not of type 'string'; put it in quotes, since ",
+        ),
+        (
+            "data: {mine: {classes: [12:30]}}",
+            "data.mine.classes.0: 750 is not of type 'string'; put it in quotes, since ",
+        ),
+        (
+            "data: {mine: {images: 2023}}",
+            "data.mine.images: 2023 is not of type 'string', 'null'; put it in quotes, since ",
+        ),
+        (
+            "deeplab: {variants: {1: {rates: [1]}}}",
+            "deeplab.variants: 1 is not of type 'string'; put it in quotes, since ",
+        ),
         ("deeplab: {variants: {aspp: {rates: [1]}}}", "deeplab.variants.aspp: 'scales' is a required property"),
     ],
 )
@@ -178,7 +288,13 @@ FAULTS = {
         ("data: {voc: {classes: [cat, hors]}}", "data.voc.classes: unknown class 'hors'; did you mean 'horse'?"),
         ("data: {mine: {classes: [background]}}", "data.mine.classes has 'background', which is mask id 0 by itself"),
     ],
-    "check_tags": [("pairs: {tags: {dataset: cub}}", "pairs.tags.dataset 'cub' is not one of voc, context, ")],
+    "check_tags": [
+        ("pairs: {tags: {dataset: cub}}", "pairs.tags.dataset 'cub' is not one of voc, context, "),
+        (
+            "pairs: {tags: {left_out: [sheeps]}}",
+            "pairs.tags.left_out: voc has no class 'sheeps'; did you mean 'sheep'?",
+        ),
+    ],
     "check_deeplab": [
         ("deeplab: {init: coco}", "deeplab.init is coco, but weights from COCO are published for Caffe's networks"),
         ("deeplab: {crf_search: {variant: aspp}}", "deeplab.crf_search.variant 'aspp' is not one of deeplab.variants"),
@@ -226,6 +342,63 @@ FAULTS = {
             "barm: {tasks: {voc: [pets]}, protocols: {pets: [[cat], [dgo]]}}",
             "barm.protocols.pets: unknown class 'dgo'; did you mean 'dog'?",
         ),
+    ],
+    "check_students": [
+        (
+            "mgd: {students: {tiny: {network: {backbone: resnet50}}}}",
+            "mgd.students.tiny has no lambda_1, lambda_2, lr; add what it lacks",
+        ),
+        (
+            "mgd: {students: {tiny: {network: {width: 8}, lr: 1, lambda_1: 1, lambda_2: 1}}}",
+            "mgd.students.tiny has no backbone; add what it lacks",
+        ),
+    ],
+    "check_starts": [
+        (
+            "bas: {network: {backbone: resnet50}}",
+            "bas.network.backbone is resnet50, but bas.init is classifier: it starts from the classifier, a sample_cnn",
+        ),
+        (
+            "student: {network: {backbone: resnet50}}",
+            "student.network.backbone is resnet50, but student_init is classifier",
+        ),
+        (
+            "irn: {network: {backbone: resnet50}}",
+            "irn.network.backbone is resnet50, but irn.pretrained is false: it starts",
+        ),
+        (
+            "mixreorg: {network: {encoder: {stem: resnet50}}}",
+            "mixreorg.network.encoder.stem is resnet50, but stem_init is tiny_clip, a sample_cnn; set it",
+        ),
+    ],
+    "check_zero_shot": [
+        ("mixreorg: {stride: 97}", "mixreorg.stride is 97, above mixreorg.window (96): no window would see the pixels"),
+        ("zeroseg: {window: 100}", "zeroseg.window is 100, not whole patches of 16; correct it"),
+        ("mixreorg: {window: 90, stride: 9}", "mixreorg.window is 90, not whole patches of 16; correct it"),
+        (
+            "zeroseg: {datasets: {voc: {names: {diningtabel: table}}}}",
+            "zeroseg.datasets.voc.names: voc has no class 'diningtabel'; did you mean 'diningtable'?",
+        ),
+        ("zeroseg: {datasets: {voc: {names: {cat: Dog}}}}", "zeroseg.datasets.voc.names: two classes are called 'dog'"),
+    ],
+    "check_curves": [
+        ("mixreorg: {thresholds: [0.5, 0.5, 0.1]}", "mixreorg.thresholds is [0.5, 0.5, 0.1], which holds none; give"),
+        ("cams: {thresholds: [0, 1, 0]}", "cams.thresholds is [0, 1, 0], which holds none; give first, end and step"),
+    ],
+    "check_paths": [
+        (
+            r"data: {mine: {images: C:\photos}}",
+            r"data.mine.images is 'C:\photos', but folders are divided by slashes here; write 'C:/photos'",
+        ),
+        (
+            r'data: {voc: {root: "C:\new"}}',
+            r"data.voc.root 'C:\new' holds a line break or a tab, as YAML reads \n and \t in",
+        ),
+        (
+            "partitions: {voc: {labelled: 'a{b}.txt'}}",
+            "partitions.voc.labelled is 'a{b}.txt', but Snakemake takes braces",
+        ),
+        ("zeroseg: {teacher_weights: '{a}.pt'}", "zeroseg.teacher_weights is '{a}.pt', but Snakemake takes braces for"),
     ],
     "check_mars": [
         ("mars: {provider: external}", "mars.provider is external; set mars.external to the folder with <image id>.png")

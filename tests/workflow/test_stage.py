@@ -98,6 +98,56 @@ def test_text_lists_and_numbers_are_read_from_the_command_line_as_what_they_are(
     }
 
 
+def test_a_list_that_may_be_missing_takes_words_lists_or_null(monkeypatch):
+    def main(classes: list[str] | None = None) -> None:
+        pass
+
+    for words, expected in (
+        (["--classes", "cat", "traffic light"], ["cat", "traffic light"]),
+        (["--classes", "[cat, no, 12:30]"], ["cat", "no", "12:30"]),
+        (["--classes", "null"], None),
+        ([], None),
+    ):
+        assert stage.from_command_line(main, words) == {"classes": expected}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--opacity", "half"], "argument --opacity: 'half' is not a number"),
+        (["--side", "3.5"], "argument --side: '3.5' is not a whole number"),
+        (["--side", "null"], "argument --side: 'null' is not a whole number"),
+        (["--flip", "maybe"], "argument --flip: 'maybe' is not true or false"),
+        (["--threshold", "high"], "argument --threshold: 'high' is not a number or null"),
+        (["--crf", "{a: 1"], "argument --crf: {a: 1 is not YAML; put names with special characters in quotes"),
+        (["--classes", "[@home]"], "argument --classes: [@home] is not a list; put names with special characters in"),
+    ],
+)
+def test_a_word_that_is_no_value_of_its_option_is_named(words, message, capsys):
+    def main(
+        opacity: float = 1,
+        side: int = 1,
+        flip: bool = False,
+        threshold: float | None = None,
+        crf: dict | None = None,
+        classes: list[str] = (),
+    ) -> None:
+        pass
+
+    with pytest.raises(SystemExit):
+        stage.from_command_line(main, words)
+    assert message in capsys.readouterr().err
+
+
+def test_a_number_with_an_exponent_needs_no_point_on_the_command_line():
+    def main(lr: float, steps: int, flip: bool, threshold: float | None) -> None:
+        pass
+
+    words = "--lr 1e-3 --steps 3 --flip true --threshold null"
+    expected = {"lr": 0.001, "steps": 3, "flip": True, "threshold": None}
+    assert stage.from_command_line(main, words.split()) == expected
+
+
 def training(index: str, lr: float, run: TrainingRun, dataset: str = "voc") -> None:
     """A training's `main`."""
 

@@ -40,6 +40,7 @@ def test_table_has_every_variant_in_the_house_columns(finished):
             "images",
             "variant",
             "seed",
+            "settings",
             "metric",
             "class_name",
             "value",

@@ -7,9 +7,8 @@ Source: the zero-shot inference of NVlabs/GroupViT.
 
 import torch
 
-from maskmill.errors import InputError
 from maskmill.methods.zero_shot import class_vectors
-from maskmill.networks.open_vocabulary import load_texts, save_classes
+from maskmill.networks.open_vocabulary import check_prompts, load_texts, save_classes
 from maskmill.workflow import stage
 
 
@@ -27,9 +26,7 @@ def main(
     """
     network = load_texts(checkpoint, teacher)
     classes = list(names.values())
-    twice = next((name for name in classes if classes.count(name) > 1), None)
-    if twice:
-        raise InputError(f"config: two classes are called {twice!r} in the prompts; give each a name of its own")
+    check_prompts(network.tokenizer, classes, templates)
     of_classes = class_vectors(lambda texts: network.text_features(network.tokenizer(texts)), classes, templates)
     save_classes(vectors, of_classes, network.scale, classes, list(map(int, names)))
 

@@ -63,7 +63,7 @@ def main(
     logging.info("%d pairs of %d shards", len(pairs), len(shards))
     torch.manual_seed(run.seed)
     captions = [caption for shard in pairs.samples for _, _, _, caption, _ in shard]
-    words = vocabulary([prompt.format(""), *captions]) if own_words else None
+    words = vocabulary([prompt.replace("{}", ""), *captions]) if own_words else None
     model = GroupViT(**network, multi_label=nouns["prompts"] > 0, words=words)
     if stem:
         start_stem(model.encoder.stem, *stem)

@@ -23,6 +23,7 @@ def main(
     page: str,
     method: str,
     roles: dict,
+    settings: dict,
     published: bool,
     dataset: str,
     drawn: bool,
@@ -44,6 +45,7 @@ def main(
         table: CSV to write.
         page: HTML file to write.
         roles: variant to the split that it is scored on: train, labelled_train or val.
+        settings: variant to the digest of the settings behind it.
         published: whether the papers' numbers belong beside these variants.
         drawn: whether the images are drawn scenes.
         seed: seed of the run, for the table.
@@ -68,7 +70,10 @@ def main(
             result_rows(
                 pd.concat([read_scores(path) for path in (score, cost_of.get(variant)) if path]),
                 variant=variant,
-                constants={"method": method, "dataset": dataset, "scale": scale, "seed": seed},
+                constants={
+                    **{"method": method, "dataset": dataset, "scale": scale, "seed": seed},
+                    "settings": settings[variant],
+                },
                 data=data + data_suffix,
                 images=splits[role]["images"],
                 paper=papers.get(variant),

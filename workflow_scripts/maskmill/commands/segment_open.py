@@ -13,6 +13,7 @@ cannot be read are skipped and counted. Classes are assigned to segments as in G
 """
 
 import logging
+import unicodedata
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -29,7 +30,13 @@ from maskmill.data.voc import write_mask
 from maskmill.errors import InputError
 from maskmill.methods.zero_shot import class_vectors, pixel_segments, segment_affinity, zero_shot_logits
 from maskmill.networks.device import inference_device
-from maskmill.networks.open_vocabulary import image_logits, load_open_vocabulary, load_texts, resized_input
+from maskmill.networks.open_vocabulary import (
+    check_prompts,
+    image_logits,
+    load_open_vocabulary,
+    load_texts,
+    resized_input,
+)
 from maskmill.progress import progress
 from maskmill.reporting.overlay import painted
 from maskmill.storage.atomic import atomic_path
@@ -70,13 +77,23 @@ def main(
         teacher_weights: safetensors file of that model
     """
     names, device, folder = class_names(classes), inference_device(), Path(output)
+    for option, value in (("threshold", threshold), ("opacity", opacity)):
+        if value is not None and not 0 <= value <= 1:
+            raise InputError(f"--{option}: {value} lies outside 0..1; correct it")
+    if not 0 < stride <= window:
+        raise InputError(f"--stride: {stride} pixels, windows have {window}; give a number from 1 to that")
     network = load_open_vocabulary(checkpoint).to(device)
+    if window % network.patch_size:
+        raise InputError(f"--window: {window} pixels are not whole patches of {network.patch_size}; give a multiple")
+    if side < network.patch_size:
+        raise InputError(f"--side: {side} pixels, but a patch of the network has {network.patch_size}; give more")
     texts = load_texts(teacher_weights or checkpoint, teacher).to(device)
     if texts.dim != network.dim:
         raise InputError(
             f"{teacher_weights}: gives vectors of {texts.dim} numbers, but {checkpoint} learned from a teacher of "
             f"{network.dim}; name that teacher"
         )
+    check_prompts(texts.tokenizer, names, templates)
     vectors = class_vectors(lambda prompts: texts.text_features(texts.tokenizer(prompts).to(device)), names, templates)
     files, rows, foreground = image_files(source), [], []
     outputs = output_names(files)
@@ -112,14 +129,18 @@ def class_names(classes: Sequence[str] | str) -> list[str]:
     """The names of classes, given one by one or in one text file.
 
     Raises:
-        InputError: the file is missing; there are no names, or more than 254, or one comes twice.
+        InputError: the file is missing or not UTF-8; there are no names, or more than 254, or one comes twice.
     """
     classes = [classes] if isinstance(classes, str) else list(classes)
     if len(classes) == 1 and (classes[0].endswith(".txt") or Path(classes[0]).is_file()):
         if not Path(classes[0]).is_file():
             raise InputError(f"{classes[0]}: no such list of classes; give names, or a text file with one per line")
-        classes = Path(classes[0]).read_text(encoding="utf-8").splitlines()
-    names = [str(name).strip() for name in classes if str(name).strip()]
+        try:
+            classes = Path(classes[0]).read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError:
+            raise InputError(f"{classes[0]}: not a text in UTF-8; save it as one") from None
+    texts = (unicodedata.normalize("NFC", str(name)).strip().strip("\ufeff").strip() for name in classes)
+    names = [name for name in texts if name]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         raise InputError(f"--classes: {twice!r} comes twice; remove one")

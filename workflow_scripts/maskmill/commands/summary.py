@@ -2,8 +2,8 @@
 
 By hand: maskmill summary a/results/*.csv b/results/*.csv --csv all.csv --markdown all.md
 In: result tables of one run, or of several runs with other seeds.
-Out: the collected table, as CSV and as Markdown. Values are averaged over seeds only, never over different scales, data
-    or labels.
+Out: the collected table, as CSV and as Markdown. Values are averaged over seeds only, never over different settings,
+    scales, data or labels.
 """
 
 import logging

@@ -89,7 +89,7 @@ def noun_prompts(
         count: number of texts, K in GroupViT.
     """
     chosen = list(rng.permutation(nouns)[:count]) if nouns else []
-    prompts = [templates[rng.integers(len(templates))].format(noun) for noun in chosen]
+    prompts = [templates[rng.integers(len(templates))].replace("{}", noun) for noun in chosen]
     return prompts + [caption] * (count - len(prompts))
 
 

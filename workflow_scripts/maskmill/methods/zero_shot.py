@@ -29,7 +29,7 @@ def class_vectors(encode: Callable[[list[str]], Tensor], names: Sequence[str], t
         names: of the classes.
         templates: captions with {} in the place of the name.
     """
-    means = [encode([template.format(name) for template in templates]).mean(dim=0) for name in names]
+    means = [encode([template.replace("{}", name) for template in templates]).mean(dim=0) for name in names]
     return F.normalize(torch.stack(means), dim=-1)
 
 

@@ -4,7 +4,7 @@ Each has `describe` (pixels to the shares of patches in segments, and unit vecto
 `patch_size`, and the normalisation `mean` and `std`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +73,38 @@ def image_logits(
         window, stride: of the windows, in pixels.
     """
     return F.interpolate(mean_logits(logits_of, pixels, window, stride=stride), size, mode="bilinear")[0]
+
+
+def check_prompts(tokenizer: Callable[[list[str]], Tensor], names: Sequence[str], templates: Sequence[str]) -> None:
+    """Refuse prompts that do not tell classes apart: vectors would be the same, and one class would never be found.
+
+    Args:
+        tokenizer: texts to token ids [n, T]; it may drop capitals, signs, and what lies behind the longest text.
+        names: of the classes.
+        templates: prompts, with {} in the place of the name.
+
+    Raises:
+        InputError: a template has no {}, or the network reads two names alike, or nothing of a name.
+    """
+    if not templates:
+        raise InputError("templates: there is none; give prompts such as 'a photo of a {}.'")
+    for template in templates:
+        if "{}" not in template:
+            raise InputError(f"templates: {template!r} has no {{}} in the place of the class's name; add it")
+    read: dict[tuple[int, ...], int] = {}
+    for number, name in enumerate(("", *names)):
+        tokens = tuple(tokenizer([template.replace("{}", name) for template in templates]).flatten().tolist())
+        first = read.setdefault(tokens, number)
+        if first < number and first == 0:
+            raise InputError(
+                f"classes: the network reads nothing of {name!r} in the templates; give it a name in English words, or "
+                "shorter templates"
+            )
+        if first < number:
+            raise InputError(
+                f"classes: the network reads {names[first - 1]!r} and {name!r} alike, since capitals do not count, nor "
+                "what lies behind its longest text; rename one"
+            )
 
 
 def save_classes(path: str | Path, vectors: Tensor, scale: Tensor, names: list[str], ids: list[int]) -> None:

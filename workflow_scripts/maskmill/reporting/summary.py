@@ -21,7 +21,8 @@ logger = logging.getLogger(__name__)
 ALIKE = ["method", "dataset", "scale", "data", "images", "metric", "paper_value", "paper_source"]
 SUMMARY_COLUMNS = [
     *("method", "dataset", "scale", "data", "images", "row", "baseline", "metric"),
-    *("seeds", "values", "baseline_values", "value", "baseline_value", "gain", "paper_value", "paper_source"),
+    *("settings", "seeds", "values", "baseline_values"),
+    *("value", "baseline_value", "gain", "paper_value", "paper_source"),
 ]
 
 
@@ -33,13 +34,16 @@ def read_table(path: str) -> pd.DataFrame | None:
     """
     try:
         missing = {name: [""] for name in COLUMNS}  # and nothing else: a class may have the name "NA" or "null"
-        types = {"class_name": str, "paper_source": str}
+        types = {"class_name": str, "paper_source": str, "settings": str}
         table = pd.read_csv(path, keep_default_na=False, na_values=missing, dtype=types)
     except FileNotFoundError:
         raise InputError(f"{path}: no such table; make it with snakemake, or leave it out") from None
     except ValueError:  # what pandas raises for files that are no CSV
         raise InputError(f"{path}: not a CSV file; leave it out") from None
-    if list(table.columns) != COLUMNS:
+    if list(table.columns) == [name for name in COLUMNS if name != "settings"]:
+        logger.warning("%s: does not tell its settings, so that other settings may be averaged; make it again", path)
+        table["settings"] = ""
+    if set(table.columns) != set(COLUMNS):
         return None
     return table[table["class_name"].isna()].fillna({"paper_source": ""}).assign(file=path)
 
@@ -47,10 +51,11 @@ def read_table(path: str) -> pd.DataFrame | None:
 def summarise(tables: Sequence[pd.DataFrame], headlines: Mapping[str, Sequence[Headline]] = HEADLINES) -> pd.DataFrame:
     """Headline rows in the order of the tables, in the columns `SUMMARY_COLUMNS`: one line per experiment.
 
-    The lines of one experiment agree in `ALIKE`, row and baseline, and differ in the seed. A row and its baseline come
-    from the same table, hence from the same seed. `seeds`, `values` and `baseline_values` are tuples with one element
-    per seed; `value` and `baseline_value` are their means, and `gain` is the difference of the means (percent points).
-    A table that lacks a headline row or its baseline is left out, with a warning.
+    The rows of one line agree in `ALIKE`, row, baseline and settings, and differ in the seed. A row and its baseline
+    come from the same table, hence from the same seed. `seeds`, `values` and `baseline_values` are tuples with one
+    element per seed; `value` and `baseline_value` are their means, and `gain` is the difference of the means (percent
+    points). A warning names a table that is left out, since it lacks a headline row or its baseline, and tables that
+    differ in their settings alone.
 
     Args:
         tables: results of `read_table`.
@@ -69,12 +74,14 @@ def summarise(tables: Sequence[pd.DataFrame], headlines: Mapping[str, Sequence[H
         logger.warning("left out: %s: its method's row does not stand beside its baseline", file)
     pairs = pairs.sort_values("seed", kind="stable")
     lines = []
-    for key, of_seeds in pairs.groupby([*ALIKE, "row", "baseline"], sort=False, dropna=False):
+    experiment = [*ALIKE, "row", "baseline"]
+    warn_of_settings(pairs, experiment)
+    for key, of_seeds in pairs.groupby([*experiment, "settings"], sort=False, dropna=False):
         values, baselines = tuple(of_seeds["value"]), tuple(of_seeds["baseline_value"])
         value, baseline = (sum(several) / len(several) for several in (values, baselines))
         lines.append(
             {
-                **dict(zip([*ALIKE, "row", "baseline"], key, strict=True)),
+                **dict(zip([*experiment, "settings"], key, strict=True)),
                 **{"seeds": tuple(of_seeds["seed"]), "values": values, "baseline_values": baselines},
                 **{"value": value, "baseline_value": baseline, "gain": value - baseline},
                 "place": of_seeds.index.min(),
@@ -83,13 +90,26 @@ def summarise(tables: Sequence[pd.DataFrame], headlines: Mapping[str, Sequence[H
     return pd.DataFrame(lines).sort_values("place", kind="stable", ignore_index=True)[SUMMARY_COLUMNS]
 
 
+def warn_of_settings(pairs: pd.DataFrame, experiment: list[str]) -> None:
+    """Name the tables of one experiment that differ in their settings, which stand in lines of their own."""
+    for _, alike in pairs.groupby(experiment, sort=False, dropna=False):
+        files = alike.groupby("settings", sort=False)["file"].agg(lambda names: " and ".join(dict.fromkeys(names)))
+        if len(files) > 1:
+            one = alike.iloc[0]
+            logger.warning(
+                "%s %s %s: not averaged over %d settings: %s",
+                *(one["method"], one["dataset"], one["row"], len(files)),
+                "; ".join(f"{settings} in {names}" for settings, names in files.items()),
+            )
+
+
 def refuse_twins(rows: pd.DataFrame) -> None:
     """Refuse tables that hold the same row of the same seed twice.
 
     Raises:
         InputError: names both files and the row.
     """
-    key = [*ALIKE, "variant", "seed"]
+    key = [*ALIKE, "variant", "seed", "settings"]
     second = rows[rows.duplicated(key)].head(1)
     for file in second["file"]:
         first = rows.merge(second[key], on=key).iloc[0]
@@ -107,9 +127,12 @@ def pairs_of(rows: pd.DataFrame, method: str, headline: Headline) -> pd.DataFram
     chosen = chosen.rename(columns={"variant": "row"})
     chosen["baseline"] = [matches[number].expand(headline.baseline) for number in chosen.index]
     same = ["method", "dataset", "scale", "data", "images", "metric", "seed", "file"]
-    baselines = rows.rename(columns={"variant": "baseline", "value": "baseline_value"})
-    baselines = baselines[[*same, "baseline", "baseline_value"]]
-    return chosen.reset_index().merge(baselines, on=[*same, "baseline"]).set_index("index")
+    new_names = {"variant": "baseline", "value": "baseline_value", "settings": "baseline_settings"}
+    baselines = rows.rename(columns=new_names)[[*same, *new_names.values()]]
+    pairs = chosen.reset_index().merge(baselines, on=[*same, "baseline"]).set_index("index")
+    differ = pairs["settings"] != pairs["baseline_settings"]
+    pairs.loc[differ, "settings"] += "/" + pairs["baseline_settings"]
+    return pairs
 
 
 def as_csv(summary: pd.DataFrame) -> str:
@@ -123,8 +146,10 @@ def as_markdown(summary: pd.DataFrame) -> str:
     """The summary as a Markdown page with one table. With several seeds, their values follow the mean in brackets."""
     head = ("method", "evaluated on", "row", "against", "metric", "value", "baseline", "gain", "seeds", "paper")
     lines = ["# Results", "", _line(head), _line(["---"] * len(head))]
-    for row in summary.itertuples():
-        evaluated = f"{row.scale}: {row.data} ({row.images} images)"
+    several = summary.duplicated([*ALIKE, "row", "baseline"], keep=False)  # settings of one experiment
+    for row in summary.assign(several=several).itertuples():
+        settings = f"; settings {row.settings}" if row.several else ""
+        evaluated = f"{row.scale}: {row.data} ({row.images} images){settings}"
         value, baseline = _mean(row.value, row.values), _mean(row.baseline_value, row.baseline_values)
         seeds = ", ".join(map(str, row.seeds))
         paper = "" if pd.isna(row.paper_value) else f"{row.paper_value:g} ({row.paper_source})"
@@ -135,8 +160,8 @@ def as_markdown(summary: pd.DataFrame) -> str:
 
 NOTE = (
     "Percent. Means over the seeds, with the value of each seed in brackets. Rows and their baselines are of the same "
-    "data and seeds; nothing is averaged over different scales, data or labels. A paper's number can be compared where "
-    "its source does not say otherwise."
+    "data and seeds; nothing is averaged over different settings, scales, data or labels. A paper's number can be "
+    "compared where its source does not say otherwise."
 )
 
 

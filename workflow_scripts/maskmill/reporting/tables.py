@@ -9,7 +9,7 @@ import pandas as pd
 from maskmill.evaluation.published import Numbers, PaperValue
 
 COLUMNS = [
-    *("method", "dataset", "scale", "data", "images", "variant", "seed"),
+    *("method", "dataset", "scale", "data", "images", "variant", "seed", "settings"),
     *("metric", "class_name", "value", "paper_value", "paper_source"),
 ]
 
@@ -49,7 +49,7 @@ def result_rows(
     Args:
         scores: columns metric, class_name (empty for aggregates), value.
         variant: name of the rows.
-        constants: method, dataset, scale, seed.
+        constants: method, dataset, scale, seed, settings (their digest).
         data: description of the evaluated images.
         images: their number.
         paper: the published mIoU of this variant, or its published numbers by metric; None: there are none.

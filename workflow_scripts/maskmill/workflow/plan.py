@@ -34,7 +34,7 @@ class Plan:
     def __init__(self, *, planning: bool, settings: dict, rules: Iterable[Path]):
         inherited = None if planning else os.environ.get(VARIABLE)
         now = {
-            "settings": _digest([json.dumps(_with_text_keys(settings), sort_keys=True, default=str)]),
+            "settings": settings_digest(settings),
             "rules": _digest_rules(rules),
         }
         self._digests = now if inherited is None else json.loads(inherited)
@@ -51,6 +51,11 @@ class Plan:
             self._digests[script] = code_digest(script)
             os.environ[VARIABLE] = json.dumps(self._digests)
         return self._digests[script]
+
+
+def settings_digest(settings: dict) -> str:
+    """16 hexadecimal digits that tell settings apart, whatever their order."""
+    return _digest([json.dumps(_with_text_keys(settings), sort_keys=True, default=str)])
 
 
 def share_library(folder: Path) -> None:

@@ -4,6 +4,7 @@ Whatever is wrong raises an InputError before any job runs; its message is one l
 """
 
 import difflib
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -61,13 +62,39 @@ def read_yaml(path: Path) -> dict:
     return yaml.load(path.read_text(encoding="utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
-def typed(value):
-    """A value of --config with its types. Snakemake hands over nested values as text; this reads them as YAML."""
-    if isinstance(value, dict):
-        return {key: typed(nested) for key, nested in value.items()}
-    if isinstance(value, list):
-        return [typed(item) for item in value]
-    return yaml.safe_load(value) if isinstance(value, str) else value
+def with_words(settings: dict, untyped: dict, words: Iterable[str]) -> dict:
+    """Settings with the values of --config read as YAML. Files are YAML already: their strings stay as they are.
+
+    Args:
+        settings: what Snakemake made of the files and of --config. It hands over nested values of --config as text,
+            without their quotes.
+        untyped: what it made of --config alone.
+        words: the words of --config, such as "mars={alpha: 0.5}".
+
+    Raises:
+        InputError: a word is no YAML.
+    """
+    changes: dict = {}
+    for word in words:
+        key, _, text = word.partition("=")
+        try:
+            changes = merged(changes, {key: yaml.safe_load(text)})
+        except yaml.YAMLError:
+            raise InputError(
+                f"config: --config {word}: not YAML; put names with special characters in single quotes"
+            ) from None
+    return merged(_without(settings, untyped), changes)
+
+
+def _without(settings: dict, given: dict) -> dict:
+    """The settings without the values that `given` has too, mapping by mapping."""
+    rest = {}
+    for key, value in settings.items():
+        if key not in given:
+            rest[key] = value
+        elif isinstance(value, dict) and isinstance(given[key], dict):
+            rest[key] = _without(value, given[key])
+    return rest
 
 
 def merged(base: dict, changes: dict) -> dict:
@@ -154,7 +181,18 @@ def check_settings(settings: dict, schema: dict) -> None:
         if error.validator == "additionalProperties":
             known = error.schema.get("properties", {})
             raise unknown_key(where, next(key for key in error.instance if key not in known), known)
-        raise InputError(f"config: {where}: {error.message}; see {SCHEMA}")
+        raise InputError(f"config: {where}: {error.message}; {_cure(error)}")
+
+
+def _cure(error: jsonschema.ValidationError) -> str:
+    """What to do about a value that the schema refuses; quotes are what is missing or too many where types differ."""
+    wanted = error.validator_value if error.validator == "type" else []
+    types = {wanted} if isinstance(wanted, str) else set(wanted)
+    if "string" in types and not isinstance(error.instance, (dict, list)):
+        return "put it in quotes, since YAML reads no, yes, null, numbers, dates and times as something else than text"
+    if isinstance(error.instance, str) and types & {"number", "integer", "boolean"}:
+        return "remove its quotes; a number with an exponent needs a point, as in 1.0e-3"
+    return f"see {SCHEMA}"
 
 
 def check_names(settings: dict) -> None:
@@ -181,6 +219,7 @@ def check_tags(settings: dict) -> None:
     tagged = settings["pairs"]["tags"]["dataset"]
     if tagged not in DATASETS:
         raise InputError(f"config: pairs.tags.dataset {tagged!r} is not one of {', '.join(DATASETS)}; correct it")
+    _check_members("pairs.tags.left_out", settings["pairs"]["tags"]["left_out"], tagged)
 
 
 def check_deeplab(settings: dict) -> None:
@@ -230,6 +269,43 @@ def check_rows(settings: dict) -> None:
                 raise InputError(f"config: unknown key {key!r}; {method}.{group} has no {new!r}, name it there")
 
 
+def check_students(settings: dict) -> None:
+    """A teacher or a student that config.yaml does not have needs all that a training takes."""
+    for group, needed in (("teachers", {"network", "lr"}), ("students", {"network", "lr", "lambda_1", "lambda_2"})):
+        for name, entry in settings["mgd"][group].items():
+            if entry is None:
+                continue
+            missing = sorted(needed - entry.keys()) or sorted({"backbone"} - entry["network"].keys())
+            if missing:
+                raise InputError(f"config: mgd.{group}.{name} has no {', '.join(missing)}; add what it lacks")
+
+
+def check_starts(settings: dict) -> None:
+    """What starts from the trained classifier has its backbone."""
+    trained = settings["classifier"]["network"]["backbone"]
+    starts = (
+        ("irn", not settings["irn"]["pretrained"], "irn.pretrained is false"),
+        ("bas", settings["bas"]["init"] == "classifier", "bas.init is classifier"),
+        ("student", settings["student_init"] == "classifier", "student_init is classifier"),
+    )
+    for section, starts_there, reason in starts:
+        backbone = settings[section]["network"]["backbone"]
+        if starts_there and backbone != trained:
+            raise InputError(
+                f"config: {section}.network.backbone is {backbone}, but {reason}: it starts from the classifier, "
+                f"a {trained}; give both the same backbone"
+            )
+    stem = settings["tiny_clip"]["network"]["backbone"]
+    for method, network in (
+        ("mixreorg.network.encoder", settings["mixreorg"]["network"]["encoder"]),
+        ("zeroseg.network", settings["zeroseg"]["network"]),
+    ):
+        if settings[method.split(".")[0]]["stem_init"] == "tiny_clip" and network["stem"] != stem:
+            raise InputError(
+                f"config: {method}.stem is {network['stem']}, but stem_init is tiny_clip, a {stem}; set it"
+            )
+
+
 def check_p2at(settings: dict) -> None:
     if method_settings(settings, "p2at", "cityscapes")["init"] == "cityscapes":
         raise InputError("config: p2at.init is cityscapes for Cityscapes itself; set it to imagenet or none there")
@@ -246,6 +322,80 @@ def check_barm(settings: dict) -> None:
             task_steps(DATASETS[dataset], task, settings["barm"]["protocols"])
 
 
+def check_zero_shot(settings: dict) -> None:
+    for method in ("mixreorg", "zeroseg"):
+        section = settings[method]
+        if section["stride"] > section["window"]:
+            raise InputError(
+                f"config: {method}.stride is {section['stride']}, above {method}.window ({section['window']}): no "
+                "window would see the pixels between; make it smaller"
+            )
+        network = section["network"]
+        patch = network.get("encoder", network)["patch_size"]
+        if section["window"] % patch:
+            raise InputError(
+                f"config: {method}.window is {section['window']}, not whole patches of {patch}; correct it"
+            )
+        for dataset in (name for name in DATASETS if name in section["datasets"]):
+            names = section["datasets"][dataset].get("names", {})
+            _check_members(f"{method}.datasets.{dataset}.names", names, dataset)
+            words = [names.get(name, name).strip().casefold() for name in DATASETS[dataset].classes]
+            twice = next((word for word in words if words.count(word) > 1), None)
+            if twice is not None:
+                raise InputError(
+                    f"config: {method}.datasets.{dataset}.names: two classes are called {twice!r}; rename one"
+                )
+
+
+def _check_members(where: str, names: Iterable[str], dataset: str) -> None:
+    """Refuse names that are no classes of a data set."""
+    for name in names:
+        if name not in DATASETS[dataset].classes:
+            close = difflib.get_close_matches(str(name), DATASETS[dataset].classes, n=1)
+            fix = f"did you mean {close[0]!r}?" if close else "correct it"
+            raise InputError(f"config: {where}: {dataset} has no class {name!r}; {fix}")
+
+
+def check_curves(settings: dict) -> None:
+    for section in ("cams", "localization", "mixreorg", "zeroseg"):
+        first, end, step = settings[section]["thresholds"]
+        if not (first < end and step > 0):
+            raise InputError(
+                f"config: {section}.thresholds is {[first, end, step]}, which holds none; give first, end and step"
+            )
+
+
+# Settings that hold a path, by the last part of their keys; and those that Snakemake has as inputs of rules.
+PATHS = {
+    *("root", "images", "masks", "tags", "val", "external", "boxes", "list", "lists", "nltk_data"),
+    *("caffe_weights", "teacher_weights", "weights", "order", "labelled", "unlabelled"),
+}
+INPUTS = {"caffe_weights", "teacher_weights", "weights", "order", "labelled", "unlabelled"}
+
+
+def check_paths(settings: dict) -> None:
+    for where, path in _paths(settings):
+        if any(sign < " " for sign in path):
+            raise InputError(
+                f"config: {where} {path!r} holds a line break or a tab, as YAML reads \\n and \\t in double quotes; "
+                "write slashes, or single quotes"
+            )
+        if "\\" in path and os.sep == "/" and not Path(path).exists():
+            other = path.replace("\\", "/")
+            raise InputError(f"config: {where} is '{path}', but folders are divided by slashes here; write '{other}'")
+        if where.split(".")[-1] in INPUTS and set("{}") & set(path):
+            raise InputError(f"config: {where} is '{path}', but Snakemake takes braces for wildcards; rename the file")
+
+
+def _paths(section: dict, where: str = "") -> Iterator[tuple[str, str]]:
+    """The dotted keys and values of settings that hold a path on this machine."""
+    for key, value in section.items():
+        if isinstance(value, dict):
+            yield from _paths(value, f"{where}{key}.")
+        elif isinstance(value, str) and key in PATHS and "://" not in value:
+            yield f"{where}{key}", value
+
+
 def check_mars(settings: dict) -> None:
     if settings["mars"]["provider"] == "external" and not settings["mars"]["external"]:
         raise InputError("config: mars.provider is external; set mars.external to the folder with <image id>.png")
@@ -257,8 +407,13 @@ CHECKS: tuple[Callable[[dict], None], ...] = (
     check_deeplab,
     check_localization,
     check_rows,
+    check_students,
+    check_starts,
     check_p2at,
     check_partitions,
     check_barm,
+    check_zero_shot,
+    check_curves,
+    check_paths,
     check_mars,
 )

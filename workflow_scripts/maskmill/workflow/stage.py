@@ -9,6 +9,7 @@ A parameter whose type is a dataclass, such as `run: TrainingRun`, stands for th
 """
 
 import argparse
+import contextlib
 import dataclasses
 import hashlib
 import inspect
@@ -224,18 +225,49 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 
 
 def _reading(annotation) -> dict:
-    """How argparse reads an option of this type."""
+    """How argparse reads an option of this type; `null` is None where the type allows it."""
+    kinds = get_args(annotation) if type(None) in get_args(annotation) else (annotation,)
+    if list[str] in kinds:
+        return {"nargs": "+", "action": _Joined, "type": lambda text: _words(text, kinds)}
     if get_origin(annotation) is list:
-        return {"nargs": "+", "action": _Joined, "type": _words if annotation == list[str] else yaml.safe_load}
+        return {"nargs": "+", "action": _Joined, "type": _yaml}
     if annotation is str:
         return {"type": str}
     if annotation == str | None:
         return {"type": lambda text: None if text == "null" else text}
-    return {"type": yaml.safe_load}
+    if set(kinds) <= {int, float, bool, type(None)}:
+        return {"type": lambda text: _scalar(text, kinds)}
+    return {"type": _yaml}
 
 
-def _words(text: str) -> str | list[str]:
-    return yaml.load(text, yaml.BaseLoader) if text.startswith("[") else text
+def _yaml(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise argparse.ArgumentTypeError(f"{text} is not YAML; put names with special characters in quotes") from None
+
+
+def _scalar(text: str, kinds: tuple) -> Any:
+    """A number, a truth value or None, as far as the type of the option allows it."""
+    value = _yaml(text)
+    if float in kinds and isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            value = float(value)  # 1e-3 is text in YAML
+    if type(value) not in kinds and not (float in kinds and type(value) is int):
+        names = {int: "a whole number", float: "a number", bool: "true or false"}
+        raise argparse.ArgumentTypeError(f"{text!r} is not {' or '.join(names.get(kind, 'null') for kind in kinds)}")
+    return value
+
+
+def _words(text: str, kinds: tuple) -> str | list[str] | None:
+    if text == "null" and type(None) in kinds:
+        return None
+    if not text.startswith("["):
+        return text
+    try:
+        return yaml.load(text, yaml.BaseLoader)
+    except yaml.YAMLError:
+        raise argparse.ArgumentTypeError(f"{text} is not a list; put names with special characters in quotes") from None
 
 
 class _Joined(argparse.Action):
@@ -243,4 +275,5 @@ class _Joined(argparse.Action):
 
     def __call__(self, parser, namespace, values, option_string=None):
         lists = (value if isinstance(value, list) else [value] for value in values)
-        setattr(namespace, self.dest, list(itertools.chain.from_iterable(lists)))
+        joined = list(itertools.chain.from_iterable(lists))
+        setattr(namespace, self.dest, None if joined == [None] else joined)

@@ -44,6 +44,7 @@ class Table:
         extras: further files that are made with the table.
         default: data sets whose table belongs to the default target.
         published: whether the paper's numbers stand beside the rows.
+        builds_on: sections of other methods that the rows depend on.
         note: what the column `data` says of the rows besides the images.
         manifest: JSON files with counts and sources of the labelled images, for tables of a partition.
         exported: the checkpoint of a row's network, with {network} for the row, for `models/<method>_<row>.onnx`;
@@ -59,6 +60,7 @@ class Table:
     extras: Callable[[str], list[str]] = _nothing
     default: tuple[str, ...] = ("voc",)
     published: bool = True
+    builds_on: tuple[str, ...] = ()
     note: str = ""
     manifest: Callable[[str], list[str]] = _nothing
     exported: Callable[[str], str] | None = None
