@@ -1,15 +1,14 @@
-"""Copies of videos: times, size, sound; tested where PyAV is installed."""
+"""Copies of videos: times, size, sound."""
 
 import logging
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 
-av = pytest.importorskip("av")
-
-from maskmill.data.videos import change_frames, upright  # noqa: E402
-from maskmill.errors import InputError  # noqa: E402
+from maskmill.data.videos import change_frames, upright
+from maskmill.errors import InputError
 
 MILLISECOND = Fraction(1, 1000)
 

@@ -4,7 +4,6 @@ import hashlib
 import json
 import logging
 import re
-import sys
 
 import cv2
 import numpy as np
@@ -48,24 +47,6 @@ def test_a_bad_frame_ends_no_video_that_holds_no_number_of_frames(tmp_path, capl
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mjpeg", "clip.mp4"]
 
 
-class Video:
-    """A reader of frames, `None` for those that cannot be read."""
-
-    def __init__(self, frames: list):
-        self.frames = iter(frames)
-
-    def read(self):
-        frame = next(self.frames, None)
-        return frame is not None, frame
-
-
-def test_unreadable_frames_count_inside_a_video_and_not_behind_its_end():
-    frame = np.zeros((2, 2, 3), np.uint8)
-    readable = [f is not None for f in segment.frames(Video([frame, None, frame, None, None, frame]), 2)]
-    assert readable == [True, False, True, False, False, True]
-    assert [f is not None for f in segment.frames(Video([frame]), 3)] == [True, False, False]
-
-
 def test_an_error_between_frames_leaves_nothing(tmp_path):
     film(tmp_path / "clip.mjpeg", 5)
     calls = iter(range(5))
@@ -78,34 +59,6 @@ def test_an_error_between_frames_leaves_nothing(tmp_path):
     with pytest.raises(InputError, match="no more"):
         segment.segment_video(tmp_path / "clip.mjpeg", tmp_path / "out/clip.mp4", failing)
     assert list((tmp_path / "out").iterdir()) == []
-
-
-class Named:
-    """A video whose container names a number of frames per second."""
-
-    def __init__(self, rate: float):
-        self.rate = rate
-
-    def get(self, _):
-        return self.rate
-
-
-@pytest.mark.parametrize(("told", "used"), [(0, 25), (29.97, 29.97), (240, 240)])
-def test_a_rate_that_is_not_named_is_25(told, used):
-    assert segment.frame_rate(Named(told), "clip.mkv") == used
-
-
-@pytest.mark.parametrize("told", [960, 1000, 90000])
-def test_a_rate_that_opencv_would_not_keep_is_refused(told):
-    with pytest.raises(InputError, match=f"clip.mkv: {told} frames per second, which only PyAV can keep; pip install"):
-        segment.frame_rate(Named(told), "clip.mkv")
-
-
-def test_without_pyav_what_is_lost_is_said(tmp_path, monkeypatch, caplog):
-    monkeypatch.setitem(sys.modules, "maskmill.data.videos", None)
-    film(tmp_path / "clip.mjpeg", 5)
-    assert segment.segment_video(tmp_path / "clip.mjpeg", tmp_path / "clip.mp4", same) == (5, 0)
-    assert "clip.mp4: 25 frames per second throughout, no sound, an odd row or column cut off" in caplog.text
 
 
 def test_background_shows_the_image_and_classes_their_colour(tmp_path, monkeypatch):

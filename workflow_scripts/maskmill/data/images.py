@@ -8,17 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, features
 
 from maskmill.errors import InputError
 
-try:
-    import pillow_heif  # reads what iPhones save; a package of its own, which need not be there
-except ImportError:
-    HEIF: tuple[str, ...] = ()
-else:
-    pillow_heif.register_heif_opener()
-    HEIF = (".heic", ".heif")
+pillow_heif.register_heif_opener()  # what iPhones save
 
 IGNORE = 255  # in masks and labels: a pixel that no loss and no score counts
 BIASED = 254  # in labels: a pixel that MARS removed
@@ -26,8 +21,7 @@ BIASED = 254  # in labels: a pixel that MARS removed
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".jp2"),
-    *((".avif",) if features.check("avif") else ()),
-    *HEIF,
+    *(".heic", ".heif", *((".avif",) if features.check("avif") else ())),
 )
 # Pillow warns above this number of pixels and refuses twice as many; its own limit takes a panorama for an attack.
 Image.MAX_IMAGE_PIXELS = 2**28

@@ -65,8 +65,6 @@ def sum_up_files(folder: str | Path, files: Collection[Path], suffixes: Sequence
     """
     kinds, others = Counter(path.suffix.lower() for path in files), _left_out(folder, suffixes)
     left_out = f"; left out: {_counted(others)}" if others else ""
-    if {".heic", ".heif"} & others.keys():
-        left_out += " (with the package pillow-heif, HEIC is read)"
     logger.info("%s: %d files: %s%s", folder, len(files), _counted(kinds), left_out)
     for change, number in changed.items():
         logger.info("%s: %d images %s", folder, number, change)

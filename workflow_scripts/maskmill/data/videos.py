@@ -1,7 +1,4 @@
-"""Videos whose frames are changed one by one: the copy keeps times, size, orientation and sound of the original.
-
-This module needs PyAV, which brings its own ffmpeg.
-"""
+"""Videos whose frames are changed one by one: the copy keeps times, size, orientation and sound of the original."""
 
 import logging
 from collections.abc import Callable, Iterator
