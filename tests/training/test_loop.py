@@ -450,6 +450,17 @@ class EndsWorkers:
         self.end()
 
 
+def broken_image():
+    raise InputError("photos/a.jpg: cannot be read (truncated); replace it")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_broken_image_is_one_line_also_where_a_worker_reads_it(workers):
+    with pytest.raises(InputError) as error:
+        next(iter(draw_batches(EndsWorkers(broken_image), 2, 0, range(1), workers=workers)))
+    assert str(error.value) == "photos/a.jpg: cannot be read (truncated); replace it"
+
+
 def no_room():
     raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1_2_0>: No space left on device (28)")
 

@@ -39,9 +39,9 @@ def image_files(folder: str | Path) -> list[Path]:
     """
     if not Path(folder).is_dir():
         raise InputError(f"{folder}: no such folder of images; correct --source")
-    seen = sorted(path for path in Path(folder).iterdir() if not path.name.startswith("."))
-    kinds = {path: "folders" if path.is_dir() else path.suffix.lower() or "without suffix" for path in seen}
-    files = [path for path in seen if kinds[path] in SUFFIXES]
+    entries = sorted(path for path in Path(folder).iterdir() if not path.name.startswith("."))
+    kinds = {path: "folders" if path.is_dir() else path.suffix.lower() or "without suffix" for path in entries}
+    files = [path for path in entries if kinds[path] in SUFFIXES]
     left_out = Counter(kind for kind in kinds.values() if kind not in SUFFIXES)
     if not files:
         raise InputError(f"{folder}: no images in it; give a folder with {', '.join(SUFFIXES)}")
@@ -155,10 +155,10 @@ def conversions(path: str | Path) -> list[str]:
             "with several frames, of which the first is read": getattr(image, "n_frames", 1) > 1
             and image.format != "MPO",
         }
-    said = [change for change, happens in changes.items() if happens]
+    phrases = [change for change, happens in changes.items() if happens]
     if deep:
-        said.append(f"of {_eight_bits(open_image(path), path)[1]}, scaled to 8 bits")
-    return said
+        phrases.append(f"of {_eight_bits(open_image(path), path)[1]}, scaled to 8 bits")
+    return phrases
 
 
 def read_mask(path: str | Path, num_classes: int, short_side: int | None = None) -> np.ndarray:

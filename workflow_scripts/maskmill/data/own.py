@@ -69,10 +69,12 @@ def read_own(
     if not train:
         raise InputError(f"{val}: names all images of {images}; leave some to train on")
     splits = {"train": train, "labelled_train": [i for i in train if i in mask_of], "val": scored}
-    seen = look_at(mask_of, len(classes), threads) if masks else {}
+    contents = look_at(mask_of, len(classes), threads) if masks else {}
     if masks:
-        check_masks(masks, {mask_of[image_id]: mask for image_id, mask in seen.items()}, classes)
-    shown = {i: tuple(c for c in np.flatnonzero(mask.counts).tolist() if 0 < c < IGNORE) for i, mask in seen.items()}
+        check_masks(masks, {mask_of[image_id]: mask for image_id, mask in contents.items()}, classes)
+    shown = {
+        i: tuple(c for c in np.flatnonzero(mask.counts).tolist() if 0 < c < IGNORE) for i, mask in contents.items()
+    }
     records = index_images(
         splits | {UNTAGGED: [i for i in train if i not in tagged and i not in mask_of]},
         lambda i: (files[i], mask_of.get(i)),
@@ -84,7 +86,7 @@ def read_own(
     _sum_up_tags([record for record in records if "train" in record.splits], classes)
     if masks:
         sum_up_files(masks, mask_of.values(), MASK_SUFFIXES, Counter())
-        sum_up_masks(masks, list(seen.values()), [seen[i] for i in splits["labelled_train"]], classes)
+        sum_up_masks(masks, list(contents.values()), [contents[i] for i in splits["labelled_train"]], classes)
     warn_of_contradictions(tagged, shown, classes)
     return records, splits
 

@@ -229,14 +229,17 @@ def draw_batches(
 
 
 class _Loader(DataLoader):
-    """Names the shared memory where that ends a worker: containers often have 64 MB of it."""
+    """Tells an error of a worker in one line, without the worker's traceback; names the shared memory where that ends a
+    worker: containers often have 64 MB of it."""
 
     def __iter__(self):
         try:
             yield from super().__iter__()
+        except InputError as error:
+            raise InputError(str(error).strip().split(f"{InputError.__name__}: ")[-1]) from None
         except RuntimeError as error:
-            said = f"{error} {error.__cause__}"  # a worker that the system ended is told in the cause
-            if not any(text in said for text in ("shared memory", "Bus error", "</torch_")):
+            message = f"{error} {error.__cause__}"  # the cause tells of a worker that the system ended
+            if not any(text in message for text in ("shared memory", "Bus error", "</torch_")):
                 raise
             size = shutil.disk_usage("/dev/shm").total >> 20
             raise InputError(
