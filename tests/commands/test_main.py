@@ -105,7 +105,7 @@ def test_a_path_that_cannot_be_written_is_one_line(work, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert main(["export", str(work / "mars/irn/pseudo_labels.h5"), f"{tmp_path}/file/masks"]) == 1
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last == f"error: {tmp_path}/file/masks: Not a directory; correct this path, or its permissions"
+    assert last.startswith(f"error: {tmp_path}/file/masks/") and "cannot be written: Not a directory" in last
     pair = [str(work / path) for path in ("irn/pseudo_labels.h5", "mars/irn/pseudo_labels.h5")]
     assert main(["compare", *pair, "--output", str(tmp_path)]) == 1
     last = capsys.readouterr().err.splitlines()[-1]

@@ -1,6 +1,7 @@
 """Crops of labelled and unlabelled images: pseudo labels stay aligned, and no hidden mask is opened."""
 
 import builtins
+import io
 
 import numpy as np
 import pytest
@@ -184,6 +185,7 @@ def test_no_mask_of_an_unlabelled_image_is_opened(parts, stores, method, tmp_pat
         return really(file, *arguments, **keywords)
 
     monkeypatch.setattr(builtins, "open", spy)
+    monkeypatch.setattr(io, "open", spy)  # what Path.open calls
     dataset = mgd(parts) if method == "mgd" else cwbass(parts, stores if method == "cwbass" else None)
     for index in range(len(dataset)):
         draw(dataset, index)

@@ -86,6 +86,7 @@ def test_a_table_bears_empty_scores(tmp_path):
         *(str(tmp_path / "table.csv"), str(tmp_path / "page.html")),
         method="cwbass",
         roles={"supervised": "val", "cwbass": "train"},
+        settings={"supervised": "s1", "cwbass": "s1"},
         **{"published": False, "dataset": "mine", "drawn": False, "scale": "small", "seed": 0},
         picture=str(tmp_path / "picture.png"),
         compared=[["supervised", "cwbass"]],

@@ -136,6 +136,8 @@ def shared(name: str, targets: list[str], tmp_path_factory, worker_id: str, prep
     original = (base if worker_id == "master" else base.parent) / f"{name}_made"
     with FileLock(f"{original}.lock"):
         if not (original / "printed").exists():
+            if original.exists():
+                pytest.fail(f"the target of the fixture {name} could not be made; see the first failure")
             original.mkdir()
             if prepare:
                 prepare(original)

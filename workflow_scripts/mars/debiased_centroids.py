@@ -5,11 +5,15 @@ Out: debiased centroids, and which centroids they are means of.
 Source: MARS, Eq. 1-3.
 """
 
+import logging
+
 from maskmill.data.catalog import find_dataset
 from maskmill.errors import InputError
 from maskmill.methods.mars import background_distance, debiased_centroids, mean_background
 from maskmill.storage.tables import read_tables, write_table
 from maskmill.workflow import stage
+
+logger = logging.getLogger(__name__)
 
 
 def main(dataset: str, index: str, shards: list[str], debiased: str, alpha: float, normalise_centroids: bool) -> None:
@@ -31,9 +35,10 @@ def main(dataset: str, index: str, shards: list[str], debiased: str, alpha: floa
             "show none of the classes, or look at the masks in mars.external"
         )
     if not classes.any():
-        raise InputError(
-            f"{shards[0]}: no image has an object in its pseudo label; look at the tags, or at the masks in "
-            "mars.external, whose objects have the ids 1, 2, ..."
+        logger.warning(
+            "warning: %s: no image has an object in its pseudo label, so that MARS removes nothing; look at the tags, or "
+            "at the masks in mars.external, whose objects have the ids 1, 2, ...",
+            shards[0],
         )
     distances = background_distance(centroids, mean_background(centroids[classes == 0]))
     vectors, selected = debiased_centroids(
