@@ -36,7 +36,7 @@ def main(dataset: str, index: str, shards: list[str], debiased: str, alpha: floa
         )
     if not classes.any():
         logger.warning(
-            "warning: %s: no image has an object in its pseudo label, so that MARS removes nothing; look at the tags, or "
+            "warning: %s: no image has an object in its pseudo label, so MARS removes nothing; look at the tags, or "
             "at the masks in mars.external, whose objects have the ids 1, 2, ...",
             shards[0],
         )
