@@ -22,12 +22,15 @@ TINY = ROOT / "tests/overlays/tiny.yaml"
 FOLDERS = ("rules", "scales", "examples", "workflow_scripts", "profiles", "envs", "report")
 
 
+LONGEST = [f"workflow/test_{name}.py" for name in ("slurm", "paper_scale", "semi_supervised", "p2at", "faults")]
 RUNS = {"project", "finished", "semi", "own", "bas", "barm", "localized", "p2at", "mixreorg", "zeroseg", "reported"}
 
 
 def pytest_collection_modifyitems(items):
-    """Tests that start the workflow are slow. SLURM's test comes first: others run while it waits for the cluster."""
-    items.sort(key=lambda item: item.path.name != "test_slurm.py")
+    """Tests that start the workflow are slow. The longest files come first, so that no process is left alone with one;
+    SLURM's before all: others run while it waits for the cluster."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(f"{item.path.parent.name}/{item.path.name}", len(LONGEST)))
     for item in items:
         if RUNS & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)

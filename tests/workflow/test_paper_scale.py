@@ -45,15 +45,15 @@ def test_a_plan_names_every_file_to_download_with_its_place(project):
     ) in lines
 
 
-def two_images(root: Path, height=100, width=136) -> None:
+def two_images(root: Path, height=64, width=88) -> None:
     rng = np.random.default_rng(0)
     for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (root / folder).mkdir(parents=True)
     for number, name in enumerate(("2007_000001", "2007_000002")):
         image = rng.integers(0, 90, (height, width, 3), dtype=np.uint8)
         mask = np.zeros((height, width), np.uint8)
-        image[20:80, 20:90, number] += 120
-        mask[20:80, 20:90] = (8, 12)[number]
+        image[15:50, 15:60, number] += 120
+        mask[15:50, 15:60] = (8, 12)[number]
         Image.fromarray(image).save(root / f"JPEGImages/{name}.jpg")
         write_mask(root / f"SegmentationClass/{name}.png", mask)
     for split, ids in {"train_aug": "1 2", "train": "1 2", "val": "2"}.items():
@@ -73,7 +73,7 @@ def test_every_stage_runs_at_the_papers_sizes_and_tells_its_peak_memory(project)
     work = project.folder / "work/paper/voc"
     student = load_tensors(work / "students/irn/mars/student.safetensors")[0]
     assert student["backbone.stages.3.22.conv3.weight"].shape[0] == 1024, "ResNet-101"
-    assert maskmill.open_maps(work / "uss/features.h5")["2007_000001"].shape == (70, 13, 17), "ViT-B/8's grid"
+    assert maskmill.open_maps(work / "uss/features.h5")["2007_000001"].shape == (70, 8, 11), "ViT-B/8's grid"
 
     folder = project.folder / "benchmarks/paper"
     memory = {str(p.relative_to(folder)): pd.read_csv(p, sep="\t")["max_rss"].max() for p in folder.rglob("*.tsv")}

@@ -155,7 +155,7 @@ def test_tags_become_captions_that_never_name_a_class_that_is_left_out(copied):
     assert {key for key, *_ in samples} == expected and expected < set(training)
     assert all(set(find_nouns(caption)) == named[key] for key, _, _, caption, _ in samples)
     line = copied.fail(tars[0], "--config", "pairs={tags: {left_out: [shep]}}")
-    assert line.startswith("config: pairs.tags.left_out names 'shep', which is no class of voc")
+    assert line == "config: pairs.tags.left_out: voc has no class 'shep'; did you mean 'sheep'?"
 
 
 def test_classes_that_are_left_out_have_a_mean_of_their_own(copied, tmp_path, monkeypatch):
