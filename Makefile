@@ -15,8 +15,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 CORES ?= all
 VERIFY_DIR ?= verify
 
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
 # Three processes for two cores, since tests of the workflow also wait for Snakemake's scheduler.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 3
+WHOLE := -n 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo check test coverage verify lint setup
 
@@ -27,14 +28,14 @@ demo: setup
 	@echo "Labels:   work/sample/voc/mars/irn/pseudo_labels.h5; $(BIN)/maskmill show --help draws all stages of one image"
 
 check: setup lint
-	$(PYTEST) --dist worksteal -m "not slow"
+	$(PYTEST) -n 2 --dist worksteal -m "not slow"
 
 # The tests of a file share what they make.
 test: setup lint
-	$(PYTEST) --dist loadfile --no-loadscope-reorder --durations 20
+	$(PYTEST) $(WHOLE) --durations 20
 
 coverage: setup
-	$(PYTEST) --dist loadfile --no-loadscope-reorder --cov --cov-report term-missing:skip-covered
+	$(PYTEST) $(WHOLE) --cov --cov-report term-missing:skip-covered
 
 verify: setup
 	$(BIN)/python tests/verify.py --folder $(VERIFY_DIR) --cores $(CORES)
