@@ -1,5 +1,6 @@
 """What all tests begin with, and fixtures for tests of several folders."""
 
+import gc
 import http.server
 import io
 import logging
@@ -27,6 +28,12 @@ settings.load_profile("maskmill")
 
 os.environ["no_proxy"] = "*"  # the tests ask servers on this machine alone
 os.environ.pop("SNAKEMAKE_PROFILE", None)  # a profile of the user's would change the tests' runs
+
+
+def pytest_collection_finish():
+    """What was imported and collected stays: the garbage collector need not look through it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)
