@@ -60,6 +60,19 @@ def test_a_caption_says_its_nouns_or_without_any_itself():
     assert len({example["key"].item() for example in samples}) == 4
 
 
+def test_nouns_of_another_case_or_number_say_the_same():
+    """The tagger keeps the case of a word and its repeats."""
+    pairs = [(caption, np.zeros((8, 8, 3), np.uint8), caption) for caption in ("a Cat and a cat", "a cat")]
+    augment = TimmAugmentation((0.5, 0.5, 0.5), (0.2, 0.2, 0.2), crop=8, area=(1.0, 1.0))
+
+    def tagged(caption: str) -> list[str]:
+        return [word for word in caption.split() if word.lower() == "cat"]
+
+    words = Words(["a", "and", "cat"], context_length=7)
+    first, second = (sample(CaptionedImages(pairs, augment, words, tagged, same_nouns=True), i) for i in range(2))
+    assert first["key"] == second["key"] and torch.equal(first["concepts"], second["concepts"])
+
+
 def test_without_a_recipe_images_are_cropped_and_flipped_only():
     plain = TimmAugmentation((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), crop=40, area=(1.0, 1.0))
     image = np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)

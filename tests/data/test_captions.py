@@ -56,13 +56,31 @@ def test_without_nltk_data_the_vocabulary_finds_nouns_and_nothing_is_downloaded(
     assert noun_finder(None)("a grey cat") == ["cat"]
     with pytest.raises(InputError, match="has no taggers/averaged_perceptron_tagger_eng"):
         noun_finder(tmp_path)
+    (tmp_path / "taggers/averaged_perceptron_tagger_eng").mkdir(parents=True)
+    with pytest.raises(InputError, match="has no tokenizers/punkt_tab"):
+        noun_finder(tmp_path)
+    (tmp_path / "tokenizers/punkt_tab").mkdir(parents=True)
+    assert noun_finder(tmp_path) is tag_nouns
 
 
-def test_nouns_and_verbs_of_the_tagger_are_nouns_each_once(monkeypatch):
-    """NLTK's data is not available as a package, so the test supplies the tagger's result."""
-    tags = {"a": "DT", "dog": "NN", "'": "''", "s": "POS", "running": "VBG", "quickly": "RB", "dogs": "NNS", ".": "."}
-    monkeypatch.setattr(nltk, "pos_tag", lambda words: [(word, tags[word]) for word in words])
-    assert tag_nouns("A dog's running quickly. Dogs running.") == ["dog", "running", "dogs"]
+def test_nouns_are_the_released_ones_in_their_case_and_number(monkeypatch):
+    """NLTK's data is not available as a package, so the test supplies the sentences and tags; NLTK splits the words."""
+    tags = {"DT": ["A", "The"], "NN": ["dog", "cat"], "NNP": ["Dog", "TV"], "NNS": ["o'clock"], "VBG": ["running"]}
+    tags |= {"POS": ["'s"], "RB": ["quickly"], ".": ["."], ",": [","], "CC": ["and"], "VBZ": ["sits"], "JJ": ["red"]}
+    tag_of = {word: tag for tag, words in tags.items() for word in words}
+    monkeypatch.setattr(nltk.tokenize, "sent_tokenize", lambda text, language: text.split("|"))
+    monkeypatch.setattr(nltk, "pos_tag", lambda words: [(word, tag_of[word]) for word in words])
+    caption = "A dog's red TV, running quickly.|The dog and Dog sits o'clock."
+    assert tag_nouns(caption) == ["dog", "TV", "running", "dog", "Dog", "sits", "o'clock"]
+
+
+def test_a_repeated_noun_may_be_drawn_twice():
+    nouns, templates = ["dog", "cat", "dog", "bus"], ["{}"]
+    drawn = [noun_prompts("c", nouns, templates, np.random.default_rng(seed)) for seed in range(2000)]
+    twice = np.mean([prompts.count("dog") == 2 for prompts in drawn])
+    assert twice == pytest.approx(0.5, abs=0.05), "3 of 4 places: both dogs are among them in 2 of 4 choices"
+    assert {tuple(sorted(prompts)) for prompts in drawn} == {("cat", "dog", "dog"), ("bus", "dog", "dog"),
+                                                             ("bus", "cat", "dog")}  # fmt: skip
 
 
 def test_there_are_80_templates_of_one_noun():

@@ -224,6 +224,37 @@ def test_a_geometry_shows_what_the_augmentation_shows(seed, interpolation):
     assert difference.mean() < 1e-3, "the same but for roundings and the window's rim"
 
 
+def off_the_whole_image(image, interpolation, seed):
+    """Grey levels by which a random window differs from that part of the whole image, resized with Pillow."""
+    rng = np.random.default_rng(seed)
+    crop = tuple(int(side) for side in rng.integers(8, 70, 2))
+    geometry, _ = Augmentation(crop=crop, scale=(0.5, 2.0), interpolation=interpolation).draw(image.shape[:2], rng)
+    whole = Image.fromarray(image).resize(geometry.size[::-1], Image.Resampling[interpolation.upper()])
+    if geometry.flip:
+        whole = whole.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    shown = geometry.cut(torch.from_numpy(np.array(whole)).permute(2, 0, 1)).permute(1, 2, 0).numpy()
+    return int(np.abs(shown.astype(int) - geometry.window(image)).max())
+
+
+def extremes(low, high):
+    """The hardest edges: pixels of two levels at random, uint8 [57, 83, 3]."""
+    return np.random.default_rng(0).choice(np.array([low, high], np.uint8), (57, 83, 3))
+
+
+@pytest.mark.parametrize(
+    ("image", "interpolation", "bound"),
+    [
+        (extremes(0, 255), "bilinear", 2),  # each order rounds twice, by half a level, with weights that sum to one
+        (extremes(32, 223), "bicubic", 2),  # likewise: the negative weights, at most an eighth, reach neither end
+        (smooth(57, 83), "bicubic", 2),
+        (extremes(0, 255), "bicubic", 40),  # a pass clips up to 255 / 8 levels, which the other one weighs with 5 / 4
+    ],
+)
+def test_a_window_is_that_of_the_whole_image_but_for_the_order_of_passes(image, interpolation, bound):
+    differences = [off_the_whole_image(image, interpolation, seed) for seed in range(60)]
+    assert max(differences) <= bound
+
+
 NOTHING = {"jitter_p": 0, "grayscale_p": 0, "blur_p": 0, "cutout_p": 0}
 
 

@@ -1,11 +1,14 @@
 """Zero-shot segmentation against values computed by hand."""
 
+import hashlib
 import math
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from maskmill.data.catalog import DATASETS
 from maskmill.methods.zero_shot import (
     background_threshold,
     class_vectors,
@@ -16,6 +19,21 @@ from maskmill.methods.zero_shot import (
 )
 from maskmill.networks.open_vocabulary import input_size
 from maskmill.networks.sliding import mean_logits
+from maskmill.workflow.settings import read_yaml
+
+CONFIG = read_yaml(Path(__file__).resolve().parents[2] / "config.yaml")
+
+# SHA-256 of the `CLASSES` in GroupViT's release (segmentation/datasets/{pascal_voc,pascal_context,coco_object}.py),
+# joined by ", ".
+RELEASED_NAMES = {"voc": "edf62580494169d2", "context": "3bde104951f29ccd", "coco": "219d07496c620bd2"}
+
+
+@pytest.mark.parametrize("method", ["mixreorg", "zeroseg"])
+@pytest.mark.parametrize("dataset", RELEASED_NAMES)
+def test_classes_are_called_as_in_groupvits_release(method, dataset):
+    words = CONFIG[method]["datasets"][dataset].get("names", {})
+    names = ", ".join(words.get(name, name) for name in DATASETS[dataset].classes)
+    assert hashlib.sha256(names.encode()).hexdigest().startswith(RELEASED_NAMES[dataset])
 
 
 def test_the_affinity_of_three_segments_by_hand():

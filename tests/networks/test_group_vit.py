@@ -225,10 +225,31 @@ def test_linear_layers_start_as_init_says(init, spread):
     encoder = SMALL["encoder"] | {"width": 256, "init": init}
     network = GroupViT(**SMALL | {"encoder": encoder, "hidden": 1024})
     block = network.encoder.layers[0].blocks[0]
-    for layer in (block.mlp.fc1, network.image_projector.hidden):  # 256 to 1024 both
-        assert layer.weight.std().item() == pytest.approx(spread, rel=0.05) and not layer.bias.any()
+    assert block.mlp.fc1.weight.std().item() == pytest.approx(spread, rel=0.05) and not block.mlp.fc1.bias.any()
     of_attention = 0.02 if init == "released" else (2 / (256 + 768)) ** 0.5
     assert block.attn.in_proj_weight.std().item() == pytest.approx(of_attention, rel=0.05)
+
+
+@pytest.mark.parametrize("tower", ["image_projector", "text_projector"])
+def test_projectors_start_as_the_released_convolutions(tower):
+    """Uniform up to one over the root of the fan-in, biases too; the release has `nn.Conv1d` with torch's start."""
+    torch.manual_seed(0)
+    projector = getattr(GroupViT(**SMALL | {"hidden": 4096, "dim": 256}), tower)
+    for layer in (projector.hidden, projector.out):
+        bound = layer.in_features**-0.5
+        for values in (layer.weight, layer.bias):
+            assert values.std().item() == pytest.approx(bound / 3**0.5, rel=0.1)
+            assert 0.9 * bound < values.abs().max().item() <= bound
+    released = nn.Conv1d(4096, 256, 1)
+    assert projector.out.weight.std().item() == pytest.approx(released.weight.std().item(), rel=0.01)
+    assert projector.out.weight.std().item() == pytest.approx(0.0090, abs=5e-5)
+
+
+def test_xavier_starts_projectors_too():
+    torch.manual_seed(0)
+    network = GroupViT(**SMALL | {"encoder": SMALL["encoder"] | {"width": 256, "init": "xavier"}, "hidden": 1024})
+    hidden = network.image_projector.hidden
+    assert hidden.weight.std().item() == pytest.approx((2 / (256 + 1024)) ** 0.5, rel=0.05) and not hidden.bias.any()
 
 
 def test_an_unknown_init_is_refused():

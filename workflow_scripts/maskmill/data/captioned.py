@@ -26,8 +26,8 @@ class CaptionedImages:
         find_nouns: maps a caption to its nouns.
         prompts: K, number of noun prompts per caption.
         templates: of the prompts, with `{}` for the noun.
-        same_nouns: whether the concepts of a caption are its nouns, so that captions with the same nouns are equal.
-            Otherwise, and for a caption without a known noun, the only concept is the caption itself.
+        same_nouns: whether the concepts of a caption are its nouns, whatever their case, so that captions with the same
+            nouns are equal. Otherwise, and for a caption without a known noun, the only concept is the caption itself.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class CaptionedImages:
         _, image, caption = self.pairs[index]
         nouns = self.find_nouns(caption)
         texts = [caption, *(noun_prompts(caption, nouns, self.templates, rng, self.prompts) if self.prompts else [])]
-        concepts = sorted(nouns) if self.same_nouns and nouns else [caption]
+        concepts = sorted({noun.lower() for noun in nouns}) if self.same_nouns and nouns else [caption]
         numbers = [_number(text) for text in concepts[:CONCEPTS]]
         return {
             "image": self.augment(image, rng),

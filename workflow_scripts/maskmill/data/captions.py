@@ -1,7 +1,8 @@
 """Captions made from tags, nouns of captions, and the prompts that GroupViT's multi-label loss makes from the nouns.
 
-As in GroupViT's release: up to K = 3 nouns per caption, the tags of NLTK that count as nouns, the 80 templates, and the
-caption itself in empty slots. Our addition: a vocabulary replaces the tagger where NLTK's data is not installed.
+As in GroupViT's release (`datasets/builder.py`): NLTK's words and the tags that count as nouns, up to K = 3 nouns per
+caption, the 80 templates, and the caption itself in empty slots. Our addition: a vocabulary replaces the tagger where
+NLTK's data is not installed.
 """
 
 import re
@@ -13,6 +14,7 @@ import numpy as np
 from maskmill.data.catalog import DATASETS
 from maskmill.errors import InputError
 
+NLTK_PACKAGES = ("taggers/averaged_perceptron_tagger_eng", "tokenizers/punkt_tab")  # tagger and sentence splitter
 NOUN_TAGS = {"NN", "NNS", "NNP", "VB", "VBD", "VBG", "VBN", "VBP", "VBZ"}  # verbs too, as released
 
 # The words of the data sets' class names. "of" comes from "chest of drawers"; "orange" is a colour in most captions.
@@ -39,11 +41,11 @@ def find_nouns(caption: str, vocabulary: Collection[str] = VOCABULARY) -> list[s
 
 
 def tag_nouns(caption: str) -> list[str]:
-    """The words that NLTK tags as nouns or verbs (`NOUN_TAGS`), in their order, each once."""
+    """The words that NLTK tags as nouns or verbs (`NOUN_TAGS`), in their order and case; one that a caption repeats is
+    repeated."""
     import nltk
 
-    tagged = nltk.pos_tag(nltk.tokenize.wordpunct_tokenize(caption.lower()))
-    return list(dict.fromkeys(word for word, tag in tagged if tag in NOUN_TAGS))
+    return [word for word, tag in nltk.pos_tag(nltk.word_tokenize(caption)) if tag in NOUN_TAGS]
 
 
 def noun_finder(nltk_data: str | Path | None) -> Callable[[str], list[str]]:
@@ -60,13 +62,14 @@ def noun_finder(nltk_data: str | Path | None) -> Callable[[str], list[str]]:
     import nltk
 
     nltk.data.path.insert(0, str(nltk_data))
-    try:
-        nltk.data.find("taggers/averaged_perceptron_tagger_eng", paths=[str(nltk_data)])
-    except LookupError:
-        raise InputError(
-            f"{nltk_data}: has no taggers/averaged_perceptron_tagger_eng; unpack NLTK's tagger there, or set the "
-            "folder to null for a list of words instead"
-        ) from None
+    for package in NLTK_PACKAGES:
+        try:
+            nltk.data.find(package, paths=[str(nltk_data)])
+        except LookupError:
+            raise InputError(
+                f"{nltk_data}: has no {package}; unpack NLTK's package there, or set the folder to null for a list of "
+                "words instead"
+            ) from None
     return tag_nouns
 
 
@@ -84,7 +87,7 @@ def noun_prompts(
     random template; the caption itself fills the rest.
 
     Args:
-        nouns: of the caption.
+        nouns: of the caption; a repeated one has as many chances, and may be drawn twice.
         templates: with `{}` for the noun.
         count: number of texts, K in GroupViT.
     """

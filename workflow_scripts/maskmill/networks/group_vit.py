@@ -240,8 +240,8 @@ class GroupViTEncoder(nn.Module):
         groups: number of group tokens, and of segments, of the first two stages.
         drop_path: rate of the last layer; rates rise linearly from 0.
         gumbel, assign_scale: see `Assignment`.
-        init: of linear layers, also those of the projectors: `released`, a truncated normal of 0.02, or `xavier`,
-            uniform.
+        init: of linear layers: `released`, a truncated normal of 0.02, or `xavier`, uniform. `xavier` concerns the
+            projectors too, whose released start is that of torch's layers.
     """
 
     layers: Any  # nn.ModuleList of Stage
@@ -262,7 +262,7 @@ class GroupViTEncoder(nn.Module):
         init: str = "released",
     ):
         super().__init__()
-        self.width, self.patch_size = width, patch_size
+        self.width, self.patch_size, self.init = width, patch_size, init
         self.stem, self.proj = patch_layers(stem, width, patch_size)
         self.norm_patches = nn.LayerNorm(width)
         self.position = nn.Parameter(torch.zeros(1, (image_size // patch_size) ** 2, width))
@@ -309,7 +309,10 @@ class GroupViTEncoder(nn.Module):
 
 
 class Projector(nn.Module):
-    """Into the space that images and texts share: linear, batch norm, ReLU, linear."""
+    """Into the space that images and texts share: linear, batch norm, ReLU, linear.
+
+    The release has convolutions of size 1 as linear layers; torch starts both alike.
+    """
 
     def __init__(self, width: int, hidden: int, dim: int):
         super().__init__()
@@ -359,8 +362,9 @@ class GroupViT(nn.Module):
         )
         self.image_projector = Projector(self.encoder.width, hidden, dim)
         self.text_projector = Projector(text["width"], hidden, dim)
-        for projector in (self.image_projector, self.text_projector):
-            projector.apply(partial(_initialise, encoder.get("init", "released")))
+        if self.encoder.init != "released":
+            for projector in (self.image_projector, self.text_projector):
+                projector.apply(partial(_initialise, self.encoder.init))
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.multi_label_log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07))) if multi_label else None
 
