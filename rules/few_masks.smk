@@ -54,6 +54,11 @@ def window(wildcards) -> int | None:
     return section(wildcards.method, wildcards.dataset).get("window")
 
 
+def window_margin(wildcards) -> str:
+    """The colour of margins of images of which only one side is shorter than the windows."""
+    return section(wildcards.method, wildcards.dataset).get("window_margin", "official")
+
+
 def crop_size(wildcards) -> int:
     """Side of a method's training crops."""
     return section(wildcards.method, wildcards.dataset)["augmentation"]["crop"]
@@ -130,7 +135,7 @@ rule predict_labels:
         runtime=growing(240),
         gpu=config["resources"]["gpu"],
     params:
-        **settings_for("results/predict_labels.py", window=window),
+        **settings_for("results/predict_labels.py", window=window, margin=window_margin),
     script:
         "../workflow_scripts/results/predict_labels.py"
 

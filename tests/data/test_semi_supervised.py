@@ -117,18 +117,6 @@ def test_without_resizing_pseudo_labels_are_those_of_the_image(parts, stores, se
     assert agreement(example["image"], example["label"]) == 1
 
 
-def test_with_cutmix_the_hole_comes_along_and_nothing_is_cut(parts, stores):
-    example, whole = (
-        draw(cwbass(parts, stores, AS_IT_IS, strong=HOLE, cutmix=True)),
-        draw(cwbass(parts, stores, AS_IT_IS)),
-    )
-    cut = draw(cwbass(parts, stores, AS_IT_IS, strong=HOLE))["pseudo"] != whole["pseudo"]
-    assert example["hole"].shape == (1, *example["pseudo"].shape)
-    assert example["hole"][0][cut].all() and example["hole"].any()
-    for name in ("unlabelled", "pseudo", "confidence"):
-        assert torch.equal(example[name], whole[name])
-
-
 def test_a_hole_has_the_mean_colour_no_label_and_no_confidence(parts, stores):
     example, whole = (draw(cwbass(parts, stores, AS_IT_IS, strong=strong)) for strong in (HOLE, None))
     cut = (example["pseudo"] == 255) & (whole["pseudo"] != 255)

@@ -184,6 +184,17 @@ def test_deep_stems_stay_random_where_the_file_has_a_plain_one(tmp_path, name):
     assert torch.equal(backbone.stages[0][1].weight, tensors["bn1.weight"]) == (name == "resnet18")
 
 
+def test_resnet18s_random_stem_has_torchs_initial_values_and_resnet101s_has_torchvisions():
+    """Torch draws from U(-b, b) with b = 1 / sqrt(fan in); torchvision's normal values exceed any such bound."""
+    torch.manual_seed(0)
+    light, deep = (build_backbone(f"{name}_deep").stages[0][0] for name in ("resnet18", "resnet101"))
+    for number, fan_in, channels in ((0, 27, 64), (3, 288, 64), (6, 288, 128)):
+        bound = fan_in**-0.5
+        assert 0.98 * bound < light[number].weight.abs().max() <= bound
+        assert light[number].weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.05)
+        assert deep[number].weight.std().item() == pytest.approx((2 / (9 * channels)) ** 0.5, rel=0.05)
+
+
 @pytest.mark.slow
 def test_weights_of_a_deep_stem_are_loaded_whole(tmp_path):
     source = build_backbone("resnet101_deep")

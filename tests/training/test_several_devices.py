@@ -72,6 +72,96 @@ train(
     max_minutes=float(sys.argv[3]),
 )
 """
+# The losses of a batch whose pixels without a label lie unevenly: the first process has most of them.
+LOSSES = """
+import json
+import sys
+import torch
+from maskmill.methods import barm, cwbass, irn, mars, mixreorg
+from maskmill.refinement.paths import paths
+from maskmill.training.losses import cross_entropy
+
+torch.manual_seed(0)
+B, K, H, W = 4, 5, 19, 23
+logits = torch.randn(B, K, H, W, dtype=torch.float64)
+labels, pseudo = torch.randint(0, K, (2, B, H, W))
+labels[0], pseudo[2, :15] = 255, 255
+labels[2, :, :20], labels[1, 3] = 255, 255
+confidence, weight = torch.rand(2, B, H, W, dtype=torch.float64)
+foreground = torch.where(labels == 3, 0, labels)
+permutation = torch.stack([torch.stack([torch.randperm(2) for _ in range(6)], dim=1) for _ in range(2)])
+contents = torch.tensor([[1], [1], [2], [3]])  # nothing of the first group counts
+batch = {
+    **{"logits": logits, "labels": labels, "pseudo": pseudo, "confidence": confidence, "weight": weight},
+    **{"foreground": foreground, "permutation": permutation.flatten(0, 1), "contents": contents},
+    "number": torch.arange(B)[:, None, None],
+}
+
+def cwbass_terms(batch, name, threshold_of):
+    tau = threshold_of(batch["confidence"], batch["pseudo"])
+    terms = cwbass.losses(
+        batch["logits"], batch["labels"], 2 * batch["logits"],
+        cwbass.PseudoLabels(batch["pseudo"], batch["confidence"], tau),
+        settings=cwbass.LossSettings(), release=cwbass.VARIANTS[name],
+    )
+    return sum(terms.values())
+
+def barm_terms(batch):
+    present, background = barm.label_masks(batch["foreground"], (H, W))
+    residual = batch["logits"][:, :1]
+    adaptation = barm.adaptation_positive(residual, present) + barm.adaptation_negative(residual, background)
+    return barm.bce(batch["logits"], batch["labels"]) + adaptation
+
+def mixreorg_term(batch):
+    shares = batch["logits"][:, :2, 0, :6].softmax(dim=1).transpose(1, 2)
+    return mixreorg.segmentation_loss(shares, batch["permutation"].unflatten(0, (-1, 2)), batch["contents"])[0]
+
+def adaptive(confidence, labels):
+    threshold = cwbass.AdaptiveThreshold(K, floor="per_class")
+    threshold(0.9 * confidence, labels)
+    return threshold(confidence, labels)
+
+CASES = {
+    "cross entropy": lambda b: cross_entropy(b["logits"], b["labels"]),
+    "cross entropy, weighted": lambda b: cross_entropy(
+        b["logits"], b["labels"], torch.arange(1.0, K + 1, dtype=torch.float64)
+    ),
+    "mars": lambda b: mars.weighted_cross_entropy(b["logits"], b["labels"], b["weight"]),
+    "mars, weight": lambda b: mars.weighted_cross_entropy(b["logits"], b["labels"], b["weight"], normalise="weight"),
+    "cwbass": lambda b: cwbass_terms(b, "online", lambda *of: cwbass.dynamic_threshold(*of, t0=1)),
+    "cwbass v2": lambda b: cwbass_terms(b, "v2", adaptive),
+    "cwbass v2, no label in the first process": lambda b: cwbass_terms(
+        b | {"pseudo": b["pseudo"].masked_fill(b["number"] < 2, 255)}, "v2", adaptive
+    ),
+    "barm": barm_terms,
+    "irn": lambda b: irn.losses(b["logits"][:, :1], b["logits"][:, 1:3], b["labels"], paths(3))["total"],
+    "mixreorg": mixreorg_term,
+}
+
+def results(batch):
+    found = {}
+    for name, loss in CASES.items():
+        leaf = batch["logits"].clone().requires_grad_()
+        value = loss(batch | {"logits": leaf})
+        (gradient,) = torch.autograd.grad(value, leaf)
+        found[name] = value.detach(), gradient
+    return found
+
+whole, rank = results(batch), int(sys.argv[2])
+# Two images of one group stay on one device, for MixReorg's groups; the order of the images does not matter.
+own = slice(2 * rank, 2 * rank + 2)
+separate = results({name: values[own] for name, values in batch.items()})
+torch.distributed.init_process_group("gloo", init_method=f"file://{sys.argv[1]}", rank=rank, world_size=2)
+shared = results({name: values[own] for name, values in batch.items()})
+distances = {}
+for name, (value, gradient) in shared.items():
+    torch.distributed.all_reduce(value)
+    torch.testing.assert_close(value / 2, whole[name][0], rtol=1e-6, atol=0, msg=f"{name}: value")
+    torch.testing.assert_close(gradient / 2, whole[name][1][own], rtol=1e-6, atol=1e-12, msg=f"{name}: gradient")
+    distance = (separate[name][1] / 2 - whole[name][1][own]).norm() / whole[name][1][own].norm()
+    distances[name] = distance.item()
+print(json.dumps(distances))
+"""
 # What a process finds in a SLURM job of one task: Lightning must not wait for SLURM to start the second.
 IN_A_JOB = {"SLURM_JOB_ID": "1", "SLURM_NTASKS": "1", "SLURM_NNODES": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
 IN_A_JOB |= {"SLURM_NODEID": "0", "SLURM_JOB_NAME": "maskmill", "SLURM_NODELIST": "n1"}
@@ -94,6 +184,23 @@ def test_two_processes_share_each_batch_and_end_where_one_does(tmp_path):
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-6)
     assert not list(tmp_path.glob("*.resume"))
+
+
+def test_losses_divide_by_what_all_processes_count(tmp_path):
+    """Values and gradients are those of one process to 1e-6. A mean of the two processes' means, which the processes
+    print beside the whole batch's, would differ by more than 1 % in each loss."""
+    (tmp_path / "losses.py").write_text(LOSSES)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "workflow_scripts")}
+    commands = [[sys.executable, str(tmp_path / "losses.py"), str(tmp_path / "meeting"), rank] for rank in "01"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
+    outputs = []
+    for process in [subprocess.Popen(command, **pipes) for command in commands]:
+        output, error = process.communicate(timeout=FOR_EVER)
+        assert process.returncode == 0, error[-3000:]
+        outputs.append(json.loads(output))
+    assert len(outputs[0]) == 10
+    for name, distance in outputs[1].items():
+        assert distance > 0.01, name
 
 
 def test_two_processes_pause_at_one_iteration_and_leave_a_state(tmp_path):

@@ -28,6 +28,7 @@ from maskmill.data.index import read_ids, read_index
 from maskmill.data.transforms import network_input
 from maskmill.errors import InputError
 from maskmill.evaluation.cost import device_name
+from maskmill.methods import cwbass
 from maskmill.networks.segmentation import load_segmentation
 from maskmill.storage.checkpoints import load_tensors
 from maskmill.storage.maps import merge_maps
@@ -359,15 +360,30 @@ def test_a_paused_training_ends_in_the_same_bits(semi, copied, row):
 def test_a_variant_brings_the_moving_average_of_its_release_and_what_is_given_wins(
     by_hand, monkeypatch, variant, changes, expected
 ):
-    averages = []
+    """And its ramp and its result: the first release scores the student, the second one the moving average."""
+    averages, made, strengths, losses = [], [], [], cwbass.losses
 
     def watched(network, **settings):
         averages.append(settings)
-        return EMA(network, **settings)
+        made.append((network, EMA(network, **settings)))
+        return made[-1][1]
+
+    def watched_losses(*arguments, strength, **options):
+        strengths.append(strength)
+        return losses(*arguments, strength=strength, **options)
 
     monkeypatch.setattr(train_cwbass, "EMA", watched)
-    run(train_cwbass, by_hand("train_cwbass", variant, cached=False, variant=variant) | {"ema": changes})
+    monkeypatch.setattr(cwbass, "losses", watched_losses)
+    options = by_hand("train_cwbass", variant, cached=False, variant=variant) | {"ema": changes, "ramp_epochs": 4}
+    run(train_cwbass, options)
     assert averages == [expected]
+    ((student, average),) = made
+    saved = load_tensors(options["checkpoint"])[0]
+    results = {"online": student, "v2": average.module}
+    for name, network in results.items():
+        assert all(saved[key].equal(value) for key, value in network.state_dict().items()) == (name == variant)
+    assert strengths[0] == (0 if variant == "online" else 1) and (min(strengths[1:]) > 0)
+    assert (max(strengths) < 1) == (variant == "online")
 
 
 def test_released_settings_of_mgd_train_together(by_hand, parameters):

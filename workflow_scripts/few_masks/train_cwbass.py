@@ -6,6 +6,7 @@ and the confidence that it gave the unlabelled images. Out: a checkpoint of `Dee
 
 from functools import partial
 
+import numpy as np
 import torch
 
 from maskmill.data.catalog import find_dataset
@@ -53,11 +54,12 @@ def main(
     Args:
         labelled, unlabelled: text files with the ids of the images that have masks, and of those that have none.
         variant: paper, online or v2: who labels the unlabelled images, and when.
-        strong: keyword arguments of `StrongAugmentation`, of the unlabelled images; null: none. `online` has none.
+        strong: keyword arguments of `StrongAugmentation`, of the unlabelled images; null: none. `online` has none, and
+            v2 no holes.
         threshold: keyword arguments of `dynamic_threshold`, for paper and online.
         adaptive_threshold: keyword arguments of `AdaptiveThreshold`, for v2.
         lambda_u: weight of the loss on unlabelled images.
-        ramp_epochs: epochs over which that weight rises from 0.
+        ramp_epochs: epochs over which that weight rises from 0, for paper and online; v2 has it from the start.
         ema: keyword arguments of `EMA` that differ from the variant's own, for online and v2.
         loss: keyword arguments of `LossSettings`.
         teacher: for paper: checkpoint of the network that labelled the unlabelled images.
@@ -69,6 +71,8 @@ def main(
     torch.manual_seed(run.seed)
     model = DeepLabV3Plus(num_classes=num_classes, pretrained=next(iter(weights), None), **network)
     stores = [open_cache(path, *teacher, unlabelled_ids, short_side) for path in (*labels, *confidence)]
+    if release.cutmix and strong is not None:
+        strong = strong | {"cutout_p": 0}
     images = CWBASSImages(
         records,
         unlabelled_records(indexed, unlabelled_ids),
@@ -79,7 +83,6 @@ def main(
         labels=stores[0] if stores else None,
         confidence=stores[1] if stores else None,
         strong=StrongAugmentation(**strong) if release.strong and strong is not None else None,
-        cutmix=release.cutmix,
         short_side=short_side,
     )
     average = EMA(model, **release.ema | ema) if release.ema else None
@@ -88,6 +91,7 @@ def main(
     threshold_of = adaptive or partial(cwbass.dynamic_threshold, **threshold)
     if not settings.thresholded:
         threshold_of = cwbass.no_threshold
+    ramp_iterations = round(ramp_epochs * epoch) if release.ramped else 0
 
     def step(model, batch):
         if average is None:
@@ -95,8 +99,9 @@ def main(
         else:
             confidence, pseudo = cwbass.pseudo_labels(average.module(batch["weak"]))
             pseudo = pseudo.masked_fill(batch["ignore"], cwbass.IGNORE)
+        rng = np.random.default_rng([run.seed, 2, batch["iteration"]]) if release.cutmix else None
         tau, (unlabelled, pseudo, confidence) = cwbass.threshold_then_mix(
-            threshold_of, batch["unlabelled"], pseudo, confidence, batch.get("hole")
+            threshold_of, batch["unlabelled"], pseudo, confidence, rng
         )
         on_labelled, on_unlabelled = cwbass.student_logits(model, batch["image"], unlabelled, joined=release.joined)
         return cwbass.losses(
@@ -107,11 +112,12 @@ def main(
             settings=settings,
             release=release,
             epoch=batch["iteration"] // epoch,
-            strength=lambda_u * cwbass.ramp(batch["iteration"], round(ramp_epochs * epoch)),
+            strength=lambda_u * cwbass.ramp(batch["iteration"], ramp_iterations),
         )
 
     groups = backbone_and_new(model, lr=lr, weight_decay=weight_decay, new_factor=new_factor)
-    run.train(model, step, groups, images, ema=average, state=adaptive)
+    result = average.module if average is not None and release.teacher_scored else model
+    run.train(model, step, groups, images, ema=average, state=adaptive, result=result)
 
 
 if __name__ == "__main__":

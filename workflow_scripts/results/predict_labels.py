@@ -5,9 +5,11 @@ Out: labels.
 Source: the evaluation of MGD's released code sums the logits of windows whose step is 2/3 of their side.
 """
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
+from maskmill.choices import check_choice
 from maskmill.data.images import read_image
 from maskmill.data.index import read_ids, read_index, shard
 from maskmill.data.transforms import network_input
@@ -26,6 +28,7 @@ def main(
     checkpoint: str,
     maps: str,
     window: int | None = None,
+    margin: str = "official",
     scatteritem: str = "1-of-1",
     short_side: int | None = None,
 ) -> None:
@@ -35,10 +38,14 @@ def main(
         checkpoint: safetensors file of a trained segmentation network.
         maps: map store to write: labels uint8 [H, W] at the working size.
         window: pixels; side of the sliding windows; null: the whole image at once.
+        margin: of images of which only one side is shorter than the window: `official` is black, `mean` has the mean
+            colour, as where both sides are shorter and as in training.
     """
+    check_choice("margin", margin, ("official", "mean"))
     records, device = read_index(index), inference_device()
     model = load_segmentation(checkpoint).to(device)
     mean, std = model.backbone.mean, model.backbone.std
+    black = network_input(np.zeros((1, 1, 3), np.uint8), mean, std).to(device) if margin == "official" else None
     origin = {"producer": "predict_labels", "parameters": {"window": window}, "inputs": [checkpoint]}
     with create_maps(maps, "label", **origin) as store:
         for image_id in progress(shard(read_ids(ids), scatteritem), f"labels {scatteritem}"):
@@ -47,7 +54,7 @@ def main(
             if window is None:
                 logits = F.interpolate(logits_of(model, pixels), image.shape[:2], mode="bilinear")
             else:
-                logits = sliding_logits(lambda x: logits_of(model, x), pixels, window)
+                logits = sliding_logits(lambda x: logits_of(model, x), pixels, window, black=black)
             store.write(image_id, logits[0].argmax(dim=0).byte().cpu().numpy())
 
 

@@ -54,8 +54,6 @@ class CWBASSImages(_Pairs):
         labels, confidence: pseudo labels of the unlabelled images, uint8 [H, W] at working size, and 255 times their
             confidence, uint8 [H, W]; None where a teacher runs beside the student.
         strong: further augmentation of the unlabelled crop, or None.
-        cutmix: whether another image's pixels will fill the hole of `strong`, which otherwise is cut out (second
-            release).
         short_side: working size of the images, see `read_image`.
     """
 
@@ -71,14 +69,12 @@ class CWBASSImages(_Pairs):
         labels: Store | None = None,
         confidence: Store | None = None,
         strong: StrongAugmentation | None = None,
-        cutmix: bool = False,
         short_side: int | None = None,
     ):
         super().__init__(labelled, unlabelled, augmentation, mean, std, masks, short_side)
         if (labels is None) != (confidence is None):
             raise ValueError("give labels and confidence, or neither")
         self.labels, self.confidence, self.strong = labels, confidence, strong
-        self.cutmix = cutmix and strong is not None
 
     def sample(self, index: tuple[int, int], rng: np.random.Generator) -> dict[str, Tensor]:
         """One example of a labelled and an unlabelled image.
@@ -86,8 +82,7 @@ class CWBASSImages(_Pairs):
         `image` float32 [3, crop, crop] and `label` int64 [crop, crop]; `unlabelled` float32 [3, crop, crop], with the
         strong augmentation. With pseudo labels: `pseudo` int64 [crop, crop] and `confidence` float32 [crop, crop] in
         0..1; 255 and 0 in padding and holes. Without pseudo labels: `weak` float32 [3, crop, crop], the unlabelled crop
-        as a teacher sees it, and `ignore` bool [crop, crop], true in padding and holes. With CutMix the example has
-        `hole` bool [1, crop, crop] as well, and nothing is cut out.
+        as a teacher sees it, and `ignore` bool [crop, crop], true in padding and holes.
         """
         record = self.labelled[index[0]]
         pixels, geometry = self._crop(self._read(record), rng)
@@ -98,19 +93,16 @@ class CWBASSImages(_Pairs):
         image = self._read(record)
         geometry, jitter = self.augmentation.draw(image.shape[:2], rng)
         weak = geometry.window(image)
-        strong, ignore, mixing = weak, geometry.padding(), {}
+        strong, ignore = weak, geometry.padding()
         if self.strong is not None:
-            strong, hole = self.strong(weak, rng), self.strong.cutout(geometry.crop, rng)
-            if self.cutmix:
-                mixing = {"hole": hole[None]}
-            else:
-                ignore |= hole
+            strong = self.strong(weak, rng)
+            ignore |= self.strong.cutout(geometry.crop, rng)
         # A hole has the mean colour, as padding has.
         pixels = geometry.normalised(strong, self.mean, self.std, jitter).masked_fill(ignore, 0)
         if self.labels is None or self.confidence is None:
             weak_pixels = geometry.normalised(weak, self.mean, self.std, jitter)
-            return {"unlabelled": pixels, "weak": weak_pixels, "ignore": ignore} | mixing
-        return mixing | {
+            return {"unlabelled": pixels, "weak": weak_pixels, "ignore": ignore}
+        return {
             "unlabelled": pixels,
             "pseudo": geometry.label(self.labels[record.image_id]).masked_fill(ignore, IGNORE),
             "confidence": geometry.confidence(self.confidence[record.image_id]).masked_fill(ignore, 0),

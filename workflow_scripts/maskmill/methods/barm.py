@@ -24,6 +24,7 @@ from torch import Tensor
 
 from maskmill.choices import check_choice
 from maskmill.data.images import IGNORE
+from maskmill.training.devices import divisor
 
 WEIGHTS = {"pseudo": 1.0, "positive": 1.0, "negative": 5.0, "group": 1.0, "background_feature": 4.0}
 
@@ -71,7 +72,7 @@ def bce(logits: Tensor, targets: Tensor) -> Tensor:
     """
     valid = targets != IGNORE
     target_logits = logits.gather(1, targets.masked_fill(~valid, 0)[:, None])[:, 0]
-    return ((F.softplus(logits).sum(dim=1) - target_logits) * valid).sum() / valid.sum().clamp(min=1)
+    return ((F.softplus(logits).sum(dim=1) - target_logits) * valid).sum() / divisor(valid.sum())
 
 
 @torch.no_grad()
@@ -167,4 +168,4 @@ def sampled_images(images: Sequence[Item], *, parity_mode: str = "intended") -> 
 
 
 def _masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    return (values * mask).sum() / mask.sum().clamp(min=1)
+    return (values * mask).sum() / divisor(mask.sum())

@@ -16,16 +16,19 @@ Symbols (the paper's, then ours):
 The released variants differ from the paper's pipeline; `VARIANTS` lists how.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from maskmill.choices import check_choice
 from maskmill.data.images import IGNORE
+from maskmill.training.devices import divisor, summed
 
 MIN_PIXELS = 10  # of a class in a batch, below which its mean confidence is left as it is
 
@@ -38,11 +41,13 @@ class Release:
         ema: keyword arguments of `EMA` for a teacher that is the student's moving average; None: the teacher is trained
             on the labelled images and labels the others once.
         strong: whether unlabelled images get a strong augmentation.
-        cutmix: whether `cutmix` fills the holes of the strong augmentation.
+        cutmix: whether `cutmix` mixes the unlabelled images, which the strong augmentation then cuts no holes into.
         adaptive: whether tau is that of `AdaptiveThreshold`; False: that of `dynamic_threshold`.
         joined: see `student_logits`. The paper does not say.
         class_balanced: whether `class_balance` weighs L_cw.
         averaged: whether the sum of the labelled and the unlabelled part of the loss is halved.
+        ramped: whether the unlabelled part of the loss rises from 0, see `ramp`.
+        teacher_scored: whether the moving average is the result of the training; False: the student is.
     """
 
     ema: dict | None = None
@@ -52,6 +57,8 @@ class Release:
     joined: bool = False
     class_balanced: bool = False
     averaged: bool = False
+    ramped: bool = True
+    teacher_scored: bool = False
 
 
 VARIANTS = {
@@ -63,6 +70,8 @@ VARIANTS = {
         adaptive=True,
         class_balanced=True,
         averaged=True,
+        ramped=False,
+        teacher_scored=True,
     ),
 }
 
@@ -121,11 +130,11 @@ def dynamic_threshold(
 ) -> Tensor:
     """tau = clip(T0 / (1 + exp(-beta (mean(c) - 0.5))), tau_min, tau_max), a scalar.
 
-    With these defaults it stays within 0.300..0.337. The mean is over all pixels of the batch that have a label; the
-    released code counts padding too.
+    With these defaults it stays within 0.300..0.337. The mean is over all pixels of the batch that have a label, on
+    all devices; the released code counts padding too.
     """
     known = labels != IGNORE
-    mean = (confidence.float() * known).sum() / known.sum().clamp(min=1)
+    mean = summed((confidence.float() * known).sum()) / summed(known.sum()).clamp(min=1)
     return _sigmoid_threshold(mean, t0, beta).clamp(tau_min, tau_max)
 
 
@@ -200,7 +209,7 @@ def confidence_weighted_loss(logits: Tensor, labels: Tensor, weight: Tensor) -> 
         weight: w [B, H, W].
     """
     losses = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none")
-    return (weight * losses).sum() / (labels != IGNORE).sum().clamp(min=1)
+    return (weight * losses).sum() / divisor((labels != IGNORE).sum())
 
 
 def boundary_loss(logits: Tensor, labels: Tensor, edges: Tensor) -> Tensor:
@@ -210,7 +219,7 @@ def boundary_loss(logits: Tensor, labels: Tensor, edges: Tensor) -> Tensor:
 
 
 def ramp(iteration: int, iterations: int) -> float:
-    """r(t) = min(1, t / iterations), t counted from 0; 1 where `iterations` is 0. Released: five epochs."""
+    """r(t) = min(1, t / iterations), t counted from 0; 1 where `iterations` is 0. First release: five epochs."""
     return min(1.0, iteration / iterations) if iterations else 1.0
 
 
@@ -309,13 +318,16 @@ class AdaptiveThreshold(nn.Module):
 
     @torch.no_grad()
     def forward(self, confidence: Tensor, labels: Tensor) -> Tensor:
-        """Update the averages with a batch's confidence and labels [B, H, W], then return tau, [K]."""
+        """Update the averages with the confidence and labels [B, H, W] of a batch, of all devices; return tau, [K]."""
         known = labels != IGNORE
         confidence, labels = confidence[known].double(), labels[known]  # float32 loses digits over millions
-        if len(labels):
-            self._follow(confidence, labels)
+        num_classes = len(self.class_confidence)
+        pixels = summed(labels.bincount(minlength=num_classes))
+        sums = summed(labels.bincount(confidence, minlength=num_classes).double())  # integers where there is no label
+        if pixels.any():
+            self._follow(pixels, sums)
         dynamic = _sigmoid_threshold(self.class_confidence.mean(), self.t0, self.beta).clamp(self.tau_min, self.tau_max)
-        threshold = dynamic.expand(len(self.class_confidence))
+        threshold = dynamic.expand(num_classes)
         if self.floor == "none":
             return threshold
         floor = self.floor_scale * self.mean_confidence
@@ -323,25 +335,45 @@ class AdaptiveThreshold(nn.Module):
             floor = floor * self.class_confidence / self.class_confidence.max()
         return threshold.maximum(floor.clamp(self.tau_min, self.tau_max))
 
-    def _follow(self, confidence: Tensor, labels: Tensor) -> None:
-        num_classes = len(self.class_confidence)
-        pixels = labels.bincount(minlength=num_classes)
-        means = (labels.bincount(confidence, minlength=num_classes) / pixels.clamp(min=1)).float()
+    def _follow(self, pixels: Tensor, sums: Tensor) -> None:
+        means = (sums / pixels.clamp(min=1)).float()
         present = pixels >= MIN_PIXELS
         averages = torch.where(self.seen, self.class_confidence.lerp(means, 1 - self.class_momentum), means)
         self.class_confidence.copy_(torch.where(present, averages, self.class_confidence))
         self.seen |= present
-        self.mean_confidence.lerp_(confidence.mean().float(), 1 - self.floor_momentum)
+        self.mean_confidence.lerp_((sums.sum() / pixels.sum()).float(), 1 - self.floor_momentum)
 
 
-def cutmix(hole: Tensor, *maps: Tensor) -> list[Tensor]:
-    """Fill each image's hole with the same place of its predecessor in the batch.
+def mixing_box(size: Sequence[int], rng: np.random.Generator) -> tuple[slice, slice]:
+    """Rows and columns of CutMix's box: sides of sqrt(1 - lambda) of the image's, lambda uniform in 0..1, around a
+    uniform pixel, cut off at the image's frame.
 
     Args:
-        hole: bool [B, 1, H, W].
-        maps: images [B, C, H, W], labels or confidence [B, H, W] of one batch.
+        size: height and width, pixels.
     """
-    return [torch.where(hole if m.ndim == 4 else hole[:, 0], m.roll(1, dims=0), m) for m in maps]
+    share = math.sqrt(1 - rng.random())
+    rows, columns = (_box_side(length, int(length * share) // 2, rng) for length in size)
+    return rows, columns
+
+
+def _box_side(length: int, half: int, rng: np.random.Generator) -> slice:
+    middle = int(rng.integers(0, length, endpoint=True))
+    return slice(max(middle - half, 0), min(middle + half, length))
+
+
+def cutmix(maps: list[Tensor], rng: np.random.Generator) -> list[Tensor]:
+    """Copy one box, the same for the whole batch, into each image from its donor: the images in a random order.
+
+    Args:
+        maps: images [B, C, H, W], labels or confidence [B, H, W] of one batch.
+        rng: draws the box and the order.
+    """
+    rows, columns = mixing_box(maps[0].shape[-2:], rng)
+    donors = torch.from_numpy(rng.permutation(len(maps[0]))).to(maps[0].device)
+    mixed = [m.clone() for m in maps]
+    for target, source in zip(mixed, maps, strict=True):
+        target[..., rows, columns] = source[donors][..., rows, columns]
+    return mixed
 
 
 def threshold_then_mix(
@@ -349,21 +381,21 @@ def threshold_then_mix(
     images: Tensor,
     labels: Tensor,
     confidence: Tensor,
-    hole: Tensor | None = None,
+    rng: np.random.Generator | None = None,
 ) -> tuple[Tensor | float, list[Tensor]]:
-    """Take tau of the teacher's confidence and labels as they are, and only then fill the holes, where there are any.
+    """Take tau of the teacher's confidence and labels as they are, and only then mix, with `rng`; None: do not.
 
     Returns:
         tau, and images, labels and confidence as the student learns from them.
     """
     maps = [images, labels, confidence]
-    return threshold_of(confidence, labels), maps if hole is None else cutmix(hole, *maps)
+    return threshold_of(confidence, labels), maps if rng is None else cutmix(maps, rng)
 
 
 @torch.no_grad()
 def class_balance(labels: Tensor, num_classes: int) -> Tensor:
     """Weights [K] inverse to the classes' numbers of pixels, of mean 1 over the classes that occur, 0 for others."""
-    pixels = labels[labels != IGNORE].bincount(minlength=num_classes)
+    pixels = summed(labels[labels != IGNORE].bincount(minlength=num_classes))
     weights = torch.where(pixels > 0, 1 / pixels.clamp(min=1), 0.0)
     return weights * (pixels > 0).sum() / weights.sum().clamp(min=torch.finfo(weights.dtype).tiny)
 

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from maskmill.training.devices import divisor
+
 UNCERTAIN = 255
 EPSILON = 1e-5
 
@@ -82,7 +84,7 @@ def displacement_difference(displacement: Tensor, offset: Cell, reach: int) -> T
 
 
 def losses(edge: Tensor, displacement: Tensor, labels: Tensor, paths: Paths) -> dict[str, Tensor]:
-    """Losses of IRNet over all pairs of a batch.
+    """Losses of IRNet over all pairs of a batch, on all devices.
 
     Args:
         edge: logits of the class boundary map, [B, 1, H, W]; float32 or float64, since sums run over millions
@@ -96,7 +98,7 @@ def losses(edge: Tensor, displacement: Tensor, labels: Tensor, paths: Paths) -> 
         and half their sum, `total`.
     """
     pairs = pair_labels(labels, paths)
-    background, foreground, negative = (mask.sum(dtype=edge.dtype) for mask in pairs)
+    background, foreground, negative = (divisor(mask.sum(dtype=edge.dtype), 0) for mask in pairs)
 
     a = affinity(edge[:, 0].sigmoid(), paths)
     surprise = -torch.where(pairs.negative, 1 + EPSILON - a, a + EPSILON).log()

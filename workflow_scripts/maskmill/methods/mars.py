@@ -33,6 +33,7 @@ from torch import Tensor
 
 from maskmill.choices import check_choice
 from maskmill.data.images import IGNORE
+from maskmill.training.devices import divisor
 
 BIASED = 254
 KMEANS_ITERATIONS = 25
@@ -315,15 +316,14 @@ def weighted_cross_entropy(logits: Tensor, labels: Tensor, weight: Tensor, *, no
         labels: Y^co int64 [B, H, W].
         weight: W [B, H, W].
         normalise: `valid` divides by the number of valid pixels, `sum` does not divide, `weight` divides by
-            the sum of W over valid pixels.
+            the sum of W over valid pixels; both counted over all devices.
     """
     check_choice("normalise", normalise, ("valid", "sum", "weight"))
     valid = labels != IGNORE
     total = (weight * F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none")).sum()
     if normalise == "sum":
         return total
-    divisor = valid.sum().clamp(min=1) if normalise == "valid" else (weight * valid).sum().clamp(min=1e-6)
-    return total / divisor
+    return total / (divisor(valid.sum()) if normalise == "valid" else divisor((weight * valid).sum(), 1e-6))
 
 
 def _of_the_image(probabilities: Tensor, tags: Tensor, absent: float) -> Tensor:

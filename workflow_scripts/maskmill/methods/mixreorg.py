@@ -21,6 +21,7 @@ from maskmill.choices import check_choice
 from maskmill.methods.group_vit import contrastive_loss, gathered, multi_label_loss
 from maskmill.networks.group_vit import GroupViT, GroupViTEncoder, Segments
 from maskmill.networks.norms import running_statistics, still_statistics
+from maskmill.training.devices import divisor
 
 PROBABILITY_FLOOR = 1e-6  # reconstructed
 STATISTICS = {"batch": still_statistics, "running": running_statistics}  # of mixed segments; reconstructed
@@ -162,7 +163,7 @@ def segmentation_loss(probabilities: Tensor, permutation: Tensor, contents: Tens
     """
     labels = permutation.flatten(0, 1)
     counted = _unambiguous(contents, permutation)
-    count = counted.sum().clamp(min=1)
+    count = divisor(counted.sum())
     likelihood = probabilities.gather(2, labels[..., None])[..., 0].clamp(min=PROBABILITY_FLOOR)
     correct = probabilities.argmax(dim=2) == labels
     return -(likelihood.log() * counted).sum() / count, (correct & counted).sum() / count

@@ -210,10 +210,12 @@ def _resnet_mgd(name: str, output_stride: int, dilate: bool, pretrained: str | N
         load_weights(network, pretrained)
     else:
         _deepen_stem(network, width={"resnet18_deep": 32, "resnet101_deep": 64}[name])
-        # The released ResNet-18 takes torchvision's weights by name: all but those of the stem's convolutions and the
-        # norms between them. The released ResNet-101 takes weights of a network with a deep stem. Torchvision's weights
-        # are a deviation: they also leave the norm behind the stem and two 1x1 convolutions random, because these have
-        # the width of the stem's map.
+        # The released ResNet-18 takes torchvision's weights by name: all but those of the stem's convolutions, which
+        # keep torch's initial values, and the norms between them. The released ResNet-101 takes weights of a network
+        # with a deep stem. Torchvision's weights are a deviation: they also leave the norm behind the stem and two 1x1
+        # convolutions random, because these have the width of the stem's map.
+        if name == "resnet101_deep":
+            _initialise_as_torchvision(network.conv1, network.layer1[0])
         load_weights(network, pretrained, stem=("conv1.", "bn1.", "layer1.0."))
     layers = [network.layer1, network.layer2, network.layer3, network.layer4]
     if output_stride == 16:
@@ -235,7 +237,10 @@ def _deepen_stem(network: Any, width: int) -> None:
         for parent, name in ((first, "conv1"), (first.downsample, "0")):
             narrow = parent.get_submodule(name)
             parent.add_module(name, nn.Conv2d(2 * width, narrow.out_channels, 1, bias=False))
-    for module in (*network.conv1, *first.modules()):  # torchvision initialises its ResNets so
+
+
+def _initialise_as_torchvision(*parts: nn.Module) -> None:
+    for module in nn.ModuleList(parts).modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 

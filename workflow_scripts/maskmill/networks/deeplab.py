@@ -26,6 +26,7 @@ class DeepLabV3Plus(nn.Module):
         dropout: rates behind ASPP, behind the decoder's first and behind its second convolution.
         drop_channels: whether ASPP's dropout drops whole channels (CW-BASS).
         align_corners: of all bilinear resizing (CW-BASS: true).
+        classifier_bias: whether the last convolution has a bias (CW-BASS: true).
         pretrained: safetensors file with the backbone's weights; only for a new network.
     """
 
@@ -42,6 +43,7 @@ class DeepLabV3Plus(nn.Module):
         dropout: tuple[float, float, float] = (0.5, 0.5, 0.1),
         drop_channels: bool = False,
         align_corners: bool = False,
+        classifier_bias: bool = False,
         pretrained: str | None = None,
     ):
         super().__init__()
@@ -64,7 +66,7 @@ class DeepLabV3Plus(nn.Module):
             _convolution(width, width, 3),
             nn.Dropout(dropout[2]),
         )
-        self.classifier = nn.Conv2d(width, num_classes, 1, bias=False)
+        self.classifier = nn.Conv2d(width, num_classes, 1, bias=classifier_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: normalised images [B, 3, H, W]. Returns logits [B, num_classes, H, W] (bilinear from stride 4)."""

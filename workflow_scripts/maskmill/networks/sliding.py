@@ -19,7 +19,12 @@ def window_starts(length: int, window: int, stride: int) -> list[int]:
 
 @torch.no_grad()
 def sliding_logits(
-    network: Callable[[Tensor], Tensor], pixels: Tensor, window: int, *, stride: int | None = None
+    network: Callable[[Tensor], Tensor],
+    pixels: Tensor,
+    window: int,
+    *,
+    stride: int | None = None,
+    black: Tensor | None = None,
 ) -> Tensor:
     """For each pixel, the sum of the raw logits of all windows that contain it, not divided by their number.
 
@@ -30,6 +35,8 @@ def sliding_logits(
         network: [B, 3, window, window] to logits [B, K, window, window].
         pixels: normalised images [B, 3, H, W].
         stride: between windows, in pixels; None: two thirds of the window, rounded up.
+        black: a black pixel, normalised, [1, 3, 1, 1]: the colour of margins where only one side is shorter than the
+            window, as in MGD's released evaluator; None: they have the mean colour too.
 
     Returns:
         logits [B, K, H, W].
@@ -39,6 +46,9 @@ def sliding_logits(
     top, left = max(0, window - height) // 2, max(0, window - width) // 2
     bottom, right = max(0, window - height - top), max(0, window - width - left)
     padded = F.pad(pixels, (left, right, top, bottom))
+    if black is not None and (height < window < width or width < window < height):
+        margins = F.pad(torch.zeros_like(pixels[:, :1]), (left, right, top, bottom), value=1.0)
+        padded = padded + margins * black
     total: Tensor | None = None
     for y in window_starts(padded.shape[-2], window, stride):
         for x in window_starts(padded.shape[-1], window, stride):

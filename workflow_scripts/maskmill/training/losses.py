@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from maskmill.data.images import IGNORE
+from maskmill.training.devices import divisor
 
 
 def total(losses: Iterable[Tensor]) -> Tensor:
@@ -16,25 +17,26 @@ def total(losses: Iterable[Tensor]) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
-    """Mean over the pixels that are not labelled 255; 0 where there are none.
+    """Mean over the pixels that are not labelled 255, of all devices; 0 where there are none.
 
     Args:
         class_weights: [K]; the mean is then weighted by the pixels' classes.
     """
     total = F.cross_entropy(logits, labels, class_weights, ignore_index=IGNORE, reduction="sum")
     if class_weights is None:
-        return total / (labels != IGNORE).sum().clamp(min=1)
-    return total / class_weights[labels[labels != IGNORE]].sum().clamp(min=1e-12)
+        return total / divisor((labels != IGNORE).sum())
+    return total / divisor(class_weights[labels[labels != IGNORE]].sum(), 1e-12)
 
 
 def ohem_cross_entropy(logits: Tensor, labels: Tensor, *, min_kept: int, threshold: float = 0.7) -> Tensor:
     """Mean over the hard pixels, those whose true class has a probability of at most t (MGD on Cityscapes).
 
     t is `threshold`, or the min_kept-th smallest probability where that is larger, so that at least `min_kept` pixels
-    are kept. With fewer than `min_kept` valid pixels all of them count.
+    are kept. With fewer than `min_kept` valid pixels all of them count. Each device selects among its own pixels, as in
+    the released code.
 
     Args:
-        min_kept: pixels of the whole batch. MGD's released code keeps 50,000 per image, counted on each device.
+        min_kept: pixels of the device's part of the batch. MGD's released code keeps 50,000 per image.
     """
     valid = labels != IGNORE
     if min_kept > valid.sum():

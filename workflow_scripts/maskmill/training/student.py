@@ -5,9 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
-from maskmill.data.images import IGNORE
 from maskmill.data.index import Record
 from maskmill.networks.classifier import Classifier
 from maskmill.networks.deeplab import DeepLabV3Plus
@@ -15,6 +13,7 @@ from maskmill.storage.checkpoints import load_network
 from maskmill.storage.maps import Maps
 from maskmill.training.ema import EMA
 from maskmill.training.loop import Step
+from maskmill.training.losses import cross_entropy
 from maskmill.training.run import TrainingRun, training_images
 
 
@@ -78,6 +77,4 @@ def train_student(
 
 def cross_entropy_step(teacher: nn.Module) -> Step:
     """The plain student: cross entropy on the stored labels, without pixels labelled 255."""
-    return lambda model, batch: {
-        "cross_entropy": F.cross_entropy(model(batch["image"]), batch["label"], ignore_index=IGNORE)
-    }
+    return lambda model, batch: {"cross_entropy": cross_entropy(model(batch["image"]), batch["label"])}
