@@ -28,6 +28,11 @@ def p2at_network(wildcards) -> dict:
     return {"backbone": variant["backbone"], **switches}
 
 
+def p2at_near_boundary(wildcards) -> float:
+    """The weight of a variant's loss near boundaries, which a network without a boundary head does not have."""
+    return section("p2at", wildcards.dataset)["variants"][wildcards.variant].get("near_boundary", 1.0)
+
+
 def p2at_weights(wildcards) -> list[str]:
     """The published weights that a variant starts from; the paper's L has torchvision's second ones for ResNet-50."""
     backbone = of_variant("backbone")(wildcards)
@@ -76,6 +81,7 @@ rule train_p2at:
             network=p2at_network,
             lr=of_variant("lr"),
             balance=of_variant("balance"),
+            near_boundary=p2at_near_boundary,
         ),
     script:
         "../workflow_scripts/p2at/train_p2at.py"

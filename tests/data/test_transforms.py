@@ -1,5 +1,8 @@
 """Augmentation: image and labels stay aligned, all randomness comes from the generator."""
 
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -17,7 +20,9 @@ from maskmill.data.transforms import (
     resize_image,
     scaled,
 )
+from maskmill.workflow.settings import read_yaml
 
+CONFIG = read_yaml(Path(__file__).parents[2] / "config.yaml")
 HALF = (0.5, 0.5, 0.5)
 PLAIN = ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))  # mean and standard deviation that leave pixels as they are
 
@@ -170,8 +175,48 @@ def test_centred_padding_has_the_odd_pixel_behind():
 
 
 def test_an_unknown_padding_is_refused():
-    with pytest.raises(ValueError, match="pad is 'left'; choose around, end or centre"):
+    with pytest.raises(ValueError, match="pad is 'left'; choose one of around, end, end_before_flip, centre, sides"):
         Augmentation(crop=8, scale=(1, 1), pad="left")
+
+
+@pytest.mark.parametrize("size", [(13, 29), (29, 13), (9, 11), (31, 37)])
+@pytest.mark.parametrize("seed", range(6))
+def test_p2at_pads_with_black_right_and_below_before_it_crops_and_flips(size, seed):
+    """`multi_scale_aug`, `rand_crop` and `gen_sample` of the released `datasets/base_dataset.py`, with our draws.
+    Labels are resized by Pillow, whose nearest neighbours are those of pixel centres; OpenCV has others."""
+    draw = np.random.default_rng(seed)
+    image, label = draw.integers(0, 256, (*size, 3), dtype=np.uint8), draw.integers(0, 11, size, dtype=np.uint8)
+    mean, std, crop = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), (17, 23)
+    settings = CONFIG["p2at"]["augmentation"]
+    augment = Augmentation(**settings | {"crop": crop, "scales": [0.6, 1.0, 1.3]})
+    pixels, labels = augment(image, label, mean, std, np.random.default_rng(seed))
+    geometry, _ = augment.draw(size, np.random.default_rng(seed))
+
+    size = geometry.size
+    image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
+    label = np.array(Image.fromarray(label).resize(size[::-1], Image.Resampling.NEAREST))
+    missing = [max(side - length, 0) for side, length in zip(crop, size, strict=True)]
+    margins = [(0, number) for number in missing]
+    colours, classes = np.pad(image, [*margins, (0, 0)]), np.pad(label, margins, constant_values=255)
+    free = [length - side for length, side in zip(classes.shape, crop, strict=True)]
+    y, x = np.clip(geometry.offsets, 0, None)
+    if geometry.flip:  # the crop was drawn in the flipped image
+        x = free[1] - x
+    colours, classes = (a[y : y + crop[0], x : x + crop[1]] for a in (colours, classes))
+    if geometry.flip:
+        colours, classes = colours[:, ::-1], classes[:, ::-1]
+    expected = ((colours / 255 - mean) / std).transpose(2, 0, 1)
+    np.testing.assert_allclose(pixels, expected, atol=1e-5)
+    np.testing.assert_array_equal(labels == 255, classes == 255)
+    assert (labels.numpy() != classes).mean() < 0.1, "only where two pixels are equally near"
+
+
+def test_black_padding_stays_black_where_colours_change():
+    augment = Augmentation(crop=40, scale=(1.0, 1.0), pad="end", fill="black", color_jitter=(0.5, 0.5, 0.5, 0.2))
+    pixels, labels = augment(
+        np.full((20, 30, 3), 200, np.uint8), np.zeros((20, 30), np.uint8), HALF, HALF, np.random.default_rng(0)
+    )
+    assert (pixels[:, labels == 255] == -1).all() and (pixels[:, labels != 255] > -1).all()
 
 
 @pytest.mark.parametrize("flip", [False, True])

@@ -95,6 +95,59 @@ def test_with_a_boundary_head_the_final_logits_are_also_learned_near_boundaries(
     assert list(terms) == ["hard", "auxiliary", "boundary", "near_boundary"]
 
 
+def released_loss(final, first, boundary, labels, *, aux_weight, keep, threshold=0.9):
+    """`FullModel` (`utils/utils.py`) with `OHEMCrossEntropyLoss` (`losses/criterion.py`), and the trainer's mean."""
+
+    def pixelwise(logits, labels):
+        safe = labels.clamp(max=logits.shape[1] - 1)
+        p = logits.log_softmax(dim=1).gather(1, safe[:, None])[:, 0]
+        return torch.where(labels == IGNORE, 0, -p)
+
+    def hard(logits, labels):
+        costs = pixelwise(logits, labels)[labels != IGNORE].sort(descending=True).values
+        largest = max(torch.exp(-costs)[min(keep, len(costs) - 1)].item(), threshold)
+        return costs[torch.exp(-costs) < largest].mean()
+
+    near = torch.where(boundary[:, 0].sigmoid() > 0.8, labels, IGNORE)
+    semantic = 0.4 * pixelwise(first, labels) + 1.0 * hard(final, labels)  # [B, H, W] plus a number
+    return (semantic + boundary_loss(boundary, boundaries(labels)) + aux_weight * hard(final, near)).mean()
+
+
+@pytest.mark.parametrize("aux_weight", [0.4, 1.0])
+def test_with_official_means_and_weights_the_total_is_the_released_one(aux_weight):
+    draw = torch.Generator().manual_seed(0)
+    final, first, boundary = (
+        3 * torch.randn(2, channels, 13, 17, generator=draw, dtype=torch.float64) for channels in (5, 5, 1)
+    )
+    labels = torch.randint(5, (2, 13, 17), generator=draw)
+    labels[:, :, 14:], labels[0, :3] = IGNORE, IGNORE  # 27 % of the pixels
+    ohem = {"threshold": 0.9, "min_kept": 40, "images": 4}  # 20 of two images
+    options = {"auxiliary": "boundary", "near_boundary": aux_weight, "auxiliary_mean": "official", "ohem": ohem}
+    terms = losses((final, first, boundary), labels, **options)
+    expected = released_loss(final, first, boundary, labels, aux_weight=aux_weight, keep=20)
+    assert sum(terms.values()).item() == pytest.approx(expected.item(), rel=1e-12)
+    valid = losses((final, first, boundary), labels, **options | {"auxiliary_mean": "valid"})
+    share = (labels != IGNORE).double().mean().item()
+    assert (terms["auxiliary"] / valid["auxiliary"]).item() == pytest.approx(share, rel=1e-12) and share < 0.8
+
+
+def test_the_number_of_hard_pixels_grows_with_the_images_of_the_device():
+    logits = torch.linspace(0.1, 4, 64, dtype=torch.float64).reshape(4, 1, 4, 4)
+    logits = torch.cat([logits, torch.zeros_like(logits)], dim=1)  # probabilities rise from pixel to pixel
+    labels = torch.zeros(4, 4, 4, dtype=torch.long)
+    costs = -logits.log_softmax(dim=1)[:, 0].flatten()
+    ohem = {"threshold": 0.1, "min_kept": 6, "images": 2}
+    assert losses(logits, labels, ohem=ohem)["hard"].item() == pytest.approx(costs[:12].mean().item())
+    assert losses(logits[:2], labels[:2], ohem=ohem)["hard"].item() == pytest.approx(costs[:6].mean().item())
+
+
+def test_official_mean_counts_weights_of_classes_but_not_their_sum(logits, labels):
+    weights = torch.tensor([0.5, 1, 2, 3, 1.5], dtype=torch.float64)
+    expected = torch.nn.functional.cross_entropy(logits, labels, weights, ignore_index=IGNORE, reduction="none").mean()
+    options = {"balance": (0.5, 1.0), "auxiliary_mean": "official", "ohem": OHEM, "class_weights": weights}
+    torch.testing.assert_close(losses((logits, logits, logits), labels, **options)["auxiliary"], expected)
+
+
 def test_rare_classes_weigh_more_and_the_mean_over_those_that_occur_is_one():
     weights = balanced_weights(torch.tensor([900.0, 90.0, 10.0, 0.0]))
     assert weights[0] < weights[1] < weights[2]

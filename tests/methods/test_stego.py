@@ -168,6 +168,44 @@ def test_negatives_are_the_other_images_of_the_batch_alike():
         assert counts[image] == 0 and (counts > 50).sum() == 3
 
 
+def released_permutation(batch, generator):
+    """`super_perm` of the released `modules.py`, image by image."""
+    drawn = torch.randperm(batch, generator=generator).tolist()
+    return [(other + 1 if other == image else other) % batch for image, other in enumerate(drawn)]
+
+
+@pytest.mark.parametrize("size", [2, 3, 5, 16])
+def test_official_partners_are_the_released_permutation(size, monkeypatch):
+    met, sample = [], stego.sample
+    monkeypatch.setattr(
+        stego, "sample", lambda values, points: met.append(values[:, 0, 0, 0]) or sample(values, points)
+    )
+    features, codes, positive, positive_codes = batch(size)
+    features[:, 0, 0, 0] = torch.arange(size)
+    generator = torch.Generator().manual_seed(size)
+    stego.stego_loss(features, codes, positive, positive_codes, **SETTINGS, negatives=3, generator=generator)
+    generator.manual_seed(size)
+    for _ in range(2):
+        stego._uniform((size, 11, 11, 2), generator)  # the points are drawn first
+    # Features and codes at own points, then features and codes of each negative, those of the positive last.
+    assert [met[2 + 2 * n].tolist() for n in range(3)] == [released_permutation(size, generator) for _ in range(3)]
+
+
+def test_few_images_of_a_permutation_are_met_twice_and_many_of_independent_draws():
+    generator = torch.Generator().manual_seed(0)
+    repeated = {
+        draw: np.mean([16 - len(draw(16, generator).unique()) for _ in range(2000)])
+        for draw in (stego._permuted, stego._others)
+    }
+    assert repeated[stego._permuted] == pytest.approx(1 - 1 / 15, abs=0.06)
+    assert repeated[stego._others] == pytest.approx(16 * (14 / 15) ** 15, abs=0.1)
+
+
+def test_other_partners_are_refused():
+    with pytest.raises(ValueError, match="partners is 'all'; choose one of official, independent"):
+        stego.stego_loss(*batch(), **SETTINGS, partners="all", generator=torch.Generator())
+
+
 def test_points_cover_the_images_and_codes_are_taken_where_features_are(monkeypatch):
     taken, sample = [], stego.sample
     monkeypatch.setattr(stego, "sample", lambda values, points: taken.append(points) or sample(values, points))

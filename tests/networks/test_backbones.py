@@ -4,12 +4,14 @@ import pytest
 import torch
 import torchvision
 from torch import nn
+from torch.nn import functional
 
 from maskmill.errors import InputError
 from maskmill.evaluation.cost import parameters
 from maskmill.networks.backbones import SAMPLE_CNNS, build_backbone, freeze_batchnorm
 from maskmill.networks.classifier import Classifier
 from maskmill.networks.deeplab import DeepLabV3Plus
+from maskmill.networks.deeplab_v2 import DeepLabV2
 from maskmill.networks.weights import WEIGHTS, convert, package_file
 from maskmill.storage.checkpoints import load_network, save_network, save_tensors
 
@@ -36,6 +38,64 @@ def test_irn_removes_the_last_stride_without_dilation_and_deeplab_dilates():
     plain, dilated = build_backbone("resnet50"), build_backbone("resnet50", dilate=True)
     assert {block.conv2.dilation for block in plain.stages[4]} == {(1, 1)}
     assert dilated.stages[4][1].conv2.dilation == (2, 2)
+
+
+def reference_stage(x, state, blocks, stride, first, dilation):
+    """A layer of bottlenecks in plain functions. first, dilation: of the first block and of the others."""
+
+    def norm(x, name):
+        values = (state[f"{name}.{key}"] for key in ("running_mean", "running_var", "weight", "bias"))
+        return functional.batch_norm(x, *values)
+
+    for number in range(blocks):
+        d, s = (dilation, 1) if number else (first, stride)
+        y = functional.conv2d(x, state[f"{number}.conv1.weight"])
+        y = functional.conv2d(norm(y, f"{number}.bn1").relu(), state[f"{number}.conv2.weight"], None, s, d, d)
+        y = functional.conv2d(norm(y, f"{number}.bn2").relu(), state[f"{number}.conv3.weight"])
+        if not number:
+            x = norm(functional.conv2d(x, state["0.downsample.0.weight"], None, s), "0.downsample.1")
+        x = (norm(y, f"{number}.bn3") + x).relu()
+    return x
+
+
+@pytest.mark.parametrize(
+    ("dilate", "firsts"), [("torchvision", (1, 2)), ("all_but_first", (1, 1)), ("all", (2, 4)), (True, (1, 2))]
+)
+def test_first_blocks_of_dilated_layers_follow_the_rule(dilate, firsts):
+    """RS+EPM's and DHR's `ResNet._make_layer` does not dilate them, Caffe's DeepLab dilates them as all others."""
+    torch.manual_seed(0)
+    backbone = build_backbone("resnet50", output_stride=8, dilate=dilate).double().eval()
+    for name, value in backbone.state_dict().items():
+        if value.dim() == 1:  # norms, whose weights are zero at the end of a block
+            value.uniform_(0.5, 1.5) if name.endswith(("weight", "var")) else value.normal_(std=0.1)
+    x = torch.randn(1, 3, 97, 65, dtype=torch.float64)
+    with torch.no_grad():
+        *_, second, third, fourth = backbone(x)
+        states = [backbone.stages[number].state_dict() for number in (3, 4)]
+        expected = reference_stage(second, states[0], 6, 1, firsts[0], 2)
+        torch.testing.assert_close(third, expected, rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(
+            fourth, reference_stage(third, states[1], 3, 1, firsts[1], 4), rtol=1e-10, atol=1e-10
+        )
+        other = reference_stage(third, states[1], 3, 1, 3 - firsts[1] if firsts[1] < 4 else 2, 4)
+    assert (other - fourth).norm() > 0.02 * fourth.norm()
+
+
+@pytest.mark.parametrize("network", [DeepLabV3Plus, DeepLabV2])
+@pytest.mark.parametrize(("dilate", "first"), [("torchvision", 2), ("all_but_first", 1), ("all", 4)])
+def test_segmentation_networks_hand_the_rule_on_and_store_it(network, dilate, first):
+    with torch.device("meta"):
+        built = network("resnet50", 3, rates=(2,), dilate=dilate)
+        again = network(**built.arguments)
+        caffe = DeepLabV2("resnet101_caffe", 3, rates=(2,), dilate=dilate)
+    for one in (built, again):
+        assert [block.conv2.dilation[0] for block in one.backbone.stages[4]] == [first, 4, 4]
+    assert {block.conv2.dilation[0] for block in caffe.backbone.stages[4]} == {4}
+
+
+def test_an_unknown_rule_of_dilation_is_named():
+    with pytest.raises(InputError, match="dilate 'some' of resnet50; choose one of torchvision, all_but_first, all"):
+        build_backbone("resnet50", dilate="some")
 
 
 @pytest.mark.parametrize(("name", "dilations"), [("resnet18_deep", [2, 4]), ("wide_resnet50_2", [2, 4, 8])])

@@ -1,9 +1,11 @@
 """Frozen extractors and the multi-scale embedding."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
+from timm.layers import resample_abs_pos_embed
 from torch import nn
 
 from maskmill.errors import InputError
@@ -45,6 +47,48 @@ def test_dino_tokens_lie_where_their_patches_are(dino):
     changed[..., 8:16, 32:40] += 3  # row 1, column 4
     difference = (dino(changed) - dino(plain)).norm(dim=1)[0]
     assert divmod(int(difference.argmax()), 6) == (1, 4)
+
+
+def cubic(distance):
+    """Weights of cubic convolution with a = -0.75, as torch has them without antialiasing."""
+    a, d = -0.75, np.abs(distance)
+    near, far = (a + 2) * d**3 - (a + 3) * d**2 + 1, a * d**3 - 5 * a * d**2 + 8 * a * d - 4 * a
+    return np.where(d <= 1, near, np.where(d < 2, far, 0))
+
+
+def interpolated(size, side=28):
+    """Matrix [size, side] of DINO's interpolation along a side: samples at steps of side / (size + 0.1)."""
+    place = (np.arange(size) + 0.5) * side / (size + 0.1) - 0.5
+    matrix = np.zeros((size, side))
+    for offset in (-1, 0, 1, 2):
+        cell = np.floor(place) + offset
+        np.add.at(matrix, (np.arange(size), cell.clip(0, side - 1).astype(int)), cubic(place - cell))
+    return matrix
+
+
+@pytest.mark.parametrize(("h", "w"), [(13, 17), (28, 27), (14, 56), (61, 45), (1, 2)])
+def test_position_codes_of_other_grids_are_dinos(dino, h, w):
+    codes = dino.extractor.vit.pos_embed[0].double().numpy()
+    grid = np.einsum("hy,wx,yxd->hwd", interpolated(h), interpolated(w), codes[1:].reshape(28, 28, -1))
+    positions = dino.extractor.positions(h, w)[0].numpy()
+    np.testing.assert_array_equal(positions[:1], codes[:1].astype(np.float32))
+    np.testing.assert_allclose(positions[1:], grid.reshape(h * w, -1), atol=1e-6)  # codes are about 0.02
+    by_timm = resample_abs_pos_embed(dino.extractor.vit.pos_embed, new_size=[h, w], num_prefix_tokens=1)
+    assert (by_timm[0].numpy() - positions).std() > 0.02 * positions.std()
+
+
+def test_position_codes_of_the_trained_grid_stay_as_they_are(dino):
+    assert dino.extractor.positions(28, 28) is dino.extractor.vit.pos_embed
+    assert dino.extractor.positions(56, 14).shape == (1, 785, 768), "as many patches, but another grid"
+
+
+def test_but_for_position_codes_tokens_are_timms(dino, monkeypatch):
+    vit, x = dino.extractor.vit, images(2, 3, 24, 40)
+    by_timm = resample_abs_pos_embed(vit.pos_embed, new_size=[3, 5], num_prefix_tokens=1)
+    monkeypatch.setattr(dino.extractor, "positions", lambda h, w: by_timm)
+    with torch.no_grad():
+        expected = vit.forward_features(x)[:, 1:].transpose(1, 2).reshape(2, 768, 3, 5)
+    torch.testing.assert_close(dino(x), expected)
 
 
 def test_extractor_stays_frozen_and_in_evaluation_mode():

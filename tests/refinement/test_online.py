@@ -1,5 +1,8 @@
 """Refinement of a teacher's probabilities inside a training step: CRF, PAMR, none."""
 
+import itertools
+
+import numpy as np
 import pytest
 import torch
 
@@ -55,6 +58,42 @@ def test_crf_in_worker_processes_gives_the_same():
 def test_pamr_keeps_sums_and_constant_maps():
     images, probabilities, _ = two_halves()
     torch.testing.assert_close(pamr(images / 2 + 0.5, probabilities).sum(dim=1), probabilities.sum(dim=1))
+
+
+def released_pamr(image, probabilities, centres):
+    """PAMR pixel by pixel, in numpy; `centres`: how often the standard deviation counts the pixel itself."""
+    _, height, width = image.shape
+    result = probabilities
+    affinity, places = {}, {}
+    for y, x in np.ndindex(height, width):
+        places[y, x] = [
+            (min(max(y + d * dy, 0), height - 1), min(max(x + d * dx, 0), width - 1))
+            for d in (1, 2, 4, 8, 12, 24)
+            for dy, dx in itertools.product((-1, 0, 1), repeat=2)
+            if dy or dx
+        ]
+        values = np.array([image[:, i, j] for i, j in places[y, x]])  # [48, 3]
+        own = image[:, y, x]
+        sigma = np.concatenate([values, np.tile(own, (centres, 1))]).std(axis=0, ddof=1)
+        logits = -(np.abs(values - own) / (1e-8 + 0.1 * sigma)).mean(axis=1)
+        affinity[y, x] = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+    for _ in range(10):
+        averaged = np.empty_like(result)
+        for (y, x), weights in affinity.items():
+            averaged[:, y, x] = sum(w * result[:, i, j] for w, (i, j) in zip(weights, places[y, x], strict=True))
+        result = averaged
+    return result
+
+
+def test_pamr_is_the_released_one_which_counts_a_pixel_once_for_every_dilation():
+    rng = np.random.default_rng(0)
+    images, scores = rng.random((2, 3, 9, 13)), rng.random((2, 4, 9, 13))
+    probabilities = scores / scores.sum(axis=1, keepdims=True)
+    refined = pamr(torch.from_numpy(images), torch.from_numpy(probabilities)).numpy()
+    pairs = list(zip(images, probabilities, strict=True))
+    np.testing.assert_allclose(refined, [released_pamr(*pair, centres=6) for pair in pairs], rtol=0, atol=1e-12)
+    once = released_pamr(*pairs[0], centres=1)
+    assert np.abs(refined[0] - once).max() > 1e-3
 
 
 def test_unknown_refinement_is_named():

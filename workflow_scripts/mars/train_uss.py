@@ -28,6 +28,7 @@ def main(
     dropout: float,
     loss: dict,
     lr: float,
+    views: str,
     run: TrainingRun,
     short_side: int | None = None,
     weights: list[str] = (),
@@ -43,6 +44,7 @@ def main(
         k: nearest neighbours of a crop that its partner is drawn from.
         dropout: share of the channels that are dropped, each as a whole.
         loss: keyword arguments of `stego_loss`.
+        views: official or squeezed: how a crop becomes a square, see `square_view`.
     """
     indexed = read_index(index)
     torch.manual_seed(run.seed)
@@ -56,6 +58,7 @@ def main(
         k=k,
         resolution=resolution,
         crop_ratio=crop_ratio,
+        views=views,
         short_side=short_side,
     )
 

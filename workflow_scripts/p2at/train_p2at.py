@@ -38,6 +38,8 @@ def main(
     weight_decay: float,
     poly_epochs: float,
     balance: list[float],
+    near_boundary: float,
+    auxiliary_mean: str,
     ohem: dict,
     class_weights: str,
     run: TrainingRun,
@@ -51,7 +53,11 @@ def main(
         architecture: P2AT or PlainDecoder.
         poly_epochs: epochs after which the learning rate would be 0; the training may end earlier.
         balance: weights of the auxiliary logits' loss and of the final logits' loss.
-        ohem: which pixels the loss keeps: `threshold`, a probability, and `min_kept`, a number per device.
+        near_boundary: weight of the final logits' loss near boundaries, where the second auxiliary head finds them.
+        auxiliary_mean: official or valid: whether the auxiliary logits' loss is a mean over all pixels or over those
+            with a label.
+        ohem: which pixels the loss keeps: `threshold`, a probability, and `min_kept`, a number per device with `images`
+            images.
         class_weights: none or balanced: whether the loss weighs classes by the inverse of their share of the pixels.
         start: checkpoint of the same architecture for another data set; none: not used.
     """
@@ -67,13 +73,13 @@ def main(
     images = training_images(records, augmentation, model.backbone, **options)
     balanced = balanced_weights(class_pixels(masks)) if class_weights == "balanced" else None
     auxiliary = network.get("auxiliary", "none")
+    terms = {"auxiliary": auxiliary, "balance": balance, "near_boundary": near_boundary}
+    terms |= {"auxiliary_mean": auxiliary_mean, "ohem": ohem}
 
     def step(model, batch):
         of_classes = None if balanced is None else balanced.to(batch["label"].device)
         outputs = model(batch["image"])
-        return losses(
-            outputs, batch["label"], auxiliary=auxiliary, balance=balance, ohem=ohem, class_weights=of_classes
-        )
+        return losses(outputs, batch["label"], **terms, class_weights=of_classes)
 
     groups = backbone_and_new(model, lr=lr, weight_decay=weight_decay, new_factor=new_factor)
     schedule = poly(iterations_of(poly_epochs, len(images), run.batch_size))

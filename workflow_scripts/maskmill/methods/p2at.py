@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from maskmill.choices import check_choice
 from maskmill.data.images import IGNORE
 from maskmill.training.losses import cross_entropy
 
@@ -23,6 +24,8 @@ def losses(
     *,
     auxiliary: str = "semantic",
     balance: tuple[float, float] = (0.4, 1.0),
+    near_boundary: float = 1.0,
+    auxiliary_mean: str = "valid",
     ohem: dict,
     class_weights: Tensor | None = None,
 ) -> dict[str, Tensor]:
@@ -33,24 +36,41 @@ def losses(
         labels: y.
         auxiliary: `semantic` or `boundary`.
         balance: weights of the auxiliary and of the final logits (BALANCE_WEIGHTS of the release).
-        ohem: `threshold` and `min_kept`, see `ohem_cross_entropy`.
+        near_boundary: weight of the final logits' loss near boundaries, for `boundary` (AUX_WEIGHTS of the release).
+        auxiliary_mean: what the auxiliary logits' loss is a mean over: `official`, all pixels, where those labelled 255
+            count as 0 (`_standard_loss` of the released `losses/criterion.py`, averaged by PIDNet's trainer); `valid`,
+            the others, weighted by their classes.
+        ohem: `threshold` and `min_kept`, see `ohem_cross_entropy`; where `images` is given, `min_kept` is meant for
+            that many images, and changes in proportion to those of the batch.
         class_weights: float [K], see `balanced_weights`.
+
+    Raises:
+        ValueError: `auxiliary_mean` is another word.
     """
+    check_choice("auxiliary_mean", auxiliary_mean, ("official", "valid"))
+    auxiliary_loss = mean_over_all if auxiliary_mean == "official" else cross_entropy
+    kept = ohem["min_kept"] * len(labels) // ohem.get("images", len(labels))
+    ohem = {"threshold": ohem["threshold"], "min_kept": kept}
     final, *others = outputs if isinstance(outputs, tuple) else (outputs,)
     hard = balance[1] * ohem_cross_entropy(final, labels, **ohem, class_weights=class_weights)
     if not others:
         return {"hard": hard}
     first, second = others
     if auxiliary == "semantic":
-        both = cross_entropy(first, labels, class_weights) + cross_entropy(second, labels, class_weights)
+        both = auxiliary_loss(first, labels, class_weights) + auxiliary_loss(second, labels, class_weights)
         return {"hard": hard, "auxiliary": balance[0] * both}
     near = labels.masked_fill(second[:, 0].sigmoid() <= 0.8, IGNORE)
     return {
         "hard": hard,
-        "auxiliary": balance[0] * cross_entropy(first, labels, class_weights),
+        "auxiliary": balance[0] * auxiliary_loss(first, labels, class_weights),
         "boundary": boundary_loss(second, boundaries(labels)),
-        "near_boundary": ohem_cross_entropy(final, near, **ohem, class_weights=class_weights),
+        "near_boundary": near_boundary * ohem_cross_entropy(final, near, **ohem, class_weights=class_weights),
     }
+
+
+def mean_over_all(logits: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
+    """Cross entropy averaged over all pixels; those labelled 255 count as 0. A scalar."""
+    return F.cross_entropy(logits, labels, class_weights, ignore_index=IGNORE, reduction="sum") / labels.numel()
 
 
 def ohem_cross_entropy(

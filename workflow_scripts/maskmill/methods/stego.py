@@ -16,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from maskmill.choices import check_choice
+
 
 def correlation(a: Tensor, b: Tensor) -> Tensor:
     """Cosine of each position of `a` [B, D, h, w] with each position of `b` [B, D, i, j]: [B, h, w, i, j]."""
@@ -95,6 +97,7 @@ def stego_loss(
     pointwise: bool = True,
     zero_clamp: bool = True,
     stabilise: bool = False,
+    partners: str = "official",
     generator: Generator,
 ) -> dict[str, Tensor]:
     """The weighted terms `intra`, `inter` and `negative` (scalars) of one batch; the loss is their sum.
@@ -106,10 +109,13 @@ def stego_loss(
         points: each image gives points x points sampled positions.
         negatives: number of comparisons of each image with another image of the batch.
         pointwise, zero_clamp, stabilise: see `correlation_loss`.
+        partners: which other images the negative term takes: `official`, a permutation of the batch, in which an image
+            that would meet itself meets the next one (the released `super_perm`); `independent`, a random one for each.
 
     Raises:
-        ValueError: the batch has a single image.
+        ValueError: the batch has a single image, or `partners` is another word.
     """
+    check_choice("partners", partners, ("official", "independent"))
     batch = len(features)
     if batch < 2:
         raise ValueError("the negative term compares different images: a batch needs two or more")
@@ -123,7 +129,7 @@ def stego_loss(
 
     negative = []
     for _ in range(negatives):
-        other = _others(batch, generator).to(features.device)
+        other = (_permuted if partners == "official" else _others)(batch, generator).to(features.device)
         negative.append(term("negative", sample(features[other], points_2), sample(codes[other], points_2)))
     return {
         "intra": term("intra", f, c),
@@ -150,6 +156,12 @@ def nearest_neighbours(pooled: Tensor, k: int, chunk: int = 1024) -> Tensor:
 def _uniform(shape: tuple[int, ...], generator: Generator) -> Tensor:
     """Random numbers, uniform in -1..1."""
     return torch.rand(shape, generator=generator, device=generator.device) * 2 - 1
+
+
+def _permuted(batch: int, generator: Generator) -> Tensor:
+    """A permutation of the batch whose fixed points are moved on by one, so that few images occur twice: int64 [B]."""
+    order = torch.randperm(batch, generator=generator, device=generator.device)
+    return (order + (order == torch.arange(batch, device=generator.device))) % batch
 
 
 def _others(batch: int, generator: Generator) -> Tensor:

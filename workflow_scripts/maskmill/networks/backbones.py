@@ -28,6 +28,9 @@ SAMPLE_CNNS = {
 }
 
 
+DILATE = ("torchvision", "all_but_first", "all")
+
+
 class Backbone(nn.Module):
     """A stack of five stages.
 
@@ -69,7 +72,7 @@ class Backbone(nn.Module):
 
 
 def build_backbone(
-    name: str, *, output_stride: int = 16, dilate: bool = False, pretrained: str | None = None
+    name: str, *, output_stride: int = 16, dilate: bool | str = False, pretrained: str | None = None
 ) -> Backbone:
     """Build a backbone.
 
@@ -87,8 +90,14 @@ def build_backbone(
         output_stride: of the last stage. resnet18 and resnet34 have 32 only, VGG has 8 only, and MGD's backbones have
             16 or 32; the sample networks have 8 whatever this value is. The released mobilenet_v2 of MGD has 32,
             although it dilates as if it had 16.
-        dilate: where a stride is removed to reach `output_stride`, dilate the convolutions behind it (DeepLab) or
-            not (IRN). Only resnet50 and resnet101 leave the choice, the others dilate.
+        dilate: which convolutions are dilated where a stride is removed to reach `output_stride`. Only resnet50 and
+            resnet101 leave the choice, the others dilate.
+
+            - False: none (IRN);
+            - True or `torchvision`: those of all blocks of a layer but the first, which is dilated as the layer before;
+            - `all_but_first`: the same, but the first block of each layer is not dilated (RS+EPM, DHR, which do not
+              dilate at all at output stride 16);
+            - `all`: those of all blocks (Caffe's DeepLab).
         pretrained: safetensors file with the weights, or None for random ones. The deep stems of resnet18_deep and
             resnet101_deep stay random where the file holds torchvision's plain resnet18 or resnet101.
 
@@ -96,7 +105,7 @@ def build_backbone(
         InputError: the name is unknown, the backbone does not have that output stride, or the file holds the weights of
             another network.
     """
-    builders: dict[str, Callable[[str, int, bool, str | None], Backbone]] = {
+    builders: dict[str, Callable[[str, int, bool | str, str | None], Backbone]] = {
         "resnet50": _resnet,
         "resnet101": _resnet,
         "resnet18": _resnet,
@@ -114,6 +123,8 @@ def build_backbone(
     }
     if name not in builders:
         raise InputError(f"config: unknown backbone {name!r}; choose one of {', '.join(builders)}")
+    if dilate not in (False, True, *DILATE):
+        raise InputError(f"config: dilate {dilate!r} of {name}; choose one of {', '.join(DILATE)}")
     if output_stride not in (8, 16, 32):
         raise InputError(f"config: output_stride {output_stride} of {name}; choose 8, 16 or 32")
     return builders[name](name, output_stride, dilate, pretrained)
@@ -157,7 +168,7 @@ def load_weights(network: nn.Module, path: str | None, stem: tuple[str, ...] = (
         raise InputError(f"{path}: weights do not fit {type(network).__name__} ({reason}); delete the file") from None
 
 
-def _resnet(name: str, output_stride: int, dilate: bool, pretrained: str | None) -> Backbone:
+def _resnet(name: str, output_stride: int, dilate: bool | str, pretrained: str | None) -> Backbone:
     if name in ("resnet18", "resnet34") and output_stride != 32:
         raise InputError(f"config: output_stride {output_stride} of {name}; it has 32")
     from torchvision import models
@@ -166,10 +177,15 @@ def _resnet(name: str, output_stride: int, dilate: bool, pretrained: str | None)
     # Residual branches that start at zero: with random weights and frozen statistics, activations would overflow.
     network = getattr(models, name)(replace_stride_with_dilation=removed, zero_init_residual=True)
     load_weights(network, pretrained)
-    if not dilate:
-        for layer in (network.layer3, network.layer4):
-            for block in layer:
-                block.conv2.dilation = block.conv2.padding = (1, 1)
+    for layer in (network.layer3, network.layer4):
+        first, *others = (block.conv2 for block in layer)
+        if dilate == "all":
+            first.dilation = first.padding = others[-1].dilation
+        elif dilate == "all_but_first":
+            first.dilation = first.padding = (1, 1)
+        elif not dilate:
+            for convolution in (first, *others):
+                convolution.dilation = convolution.padding = (1, 1)
     stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)
     stages = [stem, network.layer1, network.layer2, network.layer3, network.layer4]
     channels = [64, *(out * network.layer1[0].expansion for out in (64, 128, 256, 512))]
@@ -178,7 +194,11 @@ def _resnet(name: str, output_stride: int, dilate: bool, pretrained: str | None)
 
 
 def _resnet_caffe(
-    name: str, output_stride: int, dilate: bool, pretrained: str | None, blocks: tuple[int, ...] = (3, 4, 23, 3)
+    name: str,
+    output_stride: int,
+    dilate: bool | str,
+    pretrained: str | None,
+    blocks: tuple[int, ...] = (3, 4, 23, 3),
 ) -> Backbone:
     from torchvision.models.resnet import Bottleneck, ResNet
 
@@ -201,7 +221,7 @@ def _resnet_caffe(
     return Backbone([stem, *layers], [64, 256, 512, 1024, 2048], total, CAFFE_MEAN, CAFFE_STD)
 
 
-def _resnet_mgd(name: str, output_stride: int, dilate: bool, pretrained: str | None) -> Backbone:
+def _resnet_mgd(name: str, output_stride: int, dilate: bool | str, pretrained: str | None) -> Backbone:
     from torchvision import models
 
     _check_stride_16_or_32(name, output_stride)
@@ -254,7 +274,7 @@ def _dilate(block: nn.Module, dilation: int) -> None:
                 module.dilation = module.padding = (dilation, dilation)
 
 
-def _mobilenet_v2(name: str, output_stride: int, dilate: bool, pretrained: str | None) -> Backbone:
+def _mobilenet_v2(name: str, output_stride: int, dilate: bool | str, pretrained: str | None) -> Backbone:
     from torchvision.models import mobilenet_v2
 
     _check_stride_16_or_32(name, output_stride)
@@ -274,7 +294,7 @@ def _check_stride_16_or_32(name: str, output_stride: int) -> None:
         raise InputError(f"config: output_stride {output_stride} of {name}; it has 16 or 32")
 
 
-def _vgg16(name: str, output_stride: int, dilate: bool, pretrained: str | None) -> Backbone:
+def _vgg16(name: str, output_stride: int, dilate: bool | str, pretrained: str | None) -> Backbone:
     from torchvision.models import vgg
 
     if output_stride != 8:
@@ -291,7 +311,7 @@ def _vgg16(name: str, output_stride: int, dilate: bool, pretrained: str | None) 
     return Backbone(stages, [64, 128, 256, 512, 512], [2, 4, 8, 8, 8], mean, std)
 
 
-def _efficientnet_lite0(name: str, output_stride: int, dilate: bool, pretrained: str | None) -> Backbone:
+def _efficientnet_lite0(name: str, output_stride: int, dilate: bool | str, pretrained: str | None) -> Backbone:
     import timm
 
     network: Any = timm.create_model("tf_efficientnet_lite0", output_stride=output_stride)
@@ -305,7 +325,7 @@ def _efficientnet_lite0(name: str, output_stride: int, dilate: bool, pretrained:
     return Backbone(stages, [16, 24, 40, 112, 320], [2, 4, 8, deep, min(32, output_stride)], half, half)
 
 
-def _sample_cnn(name: str, output_stride: int, dilate: bool, pretrained: str | None) -> Backbone:
+def _sample_cnn(name: str, output_stride: int, dilate: bool | str, pretrained: str | None) -> Backbone:
     """A network small enough to learn the sample scenes from scratch on a CPU in a minute."""
     channels, depth, separable = SAMPLE_CNNS[name]
     strides = [2, 4, 8, 8, 8]

@@ -19,7 +19,7 @@ class DeepLabV3Plus(nn.Module):
     Args:
         backbone: see `build_backbone`.
         num_classes: with background.
-        output_stride: of the backbone.
+        output_stride, dilate: of the backbone; MARS's first author has `all_but_first`.
         rates: dilation of the 3x3 branches of ASPP, for features at `output_stride`.
         width: channels of ASPP and decoder; the low-level map is reduced to `low_level_width`.
         frozen_batchnorm: keep the backbone's batch norms at their stored statistics (for small batches).
@@ -36,6 +36,7 @@ class DeepLabV3Plus(nn.Module):
         num_classes: int,
         *,
         output_stride: int = 8,
+        dilate: str = "torchvision",
         rates: tuple[int, ...] = (12, 24, 36),
         width: int = 256,
         low_level_width: int = 48,
@@ -49,7 +50,7 @@ class DeepLabV3Plus(nn.Module):
         super().__init__()
         self.arguments = constructor_arguments(locals())
         self.align_corners = align_corners
-        self.backbone = build_backbone(backbone, output_stride=output_stride, dilate=True, pretrained=pretrained)
+        self.backbone = build_backbone(backbone, output_stride=output_stride, dilate=dilate, pretrained=pretrained)
         if frozen_batchnorm:
             freeze_batchnorm(self.backbone)
         self._low_level = max(i for i, stride in enumerate(self.backbone.strides) if stride == 4)

@@ -19,7 +19,7 @@ class DeepLabV2(nn.Module):
         num_classes: with background.
         rates: dilation of each branch, in cells of the last map at output stride 8: 12 for LargeFOV; 2, 4, 8, 12 for
             ASPP-S; 6, 12, 18, 24 for ASPP-L.
-        output_stride: of the backbone.
+        output_stride, dilate: of the backbone; Caffe's networks always have `all`.
         hidden: None for ResNet's branches, one 3x3 convolution to the scores each; a number of channels (1024) for
             VGG's branches fc6-fc7-fc8 with dropout.
         scales: further scales of the image that pass through the same weights; (0.5, 0.75) for MSC.
@@ -34,6 +34,7 @@ class DeepLabV2(nn.Module):
         *,
         rates: tuple[int, ...],
         output_stride: int = 8,
+        dilate: str = "torchvision",
         hidden: int | None = None,
         scales: tuple[float, ...] = (),
         frozen_batchnorm: bool = True,
@@ -42,7 +43,7 @@ class DeepLabV2(nn.Module):
         super().__init__()
         self.arguments = constructor_arguments(locals())
         self.scales, self.frozen_batchnorm = tuple(scales), frozen_batchnorm
-        self.backbone = build_backbone(backbone, output_stride=output_stride, dilate=True, pretrained=pretrained)
+        self.backbone = build_backbone(backbone, output_stride=output_stride, dilate=dilate, pretrained=pretrained)
         if frozen_batchnorm:
             freeze_batchnorm(self.backbone)
         self.branches = nn.ModuleList(_branch(self.backbone.channels[-1], num_classes, rate, hidden) for rate in rates)

@@ -66,7 +66,10 @@ def frozen_features(name: str, pretrained: str | None = None) -> FrozenFeatures:
 
 
 class DinoPatches(nn.Module):
-    """Patch tokens of DINO's ViT-B/8 (Caron et al., ICCV 2021) after the last norm: 768 at stride 8."""
+    """Patch tokens of DINO's ViT-B/8 (Caron et al., ICCV 2021) after the last norm: 768 at stride 8.
+
+    timm's network would interpolate the position codes by another rule than DINO.
+    """
 
     vit: Any
 
@@ -82,9 +85,25 @@ class DinoPatches(nn.Module):
         self.mean, self.std = vit.pretrained_cfg["mean"], vit.pretrained_cfg["std"]
 
     def forward(self, x: Tensor) -> Tensor:
-        h, w = x.shape[2] // self.patch, x.shape[3] // self.patch
-        tokens = self.vit.forward_features(x)[:, self.vit.num_prefix_tokens :]  # [B, hw, D]
+        patches = self.vit.patch_embed(x)  # [B, h, w, D]
+        h, w = patches.shape[1:3]
+        tokens = torch.cat([self.vit.cls_token.expand(len(x), -1, -1), patches.flatten(1, 2)], dim=1)
+        tokens = self.vit.norm(self.vit.blocks(tokens + self.positions(h, w)))[:, 1:]  # [B, hw, D]
         return tokens.transpose(1, 2).unflatten(2, (h, w))
+
+    def positions(self, h: int, w: int) -> Tensor:
+        """Position codes of the class token and of a grid of h x w patches, [1, 1 + hw, D].
+
+        As in the released code (`interpolate_pos_encoding` of facebookresearch/dino, which STEGO and DHR copy), those
+        of another grid than the trained one are bicubic samples at steps of 28 / (h + 0.1) and 28 / (w + 0.1).
+        """
+        codes = self.vit.pos_embed
+        side = math.isqrt(codes.shape[1] - 1)
+        if (h, w) == (side, side):
+            return codes
+        grid = codes[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)
+        grid = F.interpolate(grid, scale_factor=((h + 0.1) / side, (w + 0.1) / side), mode="bicubic")
+        return torch.cat([codes[:, :1], grid.flatten(2).transpose(1, 2)], dim=1)
 
 
 class BackbonePyramid(nn.Module):

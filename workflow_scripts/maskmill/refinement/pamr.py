@@ -13,7 +13,8 @@ def pamr(images: Tensor, probabilities: Tensor) -> Tensor:
     """Replace each pixel's probabilities by an average over its neighbours of similar colour, ten times.
 
     The affinity of pixel i to neighbour j is a softmax over all neighbours of the mean over channels of
-    -|I_i - I_j| / (0.1 sigma_i), where sigma_i is the local standard deviation of the channel.
+    -|I_i - I_j| / (0.1 sigma_i), where sigma_i is the local standard deviation of the channel. As in the released code
+    (visinf/1-stage-wseg, `models/mods/pamr.py`), sigma_i counts the pixel itself once for every dilation.
 
     Args:
         images: [B, 3, H, W] in 0..1.
@@ -23,7 +24,7 @@ def pamr(images: Tensor, probabilities: Tensor) -> Tensor:
         [B, C, H, W]; the sums over C stay the same.
     """
     neighbours = _neighbours(images)  # [B, 3, N, H, W]
-    deviation = torch.cat([neighbours, images[:, :, None]], dim=2).std(dim=2, keepdim=True)
+    deviation = torch.cat([neighbours, *[images[:, :, None]] * len(DILATIONS)], dim=2).std(dim=2, keepdim=True)
     difference = (neighbours - images[:, :, None]).abs() / (1e-8 + 0.1 * deviation)
     affinity = (-difference).mean(dim=1, keepdim=True).softmax(dim=2)  # [B, 1, N, H, W]
     for _ in range(ITERATIONS):
