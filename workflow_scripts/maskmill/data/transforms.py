@@ -9,9 +9,16 @@ import torch
 from PIL import Image, ImageFilter
 from torch import Tensor
 
+from maskmill.choices import check_choice
 from maskmill.data.images import IGNORE
 
-RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}  # with antialiasing
+CHOICES = {  # of `Augmentation`
+    "pad": ("around", "end", "end_before_flip", "centre", "sides"),
+    "fill": ("mean", "black", "background"),
+    "interpolation": (*RESAMPLING, "linear"),
+    "rounding": ("nearest", "down"),
+}
 
 
 class Geometry(NamedTuple):
@@ -25,7 +32,7 @@ class Geometry(NamedTuple):
         offsets: first row and column of the crop in the image; where the image is smaller than the crop, minus the row
             and column of the crop where the image begins.
         crop: side of the square crop, or its height and width, pixels.
-        interpolation: of the image, `bicubic` or `bilinear`.
+        interpolation, fill: see `Augmentation`.
     """
 
     size: tuple[int, int]
@@ -33,16 +40,18 @@ class Geometry(NamedTuple):
     offsets: tuple[int, int]
     crop: int | tuple[int, int]
     interpolation: str = "bicubic"
+    fill: str = "mean"
 
     def image(
         self, image: np.ndarray, mean: Sequence[float], std: Sequence[float], jitter: list[float] | None = None
     ) -> Tensor:
-        """The normalised crop, float32 [3, crop, crop], of an image uint8 [H, W, 3]; padding has the mean colour, 0."""
+        """The normalised crop, float32 [3, crop, crop], of an image uint8 [H, W, 3]."""
         return self.normalised(self.window(image), mean, std, jitter)
 
     def label(self, label: np.ndarray) -> Tensor:
-        """The crop of labels uint8 [H, W], int64 [crop, crop]; padding is 255."""
-        return self.pad(torch.from_numpy(self._window(label, Image.Resampling.NEAREST)).long(), fill=IGNORE)
+        """The crop of labels uint8 [H, W], int64 [crop, crop]; padding is 255, or 0 where `fill` is background."""
+        padding = 0 if self.fill == "background" else IGNORE
+        return self.pad(torch.from_numpy(self._window(label, Image.Resampling.NEAREST)).long(), fill=padding)
 
     def confidence(self, confidence: np.ndarray) -> Tensor:
         """The crop of a confidence uint8 [H, W] (255 times it), float32 [crop, crop] in 0..1; padding is 0."""
@@ -55,7 +64,10 @@ class Geometry(NamedTuple):
 
     def window(self, image: np.ndarray) -> np.ndarray:
         """The window of an image uint8 [H, W, 3], resized and flipped, without padding: uint8 [h, w, 3]."""
-        return self._window(image, RESAMPLING[self.interpolation])
+        if self.interpolation in RESAMPLING:
+            return self._window(image, RESAMPLING[self.interpolation])
+        rows, columns = self._visible()  # OpenCV resizes whole images only
+        return _flip(resize_image(image, self.size, self.interpolation), self.flip)[rows, columns]
 
     def _window(self, array: np.ndarray, resample: Image.Resampling) -> np.ndarray:
         rows, columns = self._visible()
@@ -69,8 +81,14 @@ class Geometry(NamedTuple):
     def normalised(
         self, window: np.ndarray, mean: Sequence[float], std: Sequence[float], jitter: list[float] | None = None
     ) -> Tensor:
-        """The normalised crop, float32 [3, crop, crop], of what `window` returned; padding is 0."""
-        return self.pad(normalise(to_tensor(window, jitter), mean, std), fill=0.0)
+        """The normalised crop, float32 [3, crop, crop], of what `window` returned."""
+        return self.padded(to_tensor(window, jitter), mean, std)
+
+    def padded(self, pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+        """The normalised crop, float32 [3, crop, crop], of a window [3, h, w] in 0..1."""
+        if self.fill == "mean":
+            return self.pad(normalise(pixels, mean, std), fill=0.0)
+        return normalise(self.pad(pixels, fill=0.0), mean, std)
 
     def _visible(self) -> list[slice]:
         """Rows and columns of the resized and flipped image that are in the crop."""
@@ -92,17 +110,21 @@ class Augmentation:
     """Random geometry and colour for training.
 
     Attributes:
-        crop: side of the square crop, or its height and width, pixels; smaller images are padded (image with its mean
-            colour, labels with 255).
+        crop: side of the square crop, or its height and width, pixels; smaller images are padded.
         long_side: range of the longer side after resizing, pixels. Exactly one of `long_side`, `scale`, `scales` and
             `square` is not None.
         scale: range of the factor that the image is resized by.
         scales: factors, of which one is drawn.
         square: length of both sides after resizing, pixels; the aspect is not kept (BAS).
-        pad: where padding goes: `around`, at random on both ends; `end`, right and below (DeepLab v2, ST++); `centre`,
-            in equal parts on both ends, an odd pixel right or below (MGD).
+        pad: where padding goes: `around`, at random on both ends; `end`, right and below (ST++); `end_before_flip`,
+            right and below an image that is flipped afterwards (DeepLab v2, P2AT); `centre`, in equal parts on both
+            ends, an odd pixel right or below (MGD); `sides`, on all four sides, as wide as half of what the width lacks
+            and, after that, half of what the height lacks, with the crop anywhere in the result (BARM).
+        fill: what padding shows: `mean`, the mean colour; `black`; `background`, black that is labelled 0 (BARM). The
+            labels of the other two are 255.
         color_jitter: strengths of changes of brightness, contrast, saturation and hue; None: no changes.
-        interpolation: of the image, `bicubic` or `bilinear`.
+        interpolation: of the image: `bicubic` or `bilinear`, with antialiasing; `linear`, OpenCV's, without.
+        rounding: how the lengths of the resized image's sides become whole: `nearest`, or `down` as `int` does it.
 
     Raises:
         ValueError: not exactly one size is given, or an option does not exist.
@@ -114,16 +136,16 @@ class Augmentation:
     scales: tuple[float, ...] | None = None
     square: int | None = None
     pad: str = "around"
+    fill: str = "mean"
     color_jitter: tuple[float, float, float, float] | None = None
     interpolation: str = "bicubic"
+    rounding: str = "nearest"
 
     def __post_init__(self):
         if [self.long_side, self.scale, self.scales, self.square].count(None) != 3:
             raise ValueError("give one of long_side, scale, scales and square")
-        if self.pad not in ("around", "end", "centre"):
-            raise ValueError(f"pad is {self.pad!r}; choose around, end or centre")
-        if self.interpolation not in RESAMPLING:
-            raise ValueError(f"interpolation is {self.interpolation!r}; choose {' or '.join(RESAMPLING)}")
+        for name, allowed in CHOICES.items():
+            check_choice(name, getattr(self, name), allowed)
 
     def __call__(
         self,
@@ -150,7 +172,7 @@ class Augmentation:
             return geometry.image(image, mean, std), labels
         # `Geometry.image` would change colours relative to the mean of the window; here it is that of the whole image.
         colours = _colours(_flip(resize_image(image, geometry.size, self.interpolation), geometry.flip), jitter)
-        return geometry.pad(normalise(_unit(geometry.cut(colours)), mean, std), fill=0.0), labels
+        return geometry.padded(_unit(geometry.cut(colours)), mean, std), labels
 
     def draw(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[Geometry, list[float] | None]:
         """Draw the geometry and the changes of colour (`jitter` of `to_tensor`) for an image.
@@ -161,17 +183,23 @@ class Augmentation:
         size = self._size(size, rng)
         flip = bool(rng.random() < 0.5)
         jitter = None if self.color_jitter is None else _draw_jitter(self.color_jitter, rng)
-        y, x = (_offset(length, side, rng, self.pad) for length, side in zip(size, _sides(self.crop), strict=True))
-        return Geometry(size, flip, (y, x), self.crop, self.interpolation), jitter
+        margin = _margin(size, _sides(self.crop)) if self.pad == "sides" else 0
+        padded = [length + 2 * margin for length in size]
+        y, x = (_offset(length, side, rng, self.pad) for length, side in zip(padded, _sides(self.crop), strict=True))
+        if flip and self.pad == "end_before_flip":  # what was added at the right is now at the left
+            x += min(size[1] - _sides(self.crop)[1], 0)
+        return Geometry(size, flip, (y - margin, x - margin), self.crop, self.interpolation, self.fill), jitter
 
     def _size(self, size: tuple[int, int], rng: np.random.Generator) -> tuple[int, int]:
         if self.square is not None:
             return self.square, self.square
         if self.long_side is not None:
-            return scaled(size, rng.integers(self.long_side[0], self.long_side[1] + 1) / max(size))
-        if self.scale is not None:
-            return scaled(size, rng.uniform(*self.scale))
-        return scaled(size, rng.choice(self.scales or ()))
+            factor = rng.integers(self.long_side[0], self.long_side[1] + 1) / max(size)
+        elif self.scale is not None:
+            factor = rng.uniform(*self.scale)
+        else:
+            factor = rng.choice(self.scales or ())
+        return scaled(size, factor, self.rounding)
 
 
 @dataclass(frozen=True)
@@ -242,15 +270,20 @@ def cutout_box(
             return top, left, height, width
 
 
-def scaled(size: tuple[int, int], factor: float) -> tuple[int, int]:
-    """Height and width times `factor`, rounded, at least 1."""
-    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+def scaled(size: tuple[int, int], factor: float, rounding: str = "nearest") -> tuple[int, int]:
+    """Height and width times `factor`, at least 1; `rounding` as in `Augmentation`."""
+    whole = int if rounding == "down" else round
+    return max(1, whole(size[0] * factor)), max(1, whole(size[1] * factor))
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int], interpolation: str = "bicubic") -> np.ndarray:
-    """Resize an image uint8 [H, W, 3] to `size` (height, width); `interpolation` is a key of `RESAMPLING`."""
+    """Resize an image uint8 [H, W, 3] to `size` (height, width); `interpolation` as in `Augmentation`."""
     if image.shape[:2] == size:
         return image
+    if interpolation == "linear":
+        import cv2  # takes a moment to import, and few trainings need it
+
+        return cv2.resize(image, size[::-1], interpolation=cv2.INTER_LINEAR)
     return np.array(Image.fromarray(image).resize(size[::-1], RESAMPLING[interpolation]))
 
 
@@ -314,11 +347,19 @@ def _offset(length: int, crop: int, rng: np.random.Generator, pad: str) -> int:
     """One of `Geometry.offsets`, for a side of the image of `length` pixels."""
     if length >= crop:
         return int(rng.integers(0, length - crop + 1))
-    if pad == "end":
+    if pad in ("end", "end_before_flip"):
         return 0
     if pad == "centre":
         return -((crop - length) // 2)
     return -int(rng.integers(0, crop - length + 1))
+
+
+def _margin(size: tuple[int, int], crop: tuple[int, int]) -> int:
+    """Width, pixels, of the padding on each side of an image that `pad: sides` draws the crop from."""
+    margin = 0
+    for length, side in zip(reversed(size), reversed(crop), strict=True):  # the width first, as in the release
+        margin += max(0, (side - length - 2 * margin + 1) // 2)
+    return margin
 
 
 def _sides(crop: int | tuple[int, int]) -> tuple[int, int]:
