@@ -12,6 +12,8 @@ BOXSET = work("{boxset}")
 LOCALIZER = f"{BOXSET}/{{variant}}"
 LOCALIZATION_VARIANTS = ("cam", "bas")
 MORE_TARGETS.append("results/bas_cub_localization.csv")
+# Whether PxAP and pIoU are measured on maps of whole images.
+WHOLE_MAPS = config["localization"]["pixel_scores"] == "official"
 
 
 wildcard_constraints:
@@ -200,6 +202,7 @@ rule localize:
     output:
         maps=f"{LOCALIZER}/cams/{{scatteritem}}.h5",
         scores=f"{LOCALIZER}/predictions/{{scatteritem}}.h5",
+        **({"whole_maps": f"{LOCALIZER}/whole_cams/{{scatteritem}}.h5"} if WHOLE_MAPS else {}),
     log:
         logs("{boxset}/localize/{variant}/{scatteritem}"),
     benchmark:
@@ -226,6 +229,7 @@ rule evaluate_localization:
         heldout=f"{BOXSET}/splits/heldout.txt",
         maps=f"{LOCALIZER}/cams.h5",
         scores=f"{LOCALIZER}/predictions.h5",
+        **({"whole_maps": f"{LOCALIZER}/whole_cams.h5"} if WHOLE_MAPS else {}),
     output:
         scores_table=f"{LOCALIZER}/scores.csv",
         curve=f"{LOCALIZER}/gt_known.csv",
