@@ -64,14 +64,14 @@ rule train_bas:
 
 rule bas_maps:
     input:
+        **({"full_cams": work("{dataset}/full_cams.h5")} if FULL_SEEDS else {}),
         index=work("{dataset}/index.csv"),
         ids=ids_of("train"),
         cams=work("{dataset}/cams.h5"),
         checkpoint=f"{BAS}/bas.safetensors",
-        **({"full_cams": work("{dataset}/full_cams.h5")} if FULL_SEEDS else {}),
     output:
-        maps=f"{BAS}/cams/{{scatteritem}}.h5",
         **({"full_maps": f"{BAS}/full_cams/{{scatteritem}}.h5"} if FULL_SEEDS else {}),
+        maps=f"{BAS}/cams/{{scatteritem}}.h5",
     log:
         logs("{dataset}/bas_maps/{scatteritem}"),
     benchmark:

@@ -200,9 +200,9 @@ rule localize:
         ids=[f"{BOXSET}/splits/{split}.txt" for split in ("heldout", "val")],
         checkpoint=f"{LOCALIZER}/network.safetensors",
     output:
+        **({"whole_maps": f"{LOCALIZER}/whole_cams/{{scatteritem}}.h5"} if WHOLE_MAPS else {}),
         maps=f"{LOCALIZER}/cams/{{scatteritem}}.h5",
         scores=f"{LOCALIZER}/predictions/{{scatteritem}}.h5",
-        **({"whole_maps": f"{LOCALIZER}/whole_cams/{{scatteritem}}.h5"} if WHOLE_MAPS else {}),
     log:
         logs("{boxset}/localize/{variant}/{scatteritem}"),
     benchmark:
@@ -223,13 +223,13 @@ rule localize:
 
 rule evaluate_localization:
     input:
+        **({"whole_maps": f"{LOCALIZER}/whole_cams.h5"} if WHOLE_MAPS else {}),
         index=f"{BOXSET}/index.csv",
         boxes=f"{BOXSET}/boxes.csv",
         ids=f"{BOXSET}/splits/val.txt",
         heldout=f"{BOXSET}/splits/heldout.txt",
         maps=f"{LOCALIZER}/cams.h5",
         scores=f"{LOCALIZER}/predictions.h5",
-        **({"whole_maps": f"{LOCALIZER}/whole_cams.h5"} if WHOLE_MAPS else {}),
     output:
         scores_table=f"{LOCALIZER}/scores.csv",
         curve=f"{LOCALIZER}/gt_known.csv",

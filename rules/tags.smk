@@ -38,8 +38,8 @@ rule cams:
         ids=ids_of("train"),
         checkpoint=work("{dataset}/classifier/classifier.safetensors"),
     output:
-        maps=work("{dataset}/cams/{scatteritem}.h5"),
         **({"full_maps": work("{dataset}/full_cams/{scatteritem}.h5")} if FULL_SEEDS else {}),
+        maps=work("{dataset}/cams/{scatteritem}.h5"),
     log:
         logs("{dataset}/cams/{scatteritem}"),
     benchmark:
