@@ -64,11 +64,13 @@ rule train_bas:
 
 rule bas_maps:
     input:
+        **({"full_cams": work("{dataset}/full_cams.h5")} if FULL_SEEDS else {}),
         index=work("{dataset}/index.csv"),
         ids=ids_of("train"),
         cams=work("{dataset}/cams.h5"),
         checkpoint=f"{BAS}/bas.safetensors",
     output:
+        **({"full_maps": f"{BAS}/full_cams/{{scatteritem}}.h5"} if FULL_SEEDS else {}),
         maps=f"{BAS}/cams/{{scatteritem}}.h5",
     log:
         logs("{dataset}/bas_maps/{scatteritem}"),
@@ -90,7 +92,7 @@ use rule evaluate_seeds as evaluate_bas_seeds with:
     input:
         index=work("{dataset}/index.csv"),
         ids=ids_of("labelled_train"),
-        maps=f"{BAS}/cams.h5",
+        maps=f"{BAS}/{SEEDS}.h5",
     output:
         curve=f"{BAS}/seed_miou.csv",
         scores_table=f"{BAS}/seed_scores.csv",
@@ -104,7 +106,7 @@ use rule affinity_labels as bas_affinity_labels with:
     input:
         index=work("{dataset}/index.csv"),
         ids=ids_of("train"),
-        cams=f"{BAS}/cams.h5",
+        cams=f"{BAS}/{SEEDS}.h5",
     output:
         maps=f"{BAS}/affinity_labels/{{scatteritem}}.h5",
     log:

@@ -12,6 +12,8 @@ BOXSET = work("{boxset}")
 LOCALIZER = f"{BOXSET}/{{variant}}"
 LOCALIZATION_VARIANTS = ("cam", "bas")
 MORE_TARGETS.append("results/bas_cub_localization.csv")
+# Whether PxAP and pIoU are measured on maps of whole images.
+WHOLE_MAPS = config["localization"]["pixel_scores"] == "official"
 
 
 wildcard_constraints:
@@ -198,6 +200,7 @@ rule localize:
         ids=[f"{BOXSET}/splits/{split}.txt" for split in ("heldout", "val")],
         checkpoint=f"{LOCALIZER}/network.safetensors",
     output:
+        **({"whole_maps": f"{LOCALIZER}/whole_cams/{{scatteritem}}.h5"} if WHOLE_MAPS else {}),
         maps=f"{LOCALIZER}/cams/{{scatteritem}}.h5",
         scores=f"{LOCALIZER}/predictions/{{scatteritem}}.h5",
     log:
@@ -220,6 +223,7 @@ rule localize:
 
 rule evaluate_localization:
     input:
+        **({"whole_maps": f"{LOCALIZER}/whole_cams.h5"} if WHOLE_MAPS else {}),
         index=f"{BOXSET}/index.csv",
         boxes=f"{BOXSET}/boxes.csv",
         ids=f"{BOXSET}/splits/val.txt",

@@ -1,5 +1,8 @@
 """Labels from image tags: a classifier, its class activation maps (CAMs), and the pseudo labels of IRN."""
 
+# The maps of which seeds are scored and affinity labels made, and whether there is a second set of maps.
+FULL_SEEDS = config["cams"]["seed_maps"] == "official"
+SEEDS = "full_cams" if FULL_SEEDS else "cams"
 IRN_START = starting_points(
     "imagenet" if config["irn"]["pretrained"] else "classifier", config["irn"]["network"]["backbone"]
 )
@@ -35,6 +38,7 @@ rule cams:
         ids=ids_of("train"),
         checkpoint=work("{dataset}/classifier/classifier.safetensors"),
     output:
+        **({"full_maps": work("{dataset}/full_cams/{scatteritem}.h5")} if FULL_SEEDS else {}),
         maps=work("{dataset}/cams/{scatteritem}.h5"),
     log:
         logs("{dataset}/cams/{scatteritem}"),
@@ -56,7 +60,7 @@ rule evaluate_seeds:
     input:
         index=work("{dataset}/index.csv"),
         ids=ids_of("labelled_train"),
-        maps=work("{dataset}/cams.h5"),
+        maps=work(f"{{dataset}}/{SEEDS}.h5"),
     output:
         curve=work("{dataset}/seed_miou.csv"),
         scores_table=work("{dataset}/seed_scores.csv"),
@@ -79,7 +83,7 @@ rule affinity_labels:
     input:
         index=work("{dataset}/index.csv"),
         ids=ids_of("train"),
-        cams=work("{dataset}/cams.h5"),
+        cams=work(f"{{dataset}}/{SEEDS}.h5"),
     output:
         maps=work("{dataset}/affinity_labels/{scatteritem}.h5"),
     log:

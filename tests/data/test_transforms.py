@@ -219,6 +219,101 @@ def test_black_padding_stays_black_where_colours_change():
     assert (pixels[:, labels == 255] == -1).all() and (pixels[:, labels != 255] > -1).all()
 
 
+def ragged(height, width):
+    """A picture uint8 [H, W, 3] with edges everywhere, and labels uint8 [H, W] of 1..20 in small fields."""
+    y, x = np.mgrid[:height, :width]
+    image = np.stack([(5 * x + 3 * y) % 256, (x * y) % 256, (7 * y + x) % 256], axis=2).astype(np.uint8)
+    return image, (1 + (x // 7 + y // 5) % 20).astype(np.uint8)
+
+
+def padded_as_barm(image, label, crop):
+    """`ExtRandomCrop` of BARM's `utils/ext_transforms.py` before it draws: 0 on all sides of image and label."""
+    for axis in (1, 0):
+        lacking = crop - label.shape[axis]
+        if lacking > 0:
+            margin = int((1 + lacking) / 2)
+            image = np.pad(image, ((margin, margin), (margin, margin), (0, 0)))
+            label = np.pad(label, margin)
+    return image, label
+
+
+@pytest.mark.parametrize("size", [(97, 65), (51, 131), (83, 84)])
+@pytest.mark.parametrize("seed", range(6))
+def test_barms_crops_are_the_released_ones(size, seed):
+    """Re-stated with the same draws. The release mirrors the crop and not the image, which is the same by chance."""
+    mean, std, crop = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), 113
+    image, label = ragged(*size)
+    augment = Augmentation(**CONFIG["barm"]["augmentation"] | {"crop": crop})
+    pixels, labels = augment(image, label, mean, std, np.random.default_rng(seed))
+
+    rng = np.random.default_rng(seed)
+    factor, mirrored = rng.uniform(0.5, 2.0), rng.random() < 0.5
+    width_height = int(size[1] * factor), int(size[0] * factor)
+    image = np.array(Image.fromarray(image).resize(width_height, Image.Resampling.BILINEAR))
+    label = np.array(Image.fromarray(label).resize(width_height, Image.Resampling.NEAREST))
+    image, label = padded_as_barm(image, label, crop)
+    if mirrored:
+        image, label = image[:, ::-1], label[:, ::-1]
+    top, left = (rng.integers(0, length - crop + 1) for length in label.shape)
+    expected = label[top : top + crop, left : left + crop]
+    np.testing.assert_array_equal(labels == 0, expected == 0)
+    assert (labels.numpy() != expected).mean() <= 2 / crop, "ties in a row and a column of the part and of the whole"
+    levels = 255 * (pixels.permute(1, 2, 0).numpy() * std + mean)
+    difference = np.abs(levels - image[top : top + crop, left : left + crop])
+    assert not difference[expected == 0].round(3).any(), "the padding is black"
+    assert difference.mean() < 0.5
+
+
+def test_barms_padding_has_the_released_share_of_a_crop():
+    """Of VOC's usual size over 5, against the release's geometry with draws of its own."""
+    augment, rng = Augmentation(**CONFIG["barm"]["augmentation"] | {"crop": 103}), np.random.default_rng(7)
+    ours = [augment.draw((75, 100), rng)[0].padding().float().mean().item() for _ in range(3000)]
+    shares = []
+    for factor in rng.uniform(0.5, 2.0, 3000):
+        inside = np.ones((int(75 * factor), int(100 * factor)), np.uint8)
+        inside = padded_as_barm(inside[..., None], inside, 103)[1]
+        top, left = (rng.integers(0, length - 102) for length in inside.shape)
+        shares.append(1 - inside[top : top + 103, left : left + 103].mean())
+    assert np.mean(ours) == pytest.approx(np.mean(shares), abs=0.02)
+    assert np.mean(shares) == pytest.approx(0.237, abs=0.02)
+
+
+@pytest.mark.parametrize(("fill", "colour", "label"), [("mean", HALF, 255), ("black", 3 * (0,), 255)])
+def test_padding_that_is_not_background_does_not_count(fill, colour, label):
+    image, labels = picture()
+    augment = Augmentation(crop=80, scale=(1.0, 1.0), pad="end", fill=fill)
+    pixels, labels = augment(image, labels, HALF, HALF, np.random.default_rng(0))
+    assert (labels[40:] == label).all() and (labels[:, 60:] == label).all()
+    assert (pixels[:, 40:] == (colour[0] - 0.5) / 0.5).all() and (labels[:40, :60] != label).all()
+
+
+@pytest.mark.parametrize("size", [(333, 251), (199, 487)])
+@pytest.mark.parametrize("seed", range(6))
+def test_deeplabs_crops_are_those_of_the_pytorch_peer(size, seed):
+    """`_augmentation` in `libs/datasets/base.py` of kazuto1011/deeplab-pytorch, re-stated with the same draws. It
+    resizes in float32, and mirrors the crop, not the image, which is the same by chance."""
+    image, label = ragged(*size)
+    settings = CONFIG["deeplab"]["augmentation"]
+    pixels, labels = Augmentation(**settings)(image, label, *PLAIN, np.random.default_rng(seed))
+
+    rng = np.random.default_rng(seed)
+    factor, mirrored, crop = rng.choice(settings["scales"]), rng.random() < 0.5, settings["crop"]
+    height, width = int(size[0] * factor), int(size[1] * factor)
+    image = cv2.resize(image.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR)
+    label = np.array(Image.fromarray(label).resize((width, height), Image.Resampling.NEAREST))
+    below, right = max(0, crop - height), max(0, crop - width)
+    image = np.pad(image, ((0, below), (0, right), (0, 0)))
+    label = np.pad(label, ((0, below), (0, right)), constant_values=255)
+    if mirrored:
+        image, label = image[:, ::-1], label[:, ::-1]
+    top, left = (rng.integers(0, length - crop + 1) if length > crop else 0 for length in label.shape)
+    expected = label[top : top + crop, left : left + crop]
+    np.testing.assert_array_equal(labels == 255, expected == 255)
+    assert (labels.numpy() != expected).mean() <= 2 / crop, "ties in a row and a column of the part and of the whole"
+    levels = 255 * pixels.permute(1, 2, 0).numpy()
+    assert np.abs(levels - image[top : top + crop, left : left + crop]).max() < 1.01, "whole grey levels"
+
+
 @pytest.mark.parametrize("flip", [False, True])
 def test_a_crop_without_resizing_is_a_slice(flip):
     image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)

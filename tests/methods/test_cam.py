@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from maskmill.methods.cam import merge_scales
+from maskmill.refinement.resize import resize_planes
 
 
 @pytest.fixture
@@ -34,6 +35,31 @@ def test_maps_summed_at_full_size_are_scaled_as_the_reference_maps(maps):
         [0.804165821118, 0.565250716751, 0.648848663609], rel=1e-9
     )
     assert high_res.amax((1, 2)).tolist() == pytest.approx([0.999997194787, 0.999997023315, 0.999996967304], rel=1e-9)
+
+
+@pytest.mark.parametrize("size", [(50, 70), (97, 65), (16, 33), (5, 3)])
+def test_the_full_set_is_irns_second_one(maps, size):
+    """`high_res` of `step/make_cam.py`, re-stated: each scale enlarged to whole strides of 16, cut, summed, divided."""
+    height, width = size
+    strided = 16 * -(-height // 16), 16 * -(-width // 16)
+    enlarged = [F.interpolate(scale[:, None], strided, mode="bilinear", align_corners=False) for scale in maps]
+    total = torch.stack(enlarged).sum(dim=0)[:, 0, :height, :width][[0, 2, 3]]
+    expected = total / (F.adaptive_max_pool2d(total, (1, 1)) + 1e-5)
+    torch.testing.assert_close(merge_scales(maps, size, [1, 3, 4], full=True), expected, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("width", "cell", "quarter"), [(513, 4, 6), (513, 16, 1), (513, 28, -5), (500, 16, 2), (512, 16, 8)]
+)
+def test_the_full_set_lies_half_a_cell_too_far_right_and_the_other_one_is_stretched_to_the_image(width, cell, quarter):
+    """A ResNet's cells of 16 pixels are centred on pixels 0, 16, 32, ...: an object from some cell on begins half a
+    cell to the left of that pixel."""
+    begins = (torch.arange(-(-width // 16)) >= cell).float().expand(1, 3, -1)
+    size, true = (33, width), 16 * cell - 8
+    full = merge_scales([begins], size, [1], full=True).numpy()
+    enlarged = resize_planes(merge_scales([begins], size, [1]).numpy(), size)
+    late = [int((planes[0, 16] > 0.5).argmax()) - true for planes in (full, enlarged)]
+    assert late == [8, quarter]
 
 
 def test_an_image_without_tags_has_no_maps(maps):

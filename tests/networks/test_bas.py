@@ -640,7 +640,10 @@ def test_new_layers_start_as_released():
     assert vgg.f2[1][0].weight.std().item() == pytest.approx(0.02, rel=0.02)
     bound = (6 / (9 * (128 + 64))) ** 0.5  # Xavier's, for 128 channels into 64
     assert other.f2[1][0].weight.abs().max().item() == pytest.approx(bound, rel=0.01)
-    assert not vgg.generator.bias.any() and not other.f2[1][4].bias.any()
+    assert not other.generator.bias.any() and not other.f2[1][4].bias.any()
+    for layer in (vgg.generator, *(vgg.f2[1][at] for at in (0, 2, 4))):  # the release draws anew the weights alone
+        bound = layer.weight[0].numel() ** -0.5  # of torch's biases, which are uniform
+        assert layer.bias.abs().max() <= bound and layer.bias.std().item() == pytest.approx(bound / 3**0.5, rel=0.4)
 
 
 @pytest.mark.parametrize("kind", [BASSeeds, BASLocalizer])

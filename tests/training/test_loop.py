@@ -14,6 +14,7 @@ from maskmill.storage.checkpoints import load_network, load_tensors
 from maskmill.training import loop
 from maskmill.training.ema import EMA
 from maskmill.training.loop import batch_indices, draw_batches, indices_of, resume_path, train
+from maskmill.training.run import TrainingRun
 from maskmill.training.schedules import iterations_of, poly
 
 
@@ -344,6 +345,16 @@ def test_iterations_of_irn_are_those_of_the_released_code():
     assert iterations_of(3, 10_582, 32) == 990
     assert iterations_of(3, 10_582, 32, limit=2) == 2
     assert iterations_of(1, 3, 16) == 1
+
+
+def test_iterations_of_bas_on_cub_are_those_of_the_released_loader():
+    """`WSOL/train.py` keeps an epoch's last batch, of 10 images: 188 iterations an epoch."""
+    loader = torch.utils.data.DataLoader(range(5994), batch_size=32)
+    assert iterations_of(120, 5994, 32, drop_last=False) == 120 * len(loader) == 22_560
+    assert iterations_of(120, 5994, 32) == 22_440
+    assert iterations_of(80, 5994, 32, drop_last=False) == 15_040
+    run = TrainingRun(checkpoint="none", batch_size=32, epochs=120, drop_last=False)
+    assert run.length(range(5994)) == 22_560 and run.length(range(5984)) == 22_440
 
 
 def test_ema_follows_theta_as_the_reference_run():

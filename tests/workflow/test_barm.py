@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from torchvision.transforms import InterpolationMode, functional
 
 import faults
+from barm.evaluate_step import centre_crop
 from maskmill.data.catalog import DATASETS, VOC
 from maskmill.data.images import read_mask
 from maskmill.data.index import read_ids, read_index
@@ -196,6 +198,18 @@ def test_the_released_codes_ways_run_too(copied):
     assert set(table["class_name"]) - {"", "background"} <= {VOC.classes[i] for i in chain(*CLASSES[:2])}
     tensors = load_tensors(copied.folder / checkpoint)[0]
     assert (tensors["ears.1.1.running_mean"] == 0).all() and (tensors["ears.1.1.running_var"] == 1).all()
+
+
+@pytest.mark.parametrize("size", [(375, 500), (500, 334), (97, 65), (333, 500), (281, 500), (640, 513), (500, 375)])
+def test_centre_crops_are_torchvisions(size):
+    """BARM's `val_transform`: `Resize(513)` and `CenterCrop(513)` of a Pillow image, of labels by nearest neighbour."""
+    y, x = np.mgrid[: size[0], : size[1]]
+    image = np.stack([(5 * x + 3 * y) % 256, (x * y) % 256, (7 * y + x) % 256], axis=2).astype(np.uint8)
+    label = ((x // 7 + y // 5) % 21).astype(np.uint8)
+    for array, mode in ((image, InterpolationMode.BILINEAR), (label, InterpolationMode.NEAREST)):
+        resized = functional.resize(Image.fromarray(array), 513, mode)
+        expected = np.array(functional.center_crop(resized, 513))
+        np.testing.assert_array_equal(centre_crop(array, Image.Resampling[mode.name]), expected)
 
 
 def test_joint_learns_all_classes_in_one_group(barm):

@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from torch.nn import functional as F
 
 import maskmill
 from bas import bas_maps, train_bas
@@ -22,9 +23,11 @@ from maskmill.errors import InputError
 from maskmill.methods.bas import fused
 from maskmill.methods.cam import merge_scales
 from maskmill.networks.bas import BASLocalizer, BASSeeds
+from maskmill.networks.classifier import Classifier
 from maskmill.storage.checkpoints import load_network, load_tensors, save_network
 from maskmill.storage.maps import create_maps
 from maskmill.training.run import TrainingRun
+from tags import cams
 
 TARGET = "results/bas_voc_miou.csv"
 WORK = "work/sample/voc"
@@ -130,6 +133,49 @@ def test_seeds_are_the_maps_of_bas_alone_or_with_the_classifiers_added(tmp_path,
     stored = torch.from_numpy(seeds["a"]).float()
     torch.testing.assert_close(stored, both if add_cams else alone, rtol=0, atol=5e-4)  # float16 below 1
     assert list(seeds.attributes_of("a")["classes"]) == [2, 9]
+
+
+def test_the_full_set_of_maps_is_summed_and_fused_as_in_the_releases(tmp_path):
+    torch.manual_seed(0)
+    networks = {"classifier": Classifier("sample_cnn", 20).eval(), "bas": BASSeeds("sample_cnn", 20).eval()}
+    image, scales, classes = np.random.default_rng(0).integers(0, 256, (50, 71, 3), np.uint8), [1.0, 0.5], (2, 9)
+    Image.fromarray(image).save(tmp_path / "a.png")
+    write_index(tmp_path / "index.csv", [Record("a", tmp_path / "a.png", None, 50, 71, classes, ("train",))])
+    (tmp_path / "ids.txt").write_text("a\n")
+    for name, network in networks.items():
+        save_network(tmp_path / f"{name}.safetensors", network)
+    shared = {"index": str(tmp_path / "index.csv"), "ids": str(tmp_path / "ids.txt"), "scales": scales}
+    of_cams = {"maps": str(tmp_path / "cams.h5"), "full_maps": str(tmp_path / "full_cams.h5")}
+    cams.main(**shared, **of_cams, checkpoint=str(tmp_path / "classifier.safetensors"))
+    of_bas = {"maps": str(tmp_path / "bas.h5"), "full_maps": str(tmp_path / "full_bas.h5")}
+    of_bas |= {"cams": of_cams["maps"], "full_cams": of_cams["full_maps"]}
+    bas_maps.main(**shared, **of_bas, checkpoint=str(tmp_path / "bas.safetensors"), add_cams=True)
+
+    with torch.inference_mode():
+        sets = {}
+        for name, network in networks.items():
+            about = network.backbone if name == "classifier" else network
+            inputs = [network_input(image, about.mean, about.std, size) for size in ((50, 71), (25, 36))]
+            enlarged = [F.interpolate(network.cam(pixels)[:, None], (64, 80), mode="bilinear") for pixels in inputs]
+            total = sum(enlarged)[[1, 8], 0, :50, :71]
+            sets[name] = total / (total.amax((1, 2), keepdim=True) + 1e-5)
+    total = sets["classifier"] + sets["bas"]
+    both = total / (total.amax((1, 2), keepdim=True) + 1e-5)
+    for path, expected in ((of_cams["full_maps"], sets["classifier"]), (of_bas["full_maps"], both)):
+        store = maskmill.open_maps(path)
+        torch.testing.assert_close(torch.from_numpy(store["a"]).float(), expected, rtol=0, atol=5e-4)
+        assert list(store.attributes_of("a")["classes"]) == [2, 9]
+    assert maskmill.open_maps(of_bas["maps"])["a"].shape == (2, 13, 18)
+
+
+def test_the_official_seed_maps_reach_seeds_and_affinity_labels_but_not_the_walk(project):
+    plan = project.run(TARGET, "--dry-run", "--config", "cams={seed_maps: official}")
+    jobs = [job.split("output:")[0] for job in plan.split("\nrule ")]
+    for rule, store in (("evaluate_seeds", "voc"), ("affinity_labels", "voc"), ("bas_affinity_labels", "voc/bas")):
+        inputs = next(job for job in jobs if job.startswith(f"{rule}:"))
+        assert f"{store}/full_cams.h5" in inputs and f"{store}/cams.h5" not in inputs
+    for rule in ("random_walk", "bas_random_walk"):
+        assert "full_cams" not in next(job for job in jobs if job.startswith(f"{rule}:"))
 
 
 def test_an_image_without_tags_is_left_out_and_counted(project):

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,13 +12,14 @@ import torch
 from PIL import Image
 
 import maskmill
-from boxes import evaluate_localization
+from boxes import evaluate_localization, localize
 from boxes.bas_gallery import scaled_box
 from boxes.localize import CENTRE, ten_crops
 from maskmill.data.index import Record, read_ids, read_index, write_index
 from maskmill.data.localization import Located, read_boxes, write_boxes
 from maskmill.evaluation.localization import Protocol, boxes_in_crop, enlarge, hits, normalise, threshold_ious
-from maskmill.storage.checkpoints import load_tensors
+from maskmill.networks.bas import BASLocalizer
+from maskmill.storage.checkpoints import load_tensors, save_network
 from maskmill.storage.maps import create_maps
 
 TARGETS = ["results/bas_cub_localization.csv", "results/bas_ilsvrc_localization.csv"]
@@ -111,6 +113,9 @@ def test_an_edit_reruns_what_reads_it(localized):
     assert planned("localization={thresholds: [0.1, 1.0, 0.1]}") == {k: v for k, v in table.items() if k != "total"}
     assert "train_bas_localizer" not in planned("localization={top_k: [1, 2]}")
     assert planned("localization={lr: 0.001}")["train_bas_localizer"] == 2
+    assert planned("localization={drop_last: false}")["train_bas_localizer"] == 2
+    whole = planned("localization={pixel_scores: official}")
+    assert whole["localize"] == whole["evaluate_localization"] == 2 and "train_bas_localizer" not in whole
 
 
 RULES = {  # of the two releases
@@ -225,6 +230,65 @@ def test_held_out_thresholds_are_chosen_on_the_held_out_images_alone(scored):
     # The halo's box is 37 wide in the +1 convention, the object's 21: IoU 0.32 passes the level 0.3 alone.
     assert values["maxboxaccv2_heldout"] == values["maxboxaccv2_printed_heldout"] == pytest.approx(100 / 3, abs=1e-3)
     assert values["pxap"] == values["piou"] == pytest.approx(100)
+
+
+def counted_as_released(maps: list[np.ndarray], grey: np.ndarray, side: int) -> tuple[float, float]:
+    """PxAP and pIoU of `WSOL/count_pxap.py`, re-stated, for maps that have one mask."""
+    mask = cv2.resize(grey.astype(np.float32), (side, side), interpolation=cv2.INTER_NEAREST) > 0.5
+    edges = np.append(np.arange(0, 1, 0.001), [1.0, 2.0, 3.0])
+    true, false = np.zeros(1002), np.zeros(1002)
+    for one in maps:
+        scaled = cv2.resize((one - one.min()) / (one.max() - one.min() + 1e-5), dsize=(side, side))
+        true += np.histogram(scaled[mask], bins=edges)[0]
+        false += np.histogram(scaled[~mask], bins=edges)[0]
+    tp, fp = true[::-1].cumsum(), false[::-1].cumsum()
+    predicted = tp + fp > 0
+    with np.errstate(invalid="ignore"):
+        precision, recall = tp / (tp + fp), tp / true.sum()
+    steps = precision[1:] * np.diff(recall)
+    return 100 * steps[predicted[1:]].sum(), 100 * (tp / (fp + true.sum())).max()
+
+
+def test_pixel_scores_of_whole_images_are_those_of_the_released_counter(scored, tmp_path):
+    rng = np.random.default_rng(3)
+    grey = rng.choice([0, 0, 40, 255], (53, 31)).astype(np.uint8)
+    Image.fromarray(grey).save(tmp_path / "mask.png")
+    on_crops = scored()
+    ids = ("val0", "val1", "heldout0", "heldout1")
+    maps = {image_id: rng.random((1, 7, 9)).astype(np.float16) for image_id in ids}
+    with create_maps(tmp_path / "whole.h5", "cam", producer="test", parameters={"top_k": [1]}) as store:
+        for image_id, planes in maps.items():
+            store.write(image_id, planes)
+    values = scored(whole_maps=str(tmp_path / "whole.h5"))
+    expected = counted_as_released([maps[f"val{number}"][0].astype(np.float32) for number in (0, 1)], grey, 40)
+    assert (values["pxap"], values["piou"]) == pytest.approx(expected, abs=1e-6)
+    assert abs(values["pxap"] - on_crops["pxap"]) > 1, "of other maps, and with grey 40 as object"
+    boxes = ["gt_known_loc", "maxboxaccv2", "threshold_heldout"]
+    assert [values[metric] for metric in boxes] == [on_crops[metric] for metric in boxes]
+
+
+@pytest.mark.parametrize("variant", ["bas", "cam"])
+def test_maps_of_whole_images_are_the_networks_of_the_image_at_the_crops_size(variant, tmp_path):
+    torch.manual_seed(0)
+    network = BASLocalizer("sample_cnn", 5, head_width=8).eval()
+    image = np.random.default_rng(1).integers(0, 256, (45, 61, 3), np.uint8)
+    paths = {name: str(tmp_path / f"{name}.h5") for name in ("maps", "scores", "whole_maps")}
+    paths |= {"index": str(tmp_path / "index.csv"), "checkpoint": str(tmp_path / "bas.safetensors")}
+    Image.fromarray(image).save(tmp_path / "a.png")
+    write_index(paths["index"], [Record("a", tmp_path / "a.png", None, 45, 61, (4,), ("val",))])
+    (tmp_path / "ids.txt").write_text("a\n")
+    save_network(paths["checkpoint"], network)
+    localize.main(**paths, ids=[str(tmp_path / "ids.txt")], variant=variant, resize=40, crop=32, top_k=[1, 3])
+
+    small = np.array(Image.fromarray(image).resize((32, 32), Image.Resampling.BILINEAR)) / 255
+    pixels = torch.from_numpy((small - network.mean) / network.std).permute(2, 0, 1)[None].float()
+    with torch.inference_mode():
+        logits, generated, activations = network.predict(pixels)
+    planes = (generated if variant == "bas" else activations)[0]
+    expected = torch.stack([planes[3], planes[logits[0].topk(3).indices].mean(dim=0)])
+    stored = torch.from_numpy(maskmill.open_maps(paths["whole_maps"])["a"]).float()
+    torch.testing.assert_close(stored, expected, rtol=1e-3, atol=1e-4)  # float16
+    assert not torch.equal(stored, torch.from_numpy(maskmill.open_maps(paths["maps"])["a"]).float())
 
 
 def test_top_1_counts_by_the_ten_crop_scores(scored):

@@ -8,12 +8,13 @@ Source: the evaluation of ANDYZAQ/BARM, whose scripts set `--crop_val`.
 import numpy as np
 import pandas as pd
 import torch
+from PIL import Image
 
 from maskmill.data.catalog import DATASETS
 from maskmill.data.images import read_image, read_mask
 from maskmill.data.incremental import channel_classes
 from maskmill.data.index import read_ids, read_index
-from maskmill.data.transforms import Geometry, network_input, scaled
+from maskmill.data.transforms import network_input
 from maskmill.errors import InputError
 from maskmill.evaluation.incremental import known_truth, step_scores
 from maskmill.evaluation.segmentation import confusion
@@ -61,11 +62,9 @@ def main(
         image = read_image(records[image_id].image, None if eval_policy == "crop513" else short_side)
         truth = read_mask(records[image_id].mask, num_classes)
         if eval_policy == "crop513":
-            crop = centre_crop(image.shape[:2])
-            pixels = crop.image(image, model.backbone.mean, model.backbone.std)[None]
-            truth = crop.label(truth).numpy().astype(np.uint8)
-        else:
-            pixels = network_input(image, model.backbone.mean, model.backbone.std)
+            image = centre_crop(image, Image.Resampling.BILINEAR)
+            truth = centre_crop(truth, Image.Resampling.NEAREST)
+        pixels = network_input(image, model.backbone.mean, model.backbone.std)
         best = probabilities(model(pixels.to(device)).logits, truth.shape)[0].argmax(dim=0)
         matrix += confusion(known_truth(truth, steps), class_of[best.cpu().numpy()], num_classes)
     with atomic_path(confusion_table) as path:
@@ -74,10 +73,15 @@ def main(
         pd.DataFrame(step_scores(matrix, names, steps, counted=counted)).to_csv(path, index=False)
 
 
-def centre_crop(size: tuple[int, int]) -> Geometry:
-    """The middle square of an image whose shorter side is resized, bilinearly, to 513 pixels."""
-    height, width = scaled(size, CROP / min(size))
-    return Geometry((height, width), False, ((height - CROP) // 2, (width - CROP) // 2), CROP, "bilinear")
+def centre_crop(array: np.ndarray, resample: Image.Resampling) -> np.ndarray:
+    """The middle square of an image or labels, uint8 [H, W, ...], whose shorter side is resized to 513 pixels.
+
+    The longer side is truncated, and the square's start rounded to even, as torchvision's `Resize` and `CenterCrop` do.
+    """
+    height, width = (int(CROP * side / min(array.shape[:2])) for side in array.shape[:2])
+    top, left = round((height - CROP) / 2), round((width - CROP) / 2)
+    resized = Image.fromarray(array).resize((width, height), resample)
+    return np.array(resized)[top : top + CROP, left : left + CROP]
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ found on the images that they score; where `setting` has none, they are found he
 takes its best thresholds on the scored images, as the benchmark defines it. With the suffix `_heldout`, all of them are
 chosen on the held-out images.
 
-In: index, boxes, id lists, maps and class scores of the scored and of the held-out images.
+In: index, boxes, id lists, maps and class scores of the scored and of the held-out images; optionally maps of whole
+images, on which PxAP and pIoU are then measured.
 Out: scores, and GT-known localisation at every threshold and k.
 Source: `WSOL/evaluator.py` of wpy1999/BAS-Extension, and the evaluation of wpy1999/BAS.
 """
@@ -95,6 +96,7 @@ def main(
     thresholds: list[float],
     setting: dict,
     threads: int = 1,
+    whole_maps: str | None = None,
 ) -> None:
     """Score the maps of one variant.
 
@@ -110,11 +112,14 @@ def main(
         protocol: whose evaluation code scores follow: ext or cvpr; see `maskmill.evaluation.localization`.
         thresholds: thresholds to try on maps normalised to 0..1: first, end (not included), step.
         setting: threshold and top_k (one of the maps'); null: the best ones on the scored images.
+        whole_maps: map store of localisation maps of whole images, as `localize.py` writes it, for PxAP and pIoU as
+            `WSOL/count_pxap.py` has them, where all grey of a mask is object; none: these are measured on the crop.
     """
     rules, store = PROTOCOLS[protocol], open_maps(maps)
     top_k = json.loads(store.attributes["parameters"])["top_k"]
     levels = sorted({*np.arange(*thresholds).round(4), *filter(None, [setting["threshold"]])})
-    measure_one = partial(measure, store=store, rules=rules, resize=resize, crop=crop, levels=levels)
+    whole = None if whole_maps is None else open_maps(whole_maps)
+    measure_one = partial(measure, store=store, whole=whole, rules=rules, resize=resize, crop=crop, levels=levels)
     records, truth = read_index(index), read_boxes(boxes)
     splits = {}
     for name, path in (("val", ids), ("heldout", heldout)):
@@ -143,24 +148,41 @@ def main(
 
 
 def measure(
-    image: tuple[Record, np.ndarray], store: Maps, rules: Protocol, resize: int, crop: int, levels: list[float]
+    image: tuple[Record, np.ndarray],
+    store: Maps,
+    whole: Maps | None,
+    rules: Protocol,
+    resize: int,
+    crop: int,
+    levels: list[float],
 ) -> Measured:
     record, truth = image
     boxes = boxes_in_crop(truth, (record.height, record.width), resize, crop, truncated=rules.truncated)
     planes = [enlarge(plane, crop) for plane in normalise(store[record.image_id].astype(np.float32), rules.epsilon)]
-    mask = None if record.mask is None else object_mask(record.mask, resize, crop)
     return Measured(
         ious=np.stack([threshold_ious(plane, boxes, levels) for plane in planes]).astype(np.float32),
         contours=np.stack([contour_ious(plane, boxes) for plane in planes]).astype(np.float32),
-        histograms=None if mask is None else np.stack([score_histograms(plane, mask) for plane in planes]),
+        histograms=None if record.mask is None else pixel_histograms(record, planes, whole, rules, resize, crop),
     )
 
 
-def object_mask(path: Path, resize: int, crop: int) -> np.ndarray:
-    """The central crop of an object's mask: uint8 [crop, crop], 1 on the object."""
+def pixel_histograms(
+    record: Record, planes: list[np.ndarray], whole: Maps | None, rules: Protocol, resize: int, crop: int
+) -> np.ndarray:
+    """Scores over object and background, int64 [K, 2, 1002], on the crop or, if there are such maps, on the whole."""
+    if whole is None:
+        mask = object_mask(record.mask, resize, crop, OBJECT)
+    else:
+        mask = object_mask(record.mask, crop, crop, 1)
+        planes = [enlarge(plane, crop) for plane in normalise(whole[record.image_id].astype(np.float32), rules.epsilon)]
+    return np.stack([score_histograms(plane, mask) for plane in planes])
+
+
+def object_mask(path: Path, resize: int, crop: int, least: int) -> np.ndarray:
+    """The central crop of an object's mask: uint8 [crop, crop], 1 on the object, whose grey is at least `least`."""
     grey = cv2.resize(read_image(path)[..., 0], (resize, resize), interpolation=cv2.INTER_NEAREST)
     start = round((resize - crop) / 2)
-    return (grey[start : start + crop, start : start + crop] >= OBJECT).astype(np.uint8)
+    return (grey[start : start + crop, start : start + crop] >= least).astype(np.uint8)
 
 
 def stacked(measured: list[Measured], records: list[Record], scores: Maps) -> Split:

@@ -1,10 +1,12 @@
 """Compute localisation maps and class scores.
 
 In: index, id lists, a trained `BASLocalizer`.
-Out: maps for several k, so that a search over threshold and k needs no forward pass; class scores.
+Out: maps for several k, so that a search over threshold and k needs no forward pass; class scores; optionally maps of
+whole images.
 Source: `WSOL/evaluator.py` of wpy1999/BAS-Extension.
 """
 
+from contextlib import ExitStack
 from itertools import chain
 
 import numpy as np
@@ -37,6 +39,7 @@ def main(
     crop: int,
     top_k: list[int],
     scatteritem: str = "1-of-1",
+    whole_maps: str | None = None,
 ) -> None:
     """Compute the maps and class scores of the images of one part.
 
@@ -50,6 +53,7 @@ def main(
         variant: bas (maps of the generator) or cam (class activation maps of the same network's head).
         top_k: 1 is the map of the true class, as in the released code; k > 1 is the mean of the maps of the k likeliest
             classes.
+        whole_maps: map store to write: as `maps`, but of the whole image, which is resized to the size of the crop.
     """
     records = read_index(index)
     device = inference_device()
@@ -57,17 +61,37 @@ def main(
     parameters = {"variant": variant, "resize": resize, "crop": crop, "top_k": top_k}
     origin = {"producer": "localize", "parameters": parameters, "inputs": [checkpoint]}
     image_ids = shard(list(chain(*map(read_ids, ids))), scatteritem)
-    with create_maps(maps, "cam", **origin) as map_store, create_maps(scores, "probability", **origin) as score_store:
+    with ExitStack() as stack:
+        map_store = stack.enter_context(create_maps(maps, "cam", **origin))
+        score_store = stack.enter_context(create_maps(scores, "probability", **origin))
+        whole_store = None if whole_maps is None else stack.enter_context(create_maps(whole_maps, "cam", **origin))
         for image_id in progress(image_ids, f"localize {variant} {scatteritem}"):
-            crops = ten_crops(read_image(records[image_id].image), resize, crop, network.mean, network.std)
-            logits, generated, activations = network.predict(crops.to(device))
-            planes = generated if variant == "bas" else activations
-            centre = slice(CENTRE, CENTRE + 1)
-            label = torch.tensor([records[image_id].classes[0] - 1], device=device)
-            selected = [selected_map(planes[centre], logits[centre], label, min(k, len(logits[0])))[0] for k in top_k]
+            image, label = read_image(records[image_id].image), records[image_id].classes[0] - 1
+            crops = ten_crops(image, resize, crop, network.mean, network.std).to(device)
+            logits, *planes = network.predict(crops)
+            centre = [part[CENTRE : CENTRE + 1] for part in (logits, *planes)]
+            map_store.write(image_id, chosen_maps(*centre, label, variant, top_k), top_k=top_k)
             softmax = logits.softmax(dim=1)
-            map_store.write(image_id, torch.stack(selected).half().cpu().numpy(), top_k=top_k)
             score_store.write(image_id, torch.stack([softmax[CENTRE], softmax.mean(dim=0)]).cpu().numpy())
+            if whole_store is not None:
+                whole = normalise(to_tensor(squared(image, crop)), network.mean, network.std)[None].to(device)
+                of_whole = chosen_maps(*network.predict(whole), label, variant, top_k)
+                whole_store.write(image_id, of_whole, top_k=top_k)
+
+
+def chosen_maps(
+    logits: torch.Tensor,
+    generated: torch.Tensor,
+    activations: torch.Tensor,
+    label: int,
+    variant: str,
+    top_k: list[int],
+) -> np.ndarray:
+    """The maps that `top_k` asks for, float16 [K, h, w], of what `BASLocalizer.predict` says of one crop."""
+    planes = generated if variant == "bas" else activations
+    classes = torch.tensor([label], device=logits.device)
+    selected = [selected_map(planes, logits, classes, min(k, len(logits[0])))[0] for k in top_k]
+    return torch.stack(selected).half().cpu().numpy()
 
 
 def ten_crops(image: np.ndarray, resize: int, crop: int, mean, std) -> torch.Tensor:

@@ -70,7 +70,7 @@ def main(
         return localization_losses(*model(image, label), label, alpha=alpha, beta=beta, saturated=saturated)
 
     groups = parameter_groups(model, lr=lr, weight_decay=weight_decay, new_factor=new_factor, bias_factor=bias_factor)
-    schedule = step_decay(iterations_of(decay_epochs, len(images), run.batch_size))
+    schedule = step_decay(iterations_of(decay_epochs, len(images), run.batch_size, drop_last=run.drop_last))
     run.train(model, step, groups, images, schedule=schedule)
 
 

@@ -1,11 +1,12 @@
 """Compute class activation maps of the images' tags, summed over several scales and the mirrored image.
 
 In: index, id list, classifier.
-Out: class activation maps, at a quarter of the working size.
+Out: class activation maps, at a quarter of the working size, and optionally at the working size.
 Source: `step/make_cam.py` of jiwoon-ahn/irn.
 """
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 import numpy as np
 import torch
@@ -33,6 +34,7 @@ def main(
     scales: list[float],
     scatteritem: str = "1-of-1",
     short_side: int | None = None,
+    full_maps: str | None = None,
 ) -> None:
     """Compute the maps of the images of one part.
 
@@ -40,17 +42,23 @@ def main(
         checkpoint: safetensors file of the trained classifier.
         maps: map store to write: per image float16 [k, ceil(H/4), ceil(W/4)] in 0..1, one plane per tag, each divided
             by its maximum; attribute `classes` holds the mask ids of the planes.
+        full_maps: another map store to write, in which maps are [k, H, W], see `maskmill.methods.cam.merge_scales`.
     """
     records = read_index(index)
     device = inference_device()
     classifier = prepared(load_network(checkpoint, Classifier)).to(device)
-    parameters = {"scales": scales, "short_side": short_side}
-    with create_maps(maps, "cam", producer="cams", parameters=parameters, inputs=[checkpoint]) as store:
+    origin = {"producer": "cams", "parameters": {"scales": scales, "short_side": short_side}, "inputs": [checkpoint]}
+    with ExitStack() as stack:
+        store = stack.enter_context(create_maps(maps, "cam", **origin))
+        full_store = None if full_maps is None else stack.enter_context(create_maps(full_maps, "cam", **origin))
         for image_id in progress(shard(read_ids(ids), scatteritem), f"cams {scatteritem}"):
             image = read_image(records[image_id].image, short_side)
-            classes = records[image_id].classes
-            cams = activation_maps(classifier, image, scales, classes)
-            store.write(image_id, cams.half().cpu().numpy(), classes=classes)
+            size, classes = image.shape[:2], records[image_id].classes
+            of_scales = scale_maps(classifier, image, scales)
+            store.write(image_id, merge_scales(of_scales, size, classes).half().cpu().numpy(), classes=classes)
+            if full_store is not None:
+                full = merge_scales(of_scales, size, classes, full=True)
+                full_store.write(image_id, full.half().cpu().numpy(), classes=classes)
 
 
 def prepared(classifier: Classifier) -> Classifier:
@@ -63,10 +71,15 @@ def activation_maps(
     classifier: Classifier, image: np.ndarray, scales: Sequence[float], classes: Sequence[int]
 ) -> Tensor:
     """float [len(classes), ceil(H/4), ceil(W/4)] in 0..1 of an image uint8 [H, W, 3]."""
+    return merge_scales(scale_maps(classifier, image, scales), image.shape[:2], classes)
+
+
+def scale_maps(classifier: Classifier, image: np.ndarray, scales: Sequence[float]) -> list[Tensor]:
+    """Maps of all classes, float [C, h, w] at each scale, of an image uint8 [H, W, 3]."""
     backbone, size = classifier.backbone, image.shape[:2]
     device = classifier.classifier.weight.device
     inputs = (network_input(image, backbone.mean, backbone.std, scaled(size, scale)) for scale in scales)
-    return merge_scales([classifier.cam(pixels.to(device)) for pixels in inputs], size, classes)
+    return [classifier.cam(pixels.to(device)) for pixels in inputs]
 
 
 if __name__ == "__main__":

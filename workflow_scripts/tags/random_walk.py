@@ -39,7 +39,8 @@ def main(
     Args:
         checkpoint: safetensors file of the trained IRNet.
         maps: map store to write: labels uint8 [H, W] at the working size.
-        crop_size: pixels; side of the square that an image is padded to, or cropped to, for its edge map.
+        crop_size: pixels; side of the square that an image is padded to for its edge map; a longer side is padded to
+            a multiple of 16.
         walk: keyword arguments of `maskmill.refinement.random_walk.random_walk`: radius, beta, exp_times.
         walk_background: score in 0..1 of the background: pixels where no class exceeds it become background.
         cam_power: exponent of the activations before the walk.

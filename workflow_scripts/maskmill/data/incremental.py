@@ -20,8 +20,8 @@ Steps = Sequence[Sequence[int]]  # class ids of each step, background (0) not am
 
 # "a-b": a classes in the first step, then b classes per step.
 PROTOCOLS = {
-    "voc": ("19-1", "15-5", "15-1", "10-1", "5-3", "5-1", "2-2"),
-    "ade20k": ("100-50", "100-10", "100-5", "50-50"),
+    "voc": ("19-1", "15-5", "15-1", "10-1", "5-5", "5-3", "5-1", "2-2", "2-1"),
+    "ade20k": ("100-50", "100-10", "100-5", "50-50", "50-20"),
 }
 CLASSES = {"voc": 20, "ade20k": 150}  # without background
 SCHEMES = ("overlapped", "disjoint")

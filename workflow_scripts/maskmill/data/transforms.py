@@ -198,6 +198,9 @@ class Augmentation:
             return self.square, self.square
         if self.long_side is not None:
             factor = rng.integers(self.long_side[0], self.long_side[1] + 1) / max(size)
+
+
+            factor: float = rng.integers(self.long_side[0], self.long_side[1] + 1) / max(size)
         elif self.scale is not None:
             factor = rng.uniform(*self.scale)
         else:

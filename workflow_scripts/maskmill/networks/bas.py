@@ -227,12 +227,13 @@ def parameter_groups(
 
 
 def _initialise(layer: nn.Module, *, normal: bool) -> None:
-    """Initialise a convolution as the released code does: N(0, 0.02) for VGG, else Xavier-uniform; biases with 0."""
+    """Initialise a convolution as the released code does: for VGG N(0, 0.02), with biases as torch draws them; else
+    Xavier-uniform, with biases of 0."""
     weight = layer.get_parameter("weight")
     if normal:
         nn.init.normal_(weight, std=0.02)
-    else:
-        nn.init.xavier_uniform_(weight)
+        return
+    nn.init.xavier_uniform_(weight)
     if layer.bias is not None:
         nn.init.zeros_(layer.get_parameter("bias"))
 

@@ -119,8 +119,8 @@ def edge_map(network: IRNet, image: Tensor, crop_size: int = 512) -> Tensor:
 def pair_edge_map(network: IRNet, pair: Tensor, crop_size: int) -> Tensor:
     """`edge_map` of an image and its mirror image, each padded on the right and below.
 
-    A side longer than `crop_size` is padded to the next multiple of 16. (The released code cuts the image off at
-    `crop_size`, by negative padding, and so loses part of COCO's 640-pixel images.)
+    A side longer than `crop_size` is padded to the next multiple of 16. (The released code cuts such an image off, by
+    negative padding. Its edge map is then smaller than the maps that walk over it, and the script stops.)
 
     Args:
         pair: both images, normalised, [2, 3, H, W].

@@ -22,7 +22,9 @@ class TrainingRun:
     Attributes:
         checkpoint: safetensors file that the trained network is saved to.
         batch_size: images per iteration, over all devices.
-        epochs: passes over the images; the last incomplete batch of each is dropped.
+        epochs: passes over the images.
+        drop_last: whether the last, incomplete batch of an epoch is no iteration; otherwise it is one, and images of
+            the next epoch fill the batch.
         iterations: length of the training; default: as many as `epochs` have.
         optimizer: keyword arguments of `build_optimizer`, such as {name: adamw}; null: those of the method.
         max_iterations: cap on the length, for tests; null: none.
@@ -39,6 +41,7 @@ class TrainingRun:
     checkpoint: str
     batch_size: int
     epochs: float | None = None
+    drop_last: bool = True
     iterations: int | None = None
     optimizer: dict | None = None
     max_iterations: int | None = None
@@ -61,7 +64,7 @@ class TrainingRun:
             return self.iterations if self.max_iterations is None else min(self.iterations, self.max_iterations)
         if self.epochs is None:
             raise InputError("a training needs --epochs or --iterations")
-        return iterations_of(self.epochs, len(images), self.batch_size, self.max_iterations)
+        return iterations_of(self.epochs, len(images), self.batch_size, self.max_iterations, drop_last=self.drop_last)
 
     def train(
         self,

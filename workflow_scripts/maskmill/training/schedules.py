@@ -45,7 +45,14 @@ def constant(iteration: int) -> float:
     return 1.0
 
 
-def iterations_of(epochs: float, images: int, batch_size: int, limit: int | None = None) -> int:
-    """Iterations of `epochs` epochs without each one's last incomplete batch; at least 1, at most `limit`."""
-    iterations = max(1, round(epochs * max(1, images // batch_size)))
+def iterations_of(
+    epochs: float, images: int, batch_size: int, limit: int | None = None, *, drop_last: bool = True
+) -> int:
+    """Iterations of `epochs` epochs; at least 1, at most `limit`.
+
+    Args:
+        drop_last: whether the last, incomplete batch of an epoch is no iteration.
+    """
+    batches = images // batch_size if drop_last else math.ceil(images / batch_size)
+    iterations = max(1, round(epochs * max(1, batches)))
     return iterations if limit is None else min(iterations, limit)
