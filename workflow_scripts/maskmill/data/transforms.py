@@ -197,9 +197,6 @@ class Augmentation:
         if self.square is not None:
             return self.square, self.square
         if self.long_side is not None:
-            factor = rng.integers(self.long_side[0], self.long_side[1] + 1) / max(size)
-
-
             factor: float = rng.integers(self.long_side[0], self.long_side[1] + 1) / max(size)
         elif self.scale is not None:
             factor = rng.uniform(*self.scale)
