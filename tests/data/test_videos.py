@@ -54,6 +54,7 @@ def test_times_that_vary_odd_sides_and_sound_are_kept(tmp_path):
     assert len(kept) > 40 and copied == kept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate", "frames"), [(960, 960), (Fraction(30000, 1001), 30)])
 def test_fast_and_broken_rates_last_as_long_as_before(rate, frames, tmp_path):
     film(tmp_path / "slow_motion.mp4", range(frames), size=(16, 16), tick=1 / Fraction(rate), codec="mpeg4")

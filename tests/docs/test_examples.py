@@ -99,6 +99,7 @@ def test_a_new_method_touches_few_shared_files():
     assert len({name for action, name, *_ in blocks if action != "new"}) <= 4
 
 
+@pytest.mark.slow
 def test_a_backbone_is_a_function_and_its_name(copy):
     apply("add_backbone.md", copy)
     planned = snakemake(copy, "results/cwbass_voc_miou.csv", "-n", "--quiet", "rules", "--configfile", "regnet.yaml")

@@ -71,6 +71,7 @@ def test_cells_run_from_the_destination_to_the_source():
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("radius", "size", "sources", "source_sha", "destination_sha", "destination_sum", "cells_sha"),
     [

@@ -480,6 +480,7 @@ def bus_error():
     os.kill(os.getpid(), signal.SIGBUS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", [no_room, bus_error])
 def test_a_shared_memory_that_is_too_small_is_one_line_with_the_setting(end):
     with pytest.raises(

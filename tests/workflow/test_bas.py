@@ -109,6 +109,7 @@ def test_mars_runs_on_the_labels_by_one_value_and_its_table_says_so(bas):
     assert rows["paper_value"].isna().all(), "the papers' numbers are of another provider"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("add_cams", [False, True])
 def test_seeds_are_the_maps_of_bas_alone_or_with_the_classifiers_added(tmp_path, add_cams):
     torch.manual_seed(0)

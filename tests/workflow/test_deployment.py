@@ -141,6 +141,7 @@ def test_an_export_that_differs_from_its_network_is_refused(tmp_path, monkeypatc
     assert not (tmp_path / "m.onnx").exists()
 
 
+@pytest.mark.slow
 def test_an_exported_network_tells_what_it_takes_and_where_it_comes_from(tmp_path, monkeypatch):
     torch.manual_seed(0)
     network = PlainDecoder("sample_cnn_light", 11).eval()
