@@ -8,9 +8,8 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-ROOT = Path(
-    workflow.current_basedir.get_path_or_uri(secret_free=True)
-).parent  # also where another Snakefile includes it
+# The folder of this checkout, also where another Snakefile includes it.
+ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parent
 if set("{}") & set(str(ROOT)):
     raise WorkflowError(f"config: {ROOT}: Snakemake takes braces in this folder's name for wildcards; rename it")
 sys.path.insert(0, str(ROOT / "workflow_scripts"))  # the library of this checkout, whichever one is installed

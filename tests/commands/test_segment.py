@@ -50,11 +50,13 @@ def test_photographs_are_segmented_as_a_viewer_shows_them_and_conversions_are_co
     Image.fromarray(np.uint16(ramp) * 257).save(tmp_path / "in/deep.png")
     Image.fromarray(np.float32(ramp) / 255).save(tmp_path / "in/fractions.tif")
     Image.merge("LA", [Image.fromarray(ramp), Image.new("L", (8, 6))]).save(tmp_path / "in/clear.png")
-    seen = []
+    pictures = []
     with caplog.at_level(logging.INFO):
-        written = segment.segment_folder(tmp_path / "in", tmp_path / "out", lambda image: seen.append(image) or image)
+        written = segment.segment_folder(
+            tmp_path / "in", tmp_path / "out", lambda image: pictures.append(image) or image
+        )
     assert written == (4, 0)
-    for image, expected in zip(seen, (np.full((6, 8), 255), ramp, ramp, np.rot90(ramp, -1)), strict=True):
+    for image, expected in zip(pictures, (np.full((6, 8), 255), ramp, ramp, np.rot90(ramp, -1)), strict=True):
         assert (image == expected[..., None]).all()
     assert set(caplog.messages) == {
         "1 images turned upright, as EXIF says",

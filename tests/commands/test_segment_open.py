@@ -7,14 +7,7 @@ from maskmill.commands.segment_open import class_names
 from maskmill.errors import InputError
 from maskmill.networks.group_vit import GroupViT
 from maskmill.storage.checkpoints import save_network
-
-SMALL = {
-    "encoder": {"image_size": 32, "patch_size": 8, "width": 16, "heads": 2, "depths": (1, 1, 1), "groups": (6, 3)},
-    "text": {"width": 16, "heads": 2, "layers": 1, "context_length": 8},
-    "hidden": 24,
-    "dim": 12,
-    "words": ["a", "cat", "red"],
-}
+from small_networks import GROUP_VIT
 
 
 @pytest.mark.parametrize("classes", [["cat", "traffic light"], [" cat", "", "traffic light "], "classes.txt"])
@@ -54,7 +47,7 @@ def test_a_list_may_begin_with_a_byte_order_mark(encoding, tmp_path):
 @pytest.fixture(scope="module")
 def network(tmp_path_factory):
     path = tmp_path_factory.mktemp("network") / "network.safetensors"
-    save_network(path, GroupViT(**SMALL))
+    save_network(path, GroupViT(**GROUP_VIT))
     return str(path)
 
 

@@ -18,21 +18,21 @@ def links(image_server, *paths):
 
 
 def test_what_is_there_is_fetched_and_dead_links_are_reported(image_server, tmp_path):
-    asked = links(image_server, "/20x30.jpg", "/gone.jpg", "/page", "/busy", "/40x30.jpg")
-    pairs, report = download_pairs(asked, tmp_path, attempts=2, pause=0)
+    listed = links(image_server, "/20x30.jpg", "/gone.jpg", "/page", "/busy", "/40x30.jpg")
+    pairs, report = download_pairs(listed, tmp_path, attempts=2, pause=0)
     assert [pair.caption for pair in pairs] == ["caption of /20x30.jpg", "caption of /40x30.jpg"]
     assert [Image.open(pair.image).size for pair in pairs] == [(30, 20), (30, 40)]
     dead = report.pop("dead")
-    assert report == {"asked": 5, "got": 2, "failed": 3, "unanswered": {asked[3][0]: "HTTP 503"}}
-    assert dead.keys() == {asked[1][0], asked[2][0]} and dead[asked[1][0]] == "HTTP 404"
-    assert dead[asked[2][0]].startswith("not an image")
+    assert report == {"asked": 5, "got": 2, "failed": 3, "unanswered": {listed[3][0]: "HTTP 503"}}
+    assert dead.keys() == {listed[1][0], listed[2][0]} and dead[listed[1][0]] == "HTTP 404"
+    assert dead[listed[2][0]].startswith("not an image")
     assert image_server.asked["/gone.jpg"] == 1 and image_server.asked["/busy"] == 2, "404 is final, 503 is not"
 
 
 def test_images_that_are_there_are_not_asked_for_again(image_server, tmp_path):
-    asked = links(image_server, "/20x30.jpg", "/40x30.jpg")
-    first, _ = download_pairs(asked[:1], tmp_path)
-    pairs, report = download_pairs(asked, tmp_path)
+    listed = links(image_server, "/20x30.jpg", "/40x30.jpg")
+    first, _ = download_pairs(listed[:1], tmp_path)
+    pairs, report = download_pairs(listed, tmp_path)
     assert pairs[0] == first[0] and report["got"] == 2
     assert image_server.asked == {"/20x30.jpg": 1, "/40x30.jpg": 1}
 
@@ -74,8 +74,8 @@ def test_a_rate_limit_is_waited_for_as_the_server_asks(image_server, tmp_path, m
     waits = []
     monkeypatch.setattr(module.time, "sleep", waits.append)
     image_server.limit, image_server.retry_after = 2, "7"
-    asked = links(image_server, *(f"/{n}x30.jpg" for n in range(20, 27)))
-    pairs, report = download_pairs(asked, tmp_path, threads=1)
+    listed = links(image_server, *(f"/{n}x30.jpg" for n in range(20, 27)))
+    pairs, report = download_pairs(listed, tmp_path, threads=1)
     assert len(pairs) == 7 and report["failed"] == 0 and waits == [7, 7, 7]
     assert sum(image_server.asked.values()) == 10, (
         "7 images; the third link of 3 rounds was refused, the rest left alone"
@@ -84,17 +84,17 @@ def test_a_rate_limit_is_waited_for_as_the_server_asks(image_server, tmp_path, m
 
 def test_a_link_that_is_refused_for_ever_does_not_hold_up_its_server(image_server, tmp_path):
     image_server.refused = "/20x30.jpg"
-    asked = links(image_server, *(f"/{n}x30.jpg" for n in range(20, 40)))
-    pairs, report = download_pairs(asked, tmp_path, threads=1, pause=0)
+    listed = links(image_server, *(f"/{n}x30.jpg" for n in range(20, 40)))
+    pairs, report = download_pairs(listed, tmp_path, threads=1, pause=0)
     assert len(pairs) == 19 and list(report["unanswered"].values()) == ["HTTP 429"]
     assert image_server.asked["/20x30.jpg"] == 5, "first of all, last of the second round, and alone in three rounds"
 
 
 def test_an_outage_does_not_become_the_data_set(image_server, tmp_path, monkeypatch):
     image_server.limit = 2
-    asked = links(image_server, *(f"/{n}x30.jpg" for n in range(20, 60)))
+    listed = links(image_server, *(f"/{n}x30.jpg" for n in range(20, 60)))
     list_file = tmp_path / "list.tsv"
-    list_file.write_text("".join(f"{url}\t{caption}\n" for url, caption in asked))
+    list_file.write_text("".join(f"{url}\t{caption}\n" for url, caption in listed))
     out = {"pairs": str(tmp_path / "1.csv"), "report": str(tmp_path / "1.json"), "folder": str(tmp_path / "images")}
     image_server.limited_for_ever = True
     given = {**out, "source": "cc12m", "links": str(list_file), "columns": ["url", "caption"], "threads": 1}

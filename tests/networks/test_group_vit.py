@@ -13,15 +13,9 @@ from maskmill.data.words import Words, vocabulary
 from maskmill.errors import InputError
 from maskmill.networks.group_vit import GroupingBlock, GroupViT, GroupViTEncoder, Layer
 from maskmill.networks.group_vit_weights import group_vit_weights
+from small_networks import GROUP_VIT as SMALL
 
 TEXT = {"width": 256, "heads": 4, "layers": 12, "context_length": 77}
-SMALL = {
-    "encoder": {"image_size": 32, "patch_size": 8, "width": 16, "heads": 2, "depths": (1, 1, 1), "groups": (6, 3)},
-    "text": {"width": 16, "heads": 2, "layers": 1, "context_length": 8},
-    "hidden": 24,
-    "dim": 12,
-    "words": ["a", "cat", "red"],
-}
 
 
 @pytest.fixture(scope="module")

@@ -147,7 +147,7 @@ class _Server:
             for descriptor in [key.fileobj for key in self._awaited.get_map().values()]:
                 descriptor.close()  # type: ignore[union-attr]
             connection.close()
-            _end(_run(request))
+            _leave(_run_program(request))
         for stream in request["streams"]:
             os.close(stream)
         program = _Running(pid, io.FileIO(os.pidfd_open(pid)), connection)
@@ -197,7 +197,7 @@ def _receive(connection: socket.socket) -> dict[str, Any] | None:
     return json.loads(line) | {"streams": array.array("i", ancillary[0][2])} if line.endswith("\n") else None
 
 
-def _run(request: dict[str, Any]) -> int:
+def _run_program(request: dict[str, Any]) -> int:
     """Run the program of a request to its end; its exit code is Python's."""
     try:
         _become(**request)
@@ -215,7 +215,7 @@ def _run(request: dict[str, Any]) -> int:
     return 0
 
 
-def _end(code: int) -> NoReturn:
+def _leave(code: int) -> NoReturn:
     """End this process as a fork of `multiprocessing` ends: Python would take all modules apart, and to do so copy the
     memory that it shares with the server, which takes 0.6 s of CPU time."""
     threading._shutdown()  # type: ignore[attr-defined]
